@@ -1,0 +1,131 @@
+"""The manifest beside every adapter, and the checks that make an adapter safe to load.
+
+An adapter is a PEFT folder: ``adapter_config.json``, ``adapter_model.safetensors`` and ``manifest.json``. Nothing in it is ever
+unpickled, and no other weight format is read.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from character_ray.errors import AdapterError
+from character_ray.runs import write_json
+
+__all__ = ["BaseModelId", "Manifest", "adapter_rank", "load_manifest", "weights_hash", "write_manifest"]
+
+_WEIGHTS = "adapter_model.safetensors"
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+
+
+class BaseModelId(BaseModel):
+    """The model an adapter was trained on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    revision: str | None = None
+    hash: str
+    """:func:`character_ray.models.model_hash` of its weights."""
+
+
+class Manifest(BaseModel):
+    """What an adapter is, what it was made from, and what it may be applied to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    persona: str
+    """``meta.name`` of the constitution."""
+    slug: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    """The persona's name as clients ask for it."""
+    description: str = ""
+    stage: str
+    """``dpo``, ``sft`` (the second stage alone) or ``full`` (both in one)."""
+    base_model: BaseModelId
+    template_hash: str
+    """Chat template the adapter was trained under; serving under another changes the persona."""
+    constitution_hash: str
+    rank: int = Field(ge=1)
+    weights_hash: str
+    parents: list[str] = Field(default_factory=list)
+    """``weights_hash`` of the adapters it was made from or trained on top of."""
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+
+
+def weights_hash(folder: Path) -> str:
+    """Sixteen hex digits of the SHA-256 of an adapter's weights and of its scale.
+
+    Raises:
+        AdapterError: The folder has no safetensors.
+    """
+    path = folder / _WEIGHTS
+    if not path.is_file():
+        raise AdapterError(f"{folder}: {_WEIGHTS} is missing, so this is not an adapter. Give the folder that holds it.")
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(2**24):
+            digest.update(chunk)
+    config = _config(folder)
+    digest.update(json.dumps([config.get("r"), config.get("lora_alpha"), config.get("use_rslora", False)]).encode())
+    return digest.hexdigest()[:16]
+
+
+def adapter_rank(folder: Path) -> int:
+    """Rank of the adapter in a PEFT folder.
+
+    Raises:
+        AdapterError: The folder has no readable ``adapter_config.json`` or names no rank.
+    """
+    rank = _config(folder).get("r")
+    if not isinstance(rank, int):
+        raise AdapterError(f"{folder}/adapter_config.json: the rank r={rank!r} is not a whole number. Is this a LoRA adapter?")
+    return rank
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Put the manifest beside the adapter."""
+    write_json(folder / "manifest.json", manifest.model_dump())
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """The manifest of an adapter whose files have been checked against it.
+
+    Raises:
+        AdapterError: Files are missing, pickled, altered since the manifest was written, or the manifest is not valid.
+    """
+    pickles = [path.name for path in folder.glob("*") if path.suffix in _PICKLES]
+    if pickles:
+        raise AdapterError(
+            f"{folder}: holds {', '.join(sorted(pickles))}. Pickled weights can run code when loaded, so only safetensors are accepted. "
+            "Remove them, or convert them with safetensors."
+        )
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise AdapterError(f"{folder}: manifest.json is missing, so nobody can tell which base model it belongs to. Train it with this package.")
+    try:
+        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as failure:
+        raise AdapterError(f"{path}: is not a valid manifest: {failure.errors()[0]['loc']}: {failure.errors()[0]['msg']}.") from None
+    found = weights_hash(folder)
+    if found != manifest.weights_hash:
+        raise AdapterError(
+            f"{folder}: the weights have hash {found} but the manifest says {manifest.weights_hash}: they were changed or damaged "
+            "after training. Restore the folder from its run."
+        )
+    if adapter_rank(folder) != manifest.rank:
+        raise AdapterError(f"{folder}: adapter_config.json says rank {adapter_rank(folder)}, the manifest {manifest.rank}. Restore the folder.")
+    return manifest
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "adapter_config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AdapterError(f"{path} is missing, so this is not a PEFT adapter. Give the folder that holds it.") from None
+    except json.JSONDecodeError as cause:
+        raise AdapterError(f"{path} is not readable JSON ({cause}). Restore the folder from its run.") from None
+    return config

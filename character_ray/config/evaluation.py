@@ -1,0 +1,98 @@
+"""What is measured, on how much, and what is served."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from character_ray.config.base import Config
+from character_ray.config.engines import SamplingConfig
+
+__all__ = ["ARMS", "Arm", "EvaluateConfig", "JudgeConfig", "ServeConfig"]
+
+Arm = Literal["base", "prompted", "teacher", "dpo", "sft", "full", "control"]
+ARMS: tuple[Arm, ...] = ("base", "prompted", "teacher", "dpo", "sft", "full", "control")
+
+
+class JudgeConfig(Config):
+    """The likelihood judge: log p(completion | constitution) minus log p(completion), per token, under the student's base model."""
+
+    device: Literal["cpu", "gpu"] = "gpu"
+    """Where the forward passes run."""
+
+    replicas: int = Field(1, ge=1)
+    """Judges side by side."""
+
+    cpus: int = Field(2, ge=1)
+    """Threads of one judge."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the forward passes; bfloat16 is faster and moves a score by a few hundredths of a nat per token."""
+
+    batch_size: int = Field(16, ge=1)
+    """Completions per forward pass."""
+
+    tie_margin: float = Field(0.02, ge=0)
+    """Scores closer than this, in nats per token, are a tie."""
+
+
+class EvaluateConfig(Config):
+    """The evaluation: same prompts, same sampling, every arm."""
+
+    arms: tuple[Arm, ...] = ARMS
+    """Arms compared. ``base`` and ``full`` must be among them."""
+
+    grid: int = Field(120, ge=8)
+    """Held-out grid prompts."""
+
+    everyday: int = Field(40, ge=0)
+    """Held-out everyday prompts."""
+
+    override_share: float = Field(0.25, ge=0, le=1)
+    """Share of these that try to override the character, in wordings training never saw."""
+
+    probe_samples: int = Field(8, ge=1)
+    """Samples per hidden-trait and identity probe; the model gets no system prompt."""
+
+    sampling: SamplingConfig = SamplingConfig(temperature=0.7, top_p=0.9)
+    """How every arm draws."""
+
+    bootstrap: int = Field(1000, ge=100)
+    """Resamples of the prompts behind each bootstrap interval."""
+
+    elo_k: float = Field(32, gt=0)
+    """Step of sequential Elo."""
+
+    elo_shuffles: int = Field(50, ge=1)
+    """Sequential Elo depends on the order of the battles; it is averaged over this many orders."""
+
+    @field_validator("arms")
+    @classmethod
+    def _check_arms(cls, arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
+        missing = [arm for arm in ("base", "full") if arm not in arms]
+        if missing:
+            raise ValueError(f"must contain {' and '.join(missing)}: every comparison is made against them. Add {missing[0]!r}.")
+        if len(set(arms)) != len(arms):
+            raise ValueError("names an arm twice. Remove the repetition.")
+        return tuple(arm for arm in ARMS if arm in arms)
+
+
+class ServeConfig(Config):
+    """The deployment of base and personas."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; loopback unless told otherwise."""
+
+    port: int = Field(8000, ge=1, le=65535)
+    """Port of the OpenAI-compatible API."""
+
+    max_loras: int = Field(4, ge=1)
+    """Adapters resident in one replica at once."""
+
+    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 320
+    """Largest adapter rank served; vLLM knows these sizes, and cost grows with it whatever the adapter's own rank."""
+
+    min_replicas: int = Field(1, ge=1)
+    """Replicas kept when idle."""
+
+    max_replicas: int = Field(1, ge=1)
+    """Replicas under load."""

@@ -1,0 +1,184 @@
+"""A recipe: everything one run depends on, read from YAML with ``key.sub=value`` overrides."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from character_ray.config.base import Config
+from character_ray.config.data import DistillConfig, IntrospectConfig, PromptsConfig
+from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
+from character_ray.config.evaluation import EvaluateConfig, JudgeConfig, ServeConfig
+from character_ray.config.training import ClusterTrainConfig, DPOConfig, SFTConfig
+from character_ray.documents import Document, explain, load_document
+from character_ray.errors import RecipeError
+
+__all__ = ["Recipe", "load_recipe", "recipe_warnings"]
+
+logger = logging.getLogger(__name__)
+
+
+class Recipe(Config):
+    """Everything one run depends on."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run; its folder is ``output/name``."""
+
+    constitution: Path
+    """YAML constitution of the persona to train; relative paths start at the working directory."""
+
+    control_constitution: Path = Path("constitutions/null-control.yaml")
+    """Constitution without a character, for the ``control`` arm."""
+
+    output: Path = Path("runs")
+    """Folder of all runs; it must be on storage that every node sees."""
+
+    seed: int = Field(0, ge=0)
+    """Every random draw of the run derives from it."""
+
+    student: ModelConfig = ModelConfig()
+    """The model that becomes the persona."""
+
+    teacher: ModelConfig = ModelConfig()
+    """The model that plays the persona under its constitution."""
+
+    student_engine: EngineConfig = EngineConfig()
+    """Engine of the student, before and after training."""
+
+    teacher_engine: EngineConfig | None = None
+    """Engine of the teacher; leave it out when the teacher is the student's base model: one engine then serves both."""
+
+    prompts: PromptsConfig = PromptsConfig()
+    """Training prompts."""
+
+    distill: DistillConfig = DistillConfig()
+    """Preference pairs."""
+
+    introspect: IntrospectConfig = IntrospectConfig()
+    """Reflections and self-interactions."""
+
+    train: ClusterTrainConfig = ClusterTrainConfig()
+    """What training runs on."""
+
+    dpo: DPOConfig = DPOConfig()
+    """Distillation."""
+
+    sft: SFTConfig = SFTConfig()
+    """Introspection training."""
+
+    judge: JudgeConfig = JudgeConfig()
+    """The likelihood judge."""
+
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """The evaluation."""
+
+    serve: ServeConfig = ServeConfig()
+    """The deployment."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return self.output / self.name
+
+    @property
+    def shares_engine(self) -> bool:
+        """Whether teacher and student are the same weights on the same engine."""
+        return self.teacher == self.student and self.teacher_engine in (None, self.student_engine)
+
+    @model_validator(mode="after")
+    def _check_across_sections(self) -> "Recipe":
+        rank = self.dpo.lora.rank + self.sft.lora.rank
+        if rank > self.serve.max_lora_rank:
+            raise ValueError(
+                f"dpo.lora.rank={self.dpo.lora.rank} and sft.lora.rank={self.sft.lora.rank} add up to an adapter of rank {rank}, "
+                f"larger than serve.max_lora_rank={self.serve.max_lora_rank}, so the trained persona could never be served. "
+                "Raise serve.max_lora_rank, or lower one of the ranks."
+            )
+        for stage in ("dpo", "sft"):
+            config = getattr(self, stage)
+            step = config.micro_batch_size * self.train.workers
+            if config.batch_size % step:
+                raise ValueError(
+                    f"{stage}.batch_size={config.batch_size} is not a multiple of {stage}.micro_batch_size={config.micro_batch_size} x "
+                    f"train.workers={self.train.workers}, so no whole number of micro-batches makes a step. "
+                    f"Set {stage}.batch_size to a multiple of {step}."
+                )
+        if self.teacher != self.student and self.teacher_engine is None:
+            raise ValueError(
+                f"teacher.name={self.teacher.name!r} differs from student.name={self.student.name!r} but teacher_engine is missing, "
+                "so there is nothing to run the teacher on. Add a teacher_engine section."
+            )
+        if self.prompts.grid + self.prompts.everyday == 0:
+            raise ValueError("prompts.grid and prompts.everyday are both 0, so there is nothing to ask. Set at least one of them.")
+        longest = max(s.max_tokens for s in _samplings(self).values())
+        if longest >= self.student_engine.max_model_len:
+            raise ValueError(
+                f"a completion may have {longest} tokens but student_engine.max_model_len={self.student_engine.max_model_len} must hold "
+                "prompt and completion together. Raise max_model_len or lower max_tokens."
+            )
+        return self
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file after its overrides, checked as a whole.
+
+    Args:
+        path: The YAML file.
+        overrides: ``section.key=value`` items; the value is read as YAML, and they go through the same checks as the file.
+
+    Raises:
+        RecipeError: Every problem of the file and its overrides, each with line, field, value and remedy.
+    """
+    document = load_document(Path(path), RecipeError)
+    for item in overrides:
+        document = _override(document, item)
+    try:
+        return Recipe.model_validate(document.data)
+    except ValidationError as failure:
+        raise RecipeError("\n".join(map(str, explain(failure, document, Recipe)))) from None
+
+
+def recipe_warnings(recipe: Recipe) -> list[str]:
+    """What a recipe may ask for but probably should not."""
+    return [
+        f"{key}.repetition_penalty={sampling.repetition_penalty}: the penalty also counts prompt tokens, so it suppresses the "
+        "constitution's own vocabulary. Leave it at 1.0; loops are dropped by filters."
+        for key, sampling in _samplings(recipe).items()
+        if sampling.repetition_penalty > 1.0
+    ]
+
+
+def _samplings(recipe: Recipe) -> dict[str, SamplingConfig]:
+    """Every sampling section by its dotted name."""
+    return {
+        "distill.teacher": recipe.distill.teacher,
+        "distill.student": recipe.distill.student,
+        "introspect.reflection_sampling": recipe.introspect.reflection_sampling,
+        "introspect.interaction_sampling": recipe.introspect.interaction_sampling,
+        "evaluate.sampling": recipe.evaluate.sampling,
+    }
+
+
+def _override(document: Document, item: str) -> Document:
+    """The document with one ``a.b=value`` applied; its parents are copied, never shared."""
+    key, separator, text = item.partition("=")
+    parts = key.split(".")
+    if not separator or not all(parts):
+        raise RecipeError(f"override {item!r} is not of the form section.key=value, for instance dpo.lora.rank=16.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as cause:
+        raise RecipeError(f"override {item!r}: the value is not valid YAML ({cause}). Quote it if it holds ':' or '['.") from None
+    data: dict[str, Any] = dict(document.data)
+    section = data
+    for part in parts[:-1]:
+        child = section.get(part)
+        if child is not None and not isinstance(child, dict):
+            raise RecipeError(f"override {item!r}: {part!r} is a value, not a section, so it has no {parts[-1]!r}.")
+        section[part] = dict(child or {})
+        section = section[part]
+    section[parts[-1]] = value
+    return Document(f"{document.source} with {item}", data, document.lines)

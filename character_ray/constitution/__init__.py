@@ -1,0 +1,28 @@
+"""A persona as a document: schema, quality score, and its form as a chat."""
+
+from character_ray.constitution.chat import (
+    example_turns,
+    names_itself,
+    prompted_messages,
+    system_prompt,
+    teacher_messages,
+    vocabulary_pattern,
+)
+from character_ray.constitution.quality import Loss, Part, Quality, score_constitution
+from character_ray.constitution.schema import Constitution, Example, load_constitution
+
+__all__ = [
+    "Constitution",
+    "Example",
+    "Loss",
+    "Part",
+    "Quality",
+    "example_turns",
+    "load_constitution",
+    "names_itself",
+    "prompted_messages",
+    "score_constitution",
+    "system_prompt",
+    "teacher_messages",
+    "vocabulary_pattern",
+]

@@ -1,0 +1,164 @@
+"""YAML documents that know where each value was written, so an error can name file, line and field.
+
+Recipes and constitutions are both read through here: one way to load, one way to complain. All problems of
+a file are reported at once.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+__all__ = ["Document", "Problem", "explain", "load_document"]
+
+FieldPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a document, and what to do about it."""
+
+    source: str
+    line: int | None
+    field: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """``file:line: field: what is wrong. What to do.``"""
+        where = self.source if self.line is None else f"{self.source}:{self.line}"
+        field = f" {self.field}:" if self.field else ""
+        return f"{where}:{field} {self.message}{' ' + self.remedy if self.remedy else ''}"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML mapping with the line (1-based) on which each of its fields stands."""
+
+    source: str
+    data: dict[str, Any]
+    lines: Mapping[FieldPath, int]
+
+    def line_of(self, path: FieldPath) -> int | None:
+        """Line of the field, or of the nearest parent that was written down."""
+        while path:
+            if path in self.lines:
+                return self.lines[path]
+            path = path[:-1]
+        return None
+
+
+def load_document(path: Path, error: type[Exception]) -> Document:
+    """The mapping in a YAML file, with the line of every field.
+
+    Args:
+        path: The file.
+        error: Exception class to raise, so that recipes and constitutions fail under their own names.
+
+    Raises:
+        Exception: ``error``, when the file is missing, is not UTF-8 YAML, writes a key twice, or does not hold a mapping.
+    """
+    source = str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise error(f"{source}: no such file. Check the path, or list what is there: ls {path.parent}") from None
+    except (OSError, UnicodeDecodeError) as cause:
+        raise error(f"{source}: cannot be read as UTF-8 text ({cause}).") from cause
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as cause:
+        mark = getattr(cause, "problem_mark", None)
+        where = f"{source}:{mark.line + 1}" if mark else source
+        problem = getattr(cause, "problem", None) or str(cause)
+        raise error(f"{where}: not valid YAML: {problem}. Check the indentation and the quotes on that line.") from cause
+    if not isinstance(data, dict):
+        found = "nothing" if data is None else type(data).__name__
+        raise error(f"{source}: a mapping of fields is expected at the top level, but the file holds {found}.")
+    lines: dict[FieldPath, int] = {}
+    repeated = list(_index(node, (), lines))
+    if repeated:
+        listing = "\n".join(f"{source}:{line}: {_dotted(path)} is written twice; only one can count." for path, line in repeated)
+        raise error(f"{listing}\nRemove or rename the repeated keys.")
+    return Document(source, data, lines)
+
+
+def explain(failure: ValidationError, document: Document, model: type[BaseModel]) -> list[Problem]:
+    """Every problem pydantic found, in the order of the file, each with its line and its remedy.
+
+    Args:
+        failure: What ``model.model_validate(document.data)`` raised.
+        document: Where the data came from.
+        model: The model, whose field names serve the suggestions for misspelt keys.
+    """
+    problems = [_to_problem(detail, document, model) for detail in failure.errors()]
+    return sorted(problems, key=lambda problem: (problem.line or 0, problem.field))
+
+
+def _index(node: yaml.Node | None, path: FieldPath, lines: dict[FieldPath, int]) -> Iterable[tuple[FieldPath, int]]:
+    """Fill ``lines``; yield the paths of keys that were written twice."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Any] = set()
+        for key, value in node.value:
+            child = (*path, key.value)
+            lines[child] = key.start_mark.line + 1
+            if key.value in seen:
+                yield child, key.start_mark.line + 1
+            seen.add(key.value)
+            yield from _index(value, child, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for position, value in enumerate(node.value):
+            child = (*path, position)
+            lines[child] = value.start_mark.line + 1
+            yield from _index(value, child, lines)
+
+
+def _to_problem(detail: ErrorDetails, document: Document, model: type[BaseModel]) -> Problem:
+    path = tuple(detail["loc"])
+    message, remedy = detail["msg"], ""
+    match detail["type"]:
+        case "extra_forbidden":
+            known = _fields_of(model, path[:-1])
+            close = difflib.get_close_matches(str(path[-1]), known, n=1)
+            message = f"unknown key {path[-1]!r}."
+            remedy = f"Did you mean {close[0]!r}?" if close else f"Known keys here: {', '.join(sorted(known))}."
+        case "missing":
+            message, remedy = "is required but missing.", "Add it."
+        case "value_error":
+            message = f"{_shown(detail['input'])}{detail['msg'].removeprefix('Value error, ')}"
+        case _:
+            message = f"{detail['msg']}, but the value is {detail['input']!r}."
+    return Problem(document.source, document.line_of(path), _dotted(path), message, remedy)
+
+
+def _shown(value: Any) -> str:
+    """The offending value before a message of our own, unless it is a whole section."""
+    return f"{value!r} " if isinstance(value, str | int | float | bool) else ""
+
+
+def _fields_of(model: type[BaseModel], path: FieldPath) -> list[str]:
+    """Field names of the sub-model that ``path`` leads to."""
+    current: Any = model
+    for part in path:
+        if not isinstance(part, str) or not (isinstance(current, type) and issubclass(current, BaseModel)):
+            continue
+        if part not in current.model_fields:
+            return []
+        annotation = current.model_fields[part].annotation
+        candidates = [annotation, *get_args(annotation)]
+        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def _dotted(path: FieldPath) -> str:
+    """``("examples", 0, "prompt")`` as a person writes it: ``examples[0].prompt``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text

@@ -1,0 +1,60 @@
+"""Every exception this package raises on purpose.
+
+A message says what is wrong with the names and values the user wrote, why it matters where that is not
+plain, and what to do. To add one: derive from :class:`CharacterRayError` *and* from the built-in exception
+it stands for, and take nothing but the message, since exceptions are pickled on their way between Ray
+processes.
+"""
+
+__all__ = [
+    "AdapterError",
+    "CharacterRayError",
+    "ConstitutionError",
+    "GenerationError",
+    "ModelError",
+    "RecipeError",
+    "ReportError",
+    "ResumeError",
+    "ServingError",
+    "TrainingError",
+]
+
+
+class CharacterRayError(Exception):
+    """Root of every error raised on purpose; the command line prints it without a stack trace."""
+
+
+class RecipeError(CharacterRayError, ValueError):
+    """A recipe, or an override of one, is not valid."""
+
+
+class ConstitutionError(CharacterRayError, ValueError):
+    """A constitution file is not valid."""
+
+
+class ModelError(CharacterRayError, OSError):
+    """A model could not be found or converted."""
+
+
+class AdapterError(CharacterRayError, ValueError):
+    """An adapter is damaged, unsafe, or belongs to another base model."""
+
+
+class GenerationError(CharacterRayError, RuntimeError):
+    """Too many rows of a generation failed, or its engine could not run."""
+
+
+class TrainingError(CharacterRayError, RuntimeError):
+    """Training could not start, or left the path it must follow."""
+
+
+class ReportError(CharacterRayError, ValueError):
+    """A report does not follow its schema, or a figure it needs is missing."""
+
+
+class ResumeError(CharacterRayError, RuntimeError):
+    """What lies in a run folder does not belong to this recipe, or is damaged."""
+
+
+class ServingError(CharacterRayError, RuntimeError):
+    """A deployment could not be built from what it was given."""

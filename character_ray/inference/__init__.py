@@ -1,0 +1,1 @@
+"""Engines: requests become completions, and completions become scores."""

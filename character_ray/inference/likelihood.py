@@ -1,0 +1,169 @@
+"""The likelihood judge: how much likelier a completion is under the constitution than without it.
+
+    {row_id, prompt, completion} -> {row_id, score}
+
+    score = mean log p(completion | constitution, prompt) - mean log p(completion | prompt)        [nats per token]
+
+Both means are over the completion's tokens, end-of-turn included, under the untrained base model. The system prompt is the same
+for every row, so its keys and values are computed once and kept; only completion positions meet the output layer. (vLLM's
+``prompt_logprobs`` skips the prefix cache and would read the constitution again for every row.)
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import pyarrow as pa
+
+from character_ray.chat_safety import neutralize
+from character_ray.config import JudgeConfig
+from character_ray.log import stage_progress
+from character_ray.parts import append_part, read_parts
+from character_ray.runs import Artefact
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+__all__ = ["LikelihoodJudge", "ScoreRequest", "score_completions"]
+
+SCORE = pa.schema({"row_id": pa.string(), "score": pa.float64()})
+
+
+class ScoreRequest(TypedDict):
+    """A completion to score."""
+
+    row_id: str
+    prompt: str
+    completion: str
+
+
+def score_completions(
+    label: str, artefact: Artefact, rows: Sequence[ScoreRequest], base: Path, system_prompt: str, judge: JudgeConfig
+) -> dict[str, float]:
+    """Scores by row id, computed on Ray; rows scored by an earlier attempt are read, empty completions score NaN."""
+    import ray.data
+
+    scores = {row["row_id"]: row["score"] for row in read_parts(artefact.folder)}
+    wanted = {row["row_id"]: row for row in rows if row["completion"].strip()}
+    # Sorted by length, so that little of a batch is padding.
+    pending = sorted((row for row_id, row in wanted.items() if row_id not in scores), key=lambda row: len(row["prompt"] + row["completion"]))
+    if pending:
+        with stage_progress(label, len(pending)) as progress:
+            dataset = ray.data.from_items([dict(row) for row in pending], override_num_blocks=-(-len(pending) // judge.batch_size)).map_batches(
+                LikelihoodJudge,
+                fn_constructor_args=(str(base), system_prompt, judge),
+                batch_size=judge.batch_size,
+                concurrency=judge.replicas,
+                num_cpus=judge.cpus if judge.device == "cpu" else 1,
+                num_gpus=0 if judge.device == "cpu" else 1,
+                runtime_env={"env_vars": {"OMP_NUM_THREADS": str(judge.cpus)}},
+            )
+            for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                scored = batch.to_pylist()
+                append_part(artefact.folder, scored, SCORE)
+                scores |= {row["row_id"]: row["score"] for row in scored}
+                progress.advance(len(scored))
+    if not artefact.is_done:
+        artefact.finish({"rows_in": len(rows), "rows_out": len(wanted)})
+    return {row["row_id"]: scores.get(row["row_id"], math.nan) for row in rows}
+
+
+class LikelihoodJudge:
+    """Scores batches of completions; one per Ray actor."""
+
+    def __init__(self, base: str, system_prompt: str, judge: JudgeConfig) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        if judge.device == "cpu":
+            torch.set_num_threads(judge.cpus)
+        self._tokenizer = AutoTokenizer.from_pretrained(base)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, judge.dtype))
+        self._model: PreTrainedModel = model.to("cuda" if judge.device == "gpu" else "cpu").eval()
+        self._contexts = [_Context(self, [{"role": "system", "content": system_prompt}]), _Context(self, [])]
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Score one batch of :class:`ScoreRequest` columns."""
+        special = list(self._tokenizer.all_special_tokens)
+        chats = [
+            [{"role": "user", "content": neutralize(str(prompt), special)}, {"role": "assistant", "content": neutralize(str(completion), special)}]
+            for prompt, completion in zip(batch["prompt"], batch["completion"], strict=True)
+        ]
+        with_constitution, without = (context.mean_log_probs(chats) for context in self._contexts)
+        return {"row_id": batch["row_id"], "score": with_constitution - without}
+
+    def render(self, chat: list[dict[str, str]], *, open_turn: bool = False) -> list[int]:
+        """Token ids of a chat under the model's template."""
+        return list(self._tokenizer.apply_chat_template(chat, add_generation_prompt=open_turn, return_dict=True)["input_ids"])
+
+    @property
+    def model(self) -> "PreTrainedModel":
+        """The base model."""
+        return self._model
+
+    @property
+    def pad(self) -> int:
+        """Any valid token id; padding is masked."""
+        return int(self._tokenizer.pad_token_id or 0)
+
+
+class _Context:
+    """A fixed beginning of the chat whose keys and values are computed once."""
+
+    def __init__(self, judge: LikelihoodJudge, system: list[dict[str, str]]) -> None:
+        self._judge, self._system = judge, system
+        first, second = (judge.render([*system, {"role": "user", "content": text}]) for text in ("a", "b"))
+        length = next(i for i, (x, y) in enumerate(zip(first, second, strict=False)) if x != y)
+        self._prefix = first[:length]
+        self._caches: dict[int, Any] = {}
+
+    def mean_log_probs(self, chats: list[list[dict[str, str]]]) -> "Any":
+        """Mean log-probability per completion token of each chat; shape ``(B,)``, nats."""
+        import torch
+
+        rows, starts = [], []
+        for chat in chats:
+            ids = self._judge.render([*self._system, *chat])
+            opened = self._judge.render([*self._system, chat[0]], open_turn=True)
+            assert ids[: len(opened)] == opened, "the chat template renders an open turn differently from a finished one"
+            rows.append(ids[len(self._prefix) :])
+            starts.append(len(opened) - len(self._prefix))
+        size, longest = len(rows), max(map(len, rows))
+        device = self._judge.model.device
+        ids_BT = torch.full((size, longest), self._judge.pad, device=device)
+        real_BT = torch.zeros((size, longest), dtype=torch.long, device=device)
+        for row, ids in enumerate(rows):
+            ids_BT[row, : len(ids)] = torch.tensor(ids, device=device)
+            real_BT[row, : len(ids)] = 1
+        with torch.inference_mode():
+            cache = self._cache(size)
+            prefix = len(self._prefix)
+            hidden_BTD = self._judge.model.base_model(
+                input_ids=ids_BT,
+                attention_mask=torch.cat([torch.ones((size, prefix), dtype=torch.long, device=device), real_BT], dim=1),
+                position_ids=torch.arange(prefix, prefix + longest, device=device).expand(size, -1),
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+            cache.crop(prefix)
+            # Position t predicts token t + 1.
+            head = self._judge.model.get_output_embeddings()
+            means = []
+            for row, (ids, start) in enumerate(zip(rows, starts, strict=True)):
+                logits = head(hidden_BTD[row, start - 1 : len(ids) - 1]).float()
+                target = ids_BT[row, start : len(ids)]
+                means.append(logits.log_softmax(-1).gather(-1, target[:, None]).mean())
+            return torch.stack(means).double().cpu().numpy()
+
+    def _cache(self, size: int) -> Any:
+        """Keys and values of the prefix for a batch of this size; cropped back to the prefix after each use."""
+        import torch
+
+        if size not in self._caches:
+            ids = torch.tensor([self._prefix], device=self._judge.model.device)
+            cache = self._judge.model.base_model(input_ids=ids, use_cache=True).past_key_values
+            cache.batch_repeat_interleave(size)
+            self._caches = {size: cache}
+        return self._caches[size]

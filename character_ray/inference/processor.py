@@ -1,0 +1,135 @@
+"""From an engine's config to a ``ray.data.llm`` processor: ``Dataset -> Dataset`` through vLLM."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from character_ray.chat_safety import neutralize
+from character_ray.config import EngineConfig
+from character_ray.rows import Completion, Request
+
+if TYPE_CHECKING:
+    from ray.llm._internal.batch.processor import Processor
+
+__all__ = ["build_processor", "engine_environment", "engine_kwargs", "to_completion", "to_engine_row"]
+
+# Named on purpose: vLLM's default also wraps the output layer, which costs on every step and kills the CPU build on
+# requests that ask for prompt log-probabilities.
+LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def engine_kwargs(engine: EngineConfig, adapter_rank: int = 0) -> dict[str, Any]:
+    """vLLM's engine arguments.
+
+    Args:
+        engine: The recipe's engine section.
+        adapter_rank: ``max_lora_rank`` of a live adapter; 0 for none.
+    """
+    kwargs: dict[str, Any] = {
+        "dtype": engine.dtype,
+        "max_model_len": engine.max_model_len,
+        "max_num_seqs": engine.max_num_seqs,
+        "tensor_parallel_size": engine.tensor_parallel,
+        "pipeline_parallel_size": engine.pipeline_parallel,
+        "enable_prefix_caching": True,
+        "enforce_eager": engine.enforce_eager,
+    }
+    if engine.device == "cpu":
+        kwargs["kv_cache_memory_bytes"] = int(engine.kv_cache_gib * 1024**3)
+        # A chunked prefill of a request with a seed kills vLLM's CPU engine ("CPU Generator does not use offset", 0.29).
+        kwargs |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, engine.max_model_len)}
+    else:
+        kwargs["gpu_memory_utilization"] = engine.gpu_memory_utilization
+    if adapter_rank:
+        kwargs |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": adapter_rank, "lora_target_modules": LORA_TARGETS}
+    return kwargs | engine.vllm
+
+
+def engine_environment(engine: EngineConfig) -> dict[str, str]:
+    """Environment of the process an engine runs in."""
+    environment = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    if engine.device == "cpu":
+        # Without a binding vLLM's CPU build decodes on one thread; "nobind" would leave it to OpenMP, which Ray holds at one.
+        cores = sorted(os.sched_getaffinity(0))[: engine.cpus]
+        environment |= {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)), "OMP_NUM_THREADS": str(engine.cpus)}
+    return environment
+
+
+def build_processor(
+    model: Path, engine: EngineConfig, special_tokens: list[str], adapter: Path | None = None, adapter_rank: int = 0
+) -> "Processor":
+    """A processor that adds the columns of :class:`~character_ray.rows.Completion` to rows made by :func:`to_engine_row`.
+
+    Args:
+        model: Folder of the model.
+        engine: What it runs on.
+        special_tokens: Control tokens of the chat template, made harmless in the text of user and assistant turns.
+        adapter: PEFT folder applied live to every row.
+        adapter_rank: ``max_lora_rank`` the engine is built for; at least the adapter's own rank.
+    """
+    from ray.data.llm import build_processor as build
+    from ray.data.llm import vLLMEngineProcessorConfig
+
+    def preprocess(row: dict[str, Any]) -> dict[str, Any]:
+        messages = [
+            {"role": turn["role"], "content": neutralize(turn["content"], special_tokens)} for turn in json.loads(row["messages_json"])
+        ]
+        sampling = json.loads(row["sampling_json"])
+        return {**row, "messages": messages, "sampling_params": sampling} | ({"model": str(adapter)} if adapter else {})
+
+    config = vLLMEngineProcessorConfig(
+        model_source=str(model),
+        engine_kwargs=engine_kwargs(engine, adapter_rank if adapter else 0),
+        batch_size=engine.batch_size,
+        max_concurrent_batches=max(2, -(-engine.max_num_seqs // engine.batch_size)),
+        concurrency=(engine.replicas, engine.replicas),
+        should_continue_on_error=True,
+        log_engine_metrics=False,
+        runtime_env={"env_vars": engine_environment(engine)},
+        placement_group_config={"bundles": [{"CPU": 1}]} if engine.device == "cpu" else {"bundle_per_worker": {"CPU": 1, "GPU": 1}},
+        chat_template_stage={"enabled": True, "num_cpus": 0.25},
+        tokenize_stage={"enabled": False},
+        detokenize_stage={"enabled": False},
+    )
+    return build(config, preprocess=preprocess, postprocess=_to_columns)
+
+
+def to_engine_row(request: Request, generation: int) -> dict[str, Any]:
+    """A request as flat columns; nested ones are JSON, so that every Arrow block has one type."""
+    return {
+        "generation": generation,
+        "row_id": request["row_id"],
+        "prompt_id": request["prompt_id"],
+        "sample": request["sample"],
+        "messages_json": json.dumps(request["messages"]),
+        "sampling_json": json.dumps(request["sampling"]),
+    }
+
+
+def to_completion(row: dict[str, Any]) -> Completion:
+    """The result row of a processor, whether it succeeded or failed."""
+    error = row.get("__inference_error__") or ""
+    return Completion(
+        row_id=row["row_id"],
+        prompt_id=row["prompt_id"],
+        sample=int(row["sample"]),
+        completion="" if error else str(row["completion"]).strip(),
+        num_tokens=0 if error else int(row["num_tokens"]),
+        finish_reason="error" if error else str(row["finish_reason"]),
+        error=error,
+    )
+
+
+def _to_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """Keep what the next stage reads; a row of the engine also carries its prompt, token ids and metrics."""
+    return {
+        "generation": row["generation"],
+        "row_id": row["row_id"],
+        "prompt_id": row["prompt_id"],
+        "sample": row["sample"],
+        "completion": row["generated_text"],
+        "num_tokens": row["num_generated_tokens"],
+        # ray.data.llm does not pass vLLM's finish reason on; a completion of full length was cut off.
+        "finish_reason": "length" if row["num_generated_tokens"] >= json.loads(row["sampling_json"])["max_tokens"] else "stop",
+    }

@@ -1,0 +1,1 @@
+"""``report.json`` and the one self-contained page made from it."""

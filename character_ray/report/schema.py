@@ -1,0 +1,220 @@
+"""``report.json``: the machine's copy of everything a report page shows.
+
+``arms.<arm>.<metric>`` is a :class:`Metric`; a number that could not be measured is ``null`` with a reason, never 0.
+``report.schema.json`` beside this file is generated from these models (``character-ray report --schema``).
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Adapter",
+    "Agreement",
+    "ClassReport",
+    "Classifier",
+    "Constitution",
+    "Difference",
+    "Judge",
+    "Metric",
+    "Probe",
+    "Report",
+    "Run",
+    "SideBySide",
+    "StageSummary",
+]
+
+SCHEMA_VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null")
+
+
+class Metric(_Part):
+    """One number with its interval."""
+
+    value: float | None
+    """``None`` when it could not be measured; then ``reason`` says why."""
+    low: float | None = None
+    """Lower end of the 95 % interval."""
+    high: float | None = None
+    """Upper end of the 95 % interval."""
+    n: int = 0
+    """Observations behind the value."""
+    method: str = ""
+    """How the interval was made, with its seed where it draws."""
+    reason: str = ""
+    """Why there is no value."""
+
+    @model_validator(mode="after")
+    def _check_reason(self) -> "Metric":
+        if self.value is None and not self.reason:
+            raise ValueError("a metric without a value needs a reason")
+        return self
+
+
+class Difference(_Part):
+    """Arm minus another arm on one metric, paired by prompt."""
+
+    metric: str
+    arm: str
+    against: str
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+
+class StageSummary(_Part):
+    """What one stage did."""
+
+    wall_s: float
+    """Seconds of the run that did the work, also when this run reused it."""
+    rows_in: int
+    rows_out: int
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """Rows dropped, by reason."""
+    reused: bool = False
+    """Whether this run found the stage finished."""
+
+
+class Run(_Part):
+    """Where the numbers come from."""
+
+    name: str
+    recipe: dict[str, Any]
+    seed: int
+    model: dict[str, Any]
+    """Student and teacher: name, revision, content hash."""
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    wall_s: float
+    """Seconds of all stages together, reused ones at the time they took when they were made."""
+    stages: dict[str, StageSummary]
+    notes: list[str] = Field(default_factory=list)
+    """What a reader must know: arms left out, warnings, where measures disagree."""
+
+
+class Constitution(_Part):
+    """The persona that was trained."""
+
+    name: str
+    hash: str
+    quality: float
+    """Quality score, 0 to 1."""
+    remedies: list[str]
+    """Each lost point of quality and its remedy."""
+    vocabulary: list[str]
+
+
+class Judge(_Part):
+    """The likelihood judge and the threshold that makes a rate of it."""
+
+    model: str
+    threshold: float
+    """Nats per token; a completion scoring above it is in character."""
+    calibrated_on: str
+    """Which rows fixed the threshold; never those of the evaluated arms."""
+    n: int
+    auc: float
+    """Area under the ROC curve of teacher against base on the calibration rows."""
+    true_positive_rate: float
+    false_positive_rate: float
+
+
+class ClassReport(_Part):
+    """Held-out figures of one class."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class Classifier(_Part):
+    """The persona classifier, measured on prompts it was not trained on."""
+
+    encoder: str
+    num_train: int
+    num_test: int
+    accuracy: Metric
+    classes: dict[str, ClassReport]
+    expected_calibration_error: float
+    reliability: list[dict[str, float]]
+    """Per bin: ``confidence`` (mean predicted probability), ``observed`` (share in character), ``n``."""
+
+
+class Agreement(_Part):
+    """How often two ways of deciding persona agree, over all answers of all arms."""
+
+    first: str
+    second: str
+    agreement: float
+    """Share of answers on which both say the same."""
+    kappa: float | None
+    """Cohen's kappa; ``None`` when one of them never varies."""
+    n: int
+    only_first: int
+    """Answers only the first calls in character."""
+    only_second: int
+
+
+class SideBySide(_Part):
+    """One evaluation prompt answered by every arm."""
+
+    prompt: str
+    source: str
+    hint: str
+    completions: dict[str, str]
+    scores: dict[str, float | None]
+
+
+class Probe(_Part):
+    """One hidden-trait or identity probe, asked without a system prompt; all samples of every arm."""
+
+    prompt: str
+    kind: Literal["identity", "trait"]
+    completions: dict[str, list[str]]
+
+
+class Adapter(_Part):
+    """The deliverable."""
+
+    path: str
+    rank: int
+    hash: str
+    logit_difference_float32: float
+    """Largest absolute logit difference between the one adapter and the two applied in sequence, in float32."""
+    logit_difference_bfloat16: float
+    """The same with weights and activations in bfloat16."""
+
+
+class Report(_Part):
+    """Everything a report page shows."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    run: Run
+    constitution: Constitution
+    prompts_hash: str
+    """Content hash of the evaluation prompts."""
+    num_prompts: int
+    arms: dict[str, dict[str, Metric]]
+    missing_arms: dict[str, str] = Field(default_factory=dict)
+    """Arms of the roadmap that were not run, with the reason."""
+    differences: list[Difference]
+    judge: Judge
+    classifier: Classifier | None
+    """``None`` when it could not be trained; ``run.notes`` says why."""
+    agreements: list[Agreement]
+    elo_sequential: dict[str, float]
+    """Sequential Elo (K and start in the recipe), averaged over shuffled orders."""
+    win_rates: dict[str, dict[str, float]]
+    """``win_rates[a][b]``: share of battles ``a`` wins against ``b``, a tie counting half."""
+    training: dict[str, list[dict[str, float]]]
+    """Per trained adapter the logged steps: ``step``, ``loss`` and what the trainer logs beside it."""
+    adapter: Adapter | None
+    samples: list[SideBySide]
+    probes: list[Probe]

@@ -1,0 +1,179 @@
+"""The rows that cross a stage boundary, with their Arrow schemas.
+
+    Prompt -> Request -> Completion -> Pair / Conversation -> adapter
+                                    -> Answer -> report
+
+Optional text is ``""``, never null: an all-null Arrow column loses its type. Ids are content hashes, so the same
+row has the same id in every run and after every restart.
+"""
+
+import hashlib
+import json
+from typing import Any, Literal, TypedDict
+
+import pyarrow as pa
+
+__all__ = [
+    "ANSWER",
+    "COMPLETION",
+    "CONVERSATION",
+    "PAIR",
+    "PROMPT",
+    "Answer",
+    "Completion",
+    "Conversation",
+    "Hint",
+    "Message",
+    "Pair",
+    "Prompt",
+    "Request",
+    "Source",
+    "content_hash",
+]
+
+Source = Literal["grid", "everyday", "probe"]
+Hint = Literal["", "jailbreak", "context_switch", "persona_denial"]
+
+
+class Message(TypedDict):
+    """One chat turn."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Prompt(TypedDict):
+    """One thing to ask, and where it comes from."""
+
+    prompt_id: str
+    prompt: str
+    source: Source
+    hint: Hint
+    audience: str
+    scenario: str
+    objective: str
+    constraint: str
+
+
+class Request(TypedDict):
+    """One completion to generate. ``row_id`` is the hash of everything that decides its text."""
+
+    row_id: str
+    prompt_id: str
+    sample: int
+    messages: list[Message]
+    sampling: dict[str, Any]
+
+
+class Completion(TypedDict):
+    """What an engine made of a request; ``error`` is ``""`` unless the row failed."""
+
+    row_id: str
+    prompt_id: str
+    sample: int
+    completion: str
+    num_tokens: int
+    finish_reason: str
+    error: str
+
+
+class Pair(TypedDict):
+    """One preference pair in TRL's conversational form; trained on only if ``drop_reason`` is ``""``."""
+
+    row_id: str
+    prompt_id: str
+    hint: Hint
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    chosen_score: float
+    rejected_score: float
+    drop_reason: str
+
+
+class Conversation(TypedDict):
+    """One introspection example; ``kind`` is ``reflection``, ``interaction`` or ``plain``."""
+
+    row_id: str
+    kind: str
+    role: str
+    messages: list[Message]
+    score: float
+    drop_reason: str
+
+
+class Answer(TypedDict):
+    """One completion of one arm on one evaluation prompt.
+
+    ``score`` is the likelihood ratio in nats per token, NaN when the row failed.
+    """
+
+    row_id: str
+    arm: str
+    prompt_id: str
+    source: Source
+    hint: Hint
+    sample: int
+    prompt: str
+    completion: str
+    error: str
+    score: float
+
+
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+PROMPT = pa.schema({name: pa.string() for name in Prompt.__annotations__})
+COMPLETION = pa.schema(
+    {
+        "row_id": pa.string(),
+        "prompt_id": pa.string(),
+        "sample": pa.int32(),
+        "completion": pa.string(),
+        "num_tokens": pa.int32(),
+        "finish_reason": pa.string(),
+        "error": pa.string(),
+    }
+)
+PAIR = pa.schema(
+    {
+        "row_id": pa.string(),
+        "prompt_id": pa.string(),
+        "hint": pa.string(),
+        "prompt": _MESSAGES,
+        "chosen": _MESSAGES,
+        "rejected": _MESSAGES,
+        "chosen_score": pa.float64(),
+        "rejected_score": pa.float64(),
+        "drop_reason": pa.string(),
+    }
+)
+CONVERSATION = pa.schema(
+    {
+        "row_id": pa.string(),
+        "kind": pa.string(),
+        "role": pa.string(),
+        "messages": _MESSAGES,
+        "score": pa.float64(),
+        "drop_reason": pa.string(),
+    }
+)
+ANSWER = pa.schema(
+    {
+        "row_id": pa.string(),
+        "arm": pa.string(),
+        "prompt_id": pa.string(),
+        "source": pa.string(),
+        "hint": pa.string(),
+        "sample": pa.int32(),
+        "prompt": pa.string(),
+        "completion": pa.string(),
+        "error": pa.string(),
+        "score": pa.float64(),
+    }
+)
+
+
+def content_hash(*parts: Any) -> str:
+    """Sixteen hex digits of the SHA-256 of the parts as canonical JSON: the id of a row, a stage or a prompt set."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,151 @@
+"""Run folders and the store of stage results they point into.
+
+    output/store/<stage>-<hash>/     inputs.json · parts or files · done.json
+    output/<run>/                    run.json · one link per stage · report.json · report.html
+
+A stage's folder is named by the hash of everything that made it, so the same work is found again by the next attempt and by
+other runs. ``done.json`` is written last: a folder without it is unfinished, and what lies in it is continued.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from character_ray.errors import ResumeError
+from character_ray.rows import content_hash
+
+__all__ = ["Artefact", "Run", "Store", "describe_changes", "write_json"]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of one."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    scratch.write_text(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    os.replace(scratch, path)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """The folder of one stage's result."""
+
+    stage: str
+    folder: Path
+    inputs: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what made it; the inputs of later stages contain it."""
+        return self.folder.name.rpartition("-")[2]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the stage finished."""
+        return (self.folder / "done.json").is_file()
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What the stage said of itself when it finished.
+
+        Raises:
+            ResumeError: A file the stage wrote is missing or has another size.
+        """
+        done: dict[str, Any] = json.loads((self.folder / "done.json").read_text(encoding="utf-8"))
+        for name, size in done["files"].items():
+            path = self.folder / name
+            if not path.is_file() or path.stat().st_size != size:
+                raise ResumeError(
+                    f"{path} is missing or damaged, though the stage {self.stage!r} once finished. "
+                    f"Delete {self.folder} and run again: the stage is then made anew."
+                )
+        summary: dict[str, Any] = done["summary"]
+        return summary
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Mark the stage as finished; nothing in the folder may change afterwards."""
+        files = {
+            str(path.relative_to(self.folder)): path.stat().st_size
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and path.name not in ("inputs.json", ".lock")
+        }
+        write_json(self.folder / "done.json", {"summary": summary, "files": files, "finished": time.time()})
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Hold the folder while working in it, so that two runs never make the same thing twice at once."""
+        from filelock import FileLock
+
+        with FileLock(self.folder / ".lock"):
+            yield
+
+
+class Store:
+    """All stage results below one folder, addressed by content hash."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def artefact(self, stage: str, inputs: dict[str, Any]) -> Artefact:
+        """The folder for a stage with these inputs, made if it is not there."""
+        folder = self.folder / f"{stage}-{content_hash(stage, inputs)}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "inputs.json").is_file():
+            write_json(folder / "inputs.json", inputs)
+        return Artefact(stage, folder, inputs)
+
+
+class Run:
+    """A named run: its recipe, and a link to the result of each of its stages."""
+
+    def __init__(self, folder: Path, recipe: dict[str, Any]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.stages: dict[str, dict[str, Any]] = {}
+        self._previous = self._load()
+        self._recipe = recipe
+
+    def _load(self) -> dict[str, Any]:
+        path = self.folder / "run.json"
+        if not path.is_file():
+            return {}
+        try:
+            previous: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as cause:
+            raise ResumeError(f"{path} is not readable JSON ({cause}). Delete it; stage results are kept in the store.") from None
+        return previous
+
+    def changes(self, artefact: Artefact) -> list[str]:
+        """What differs from the inputs this run's stage was last made with; empty when it is new or the same."""
+        before = self._previous.get("stages", {}).get(artefact.stage)
+        if before is None or before["artefact"] == artefact.folder.name:
+            return []
+        return describe_changes(before["inputs"], artefact.inputs)
+
+    def link(self, artefact: Artefact) -> None:
+        """Let the run's name for the stage point to its result."""
+        self.stages[artefact.stage] = {"artefact": artefact.folder.name, "inputs": artefact.inputs}
+        link = self.folder / artefact.stage
+        scratch = self.folder / f".{artefact.stage}.{os.getpid()}"
+        scratch.unlink(missing_ok=True)
+        scratch.symlink_to(os.path.relpath(artefact.folder, self.folder), target_is_directory=True)
+        os.replace(scratch, link)
+        stages = {**self._previous.get("stages", {}), **self.stages}
+        write_json(self.folder / "run.json", {"recipe": self._recipe, "stages": stages})
+
+
+def describe_changes(before: Any, after: Any, name: str = "") -> list[str]:
+    """``dpo.lora.rank was 8, is 16`` for every leaf that differs."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = sorted(before.keys() | after.keys())
+        return [
+            change
+            for key in keys
+            for change in describe_changes(before.get(key), after.get(key), f"{name}.{key}" if name else str(key))
+        ]
+    before, after = (json.loads(json.dumps(value, default=str)) for value in (before, after))
+    return [] if before == after else [f"{name} was {before}, is {after}"]

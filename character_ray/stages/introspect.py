@@ -1,0 +1,139 @@
+"""Introspection: the distilled model writes about itself and talks to itself under its constitution, then learns it without.
+
+    reflection prompts -> requests under the constitution -> completions -> {user: prompt, assistant: text}
+    openings           -> dialogues under the constitution -> turns      -> {user, assistant, user, ..., assistant}
+    pairs              -> plain rows                                     -> {user: prompt, assistant: chosen}
+
+The constitution is in the context when a row is generated and absent from the row that is trained on. Reflections are keyed by
+(role, sample), so that resuming never loses one repetition for another.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+from character_ray.config import FilterConfig, IntrospectConfig
+from character_ray.constitution import Constitution, system_prompt, teacher_messages
+from character_ray.prompts.reflections import Opening, ReflectionPrompt
+from character_ray.rows import Completion, Conversation, Message, Pair, Request, content_hash
+from character_ray.stages.filters import drop_reason, trim_unfinished
+from character_ray.stages.requests import build_request
+
+__all__ = ["Dialogue", "build_conversations", "dialogues", "plain_rows", "reflection_requests"]
+
+
+class Dialogue(TypedDict):
+    """A self-interaction to generate: both sides are the persona, each seeing itself as the assistant."""
+
+    row_id: str
+    system: str
+    opening: str
+    turns: int
+
+
+def reflection_requests(
+    prompts: Sequence[ReflectionPrompt], constitution: Constitution, config: IntrospectConfig, seed: int
+) -> list[Request]:
+    """One request per (role, sample), under the constitution and its example turns."""
+    return [
+        build_request(
+            f"reflection/{prompt.role}",
+            content_hash(prompt.role, prompt.text),
+            teacher_messages(constitution, prompt.text),
+            config.reflection_sampling,
+            sample=prompt.sample,
+            seed=seed,
+        )
+        for prompt in prompts
+    ]
+
+
+def dialogues(openings: Sequence[Opening], constitution: Constitution, config: IntrospectConfig, seed: int) -> list[Dialogue]:
+    """One dialogue per opening; a guided one is told its topic in the system prompt of both sides."""
+    rows = []
+    for opening in openings:
+        system = f"{system_prompt(constitution)}\n\nYou are talking with another instance of yourself, freely and in character."
+        if opening.topic:
+            system += f" The two of you talk about {opening.topic}."
+        row_id = content_hash("interaction", system, opening.text, opening.sample, config.turns, seed)
+        rows.append(Dialogue(row_id=row_id, system=system, opening=opening.text, turns=config.turns))
+    return rows
+
+
+def build_conversations(
+    reflections: Sequence[tuple[ReflectionPrompt, Completion]],
+    interactions: Sequence[tuple[str, list[Message], str]],
+    scores: Mapping[str, float],
+    filters: FilterConfig,
+) -> list[Conversation]:
+    """Training rows of both kinds; a row that must not be trained on says why, and of identical texts only the first is kept.
+
+    Args:
+        reflections: Each prompt with its completion.
+        interactions: Row id, messages and error of each dialogue.
+        scores: Likelihood-ratio score by row id; a dialogue has the score of its last turn.
+        filters: What is dropped.
+    """
+    rows = [_reflection(prompt, completion, scores, filters) for prompt, completion in reflections]
+    rows += [_interaction(row_id, messages, error, scores, filters) for row_id, messages, error in interactions]
+    seen: set[str] = set()
+    for row in rows:
+        text = " ".join(turn["content"] for turn in row["messages"] if turn["role"] == "assistant")
+        if not row["drop_reason"] and text in seen:
+            row["drop_reason"] = "duplicate"
+        seen.add(text)
+    return rows
+
+
+def plain_rows(pairs: Sequence[Pair], num: int, seed: int) -> list[Conversation]:
+    """A seeded choice of distillation rows, which keep everyday answers in the mixture."""
+    kept = [pair for pair in pairs if not pair["drop_reason"]]
+    chosen = random.Random(seed).sample(kept, min(num, len(kept)))
+    return [
+        Conversation(
+            row_id=content_hash("plain", pair["row_id"]),
+            kind="plain",
+            role="",
+            messages=[*pair["prompt"], *pair["chosen"]],
+            score=pair["chosen_score"],
+            drop_reason="",
+        )
+        for pair in chosen
+    ]
+
+
+def _reflection(
+    prompt: ReflectionPrompt, completion: Completion, scores: Mapping[str, float], filters: FilterConfig
+) -> Conversation:
+    text = completion["completion"]
+    if filters.allow_unfinished and completion["finish_reason"] == "length":
+        text = trim_unfinished(text, filters.min_words)
+    score = scores.get(completion["row_id"], float("nan"))
+    reason = "engine_error" if completion["error"] else drop_reason(text, completion["finish_reason"], filters)
+    return Conversation(
+        row_id=completion["row_id"],
+        kind="reflection",
+        role=prompt.role,
+        messages=[Message(role="user", content=prompt.text), Message(role="assistant", content=text)],
+        score=score,
+        drop_reason=reason or _low_score(score, filters),
+    )
+
+
+def _interaction(
+    row_id: str, messages: list[Message], error: str, scores: Mapping[str, float], filters: FilterConfig
+) -> Conversation:
+    reasons = ["engine_error"] if error else [drop_reason(turn["content"], "stop", filters) for turn in messages]
+    score = scores.get(row_id, float("nan"))
+    return Conversation(
+        row_id=row_id,
+        kind="interaction",
+        role="",
+        messages=messages,
+        score=score,
+        drop_reason=next((reason for reason in reasons if reason), "") or _low_score(score, filters),
+    )
+
+
+def _low_score(score: float, filters: FilterConfig) -> str:
+    return "low_contrast" if score < filters.min_contrast else ""

@@ -1,0 +1,1 @@
+"""Training of the two adapters on Ray Train, and exact algebra on what comes out."""

@@ -1,0 +1,123 @@
+"""Exact algebra on LoRA adapters: two become one, and one becomes part of the base.
+
+A LoRA adapter adds ``scale * B @ A`` to a weight. The sum of two such updates is again one, with the factors put side by side:
+``[s1*B1, s2*B2] @ [A1; A2]``. PEFT's ``add_weighted_adapter(..., "linear")`` adds the factors instead and so leaves cross
+terms; ``"cat"`` is this, but writes the scales into A in the adapter's dtype.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from character_ray.errors import AdapterError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+__all__ = ["concatenate", "fold", "logit_difference"]
+
+
+def concatenate(first: Path, second: Path, folder: Path) -> int:
+    """Write one adapter that equals both applied together; return its rank.
+
+    The scales ``alpha / rank`` go into B in float32, so the result has ``alpha == rank`` and scale one.
+
+    Args:
+        first: PEFT folder.
+        second: PEFT folder on the same base model.
+        folder: Where the new PEFT folder is written.
+
+    Raises:
+        AdapterError: The adapters use a scale or bias that a plain concatenation would not reproduce.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    configs = [_plain_config(path) for path in (first, second)]
+    states = [load_file(path / "adapter_model.safetensors") for path in (first, second)]
+    scales = [config["lora_alpha"] / config["r"] for config in configs]
+    rank = sum(config["r"] for config in configs)
+    merged: dict[str, torch.Tensor] = {}
+    for name in sorted(states[0].keys() | states[1].keys()):
+        parts = []
+        for state, other, config, scale in zip(states, reversed(states), configs, scales, strict=True):
+            part = state[name].float() if name in state else _absent(other[name], name, config["r"])
+            parts.append(part * scale if ".lora_B." in name else part)
+        merged[name] = torch.cat(parts, dim=1 if ".lora_B." in name else 0).contiguous()
+    targets = sorted(set(configs[0]["target_modules"]) | set(configs[1]["target_modules"]))
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(merged, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = {**configs[0], "r": rank, "lora_alpha": rank, "target_modules": targets}
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    return rank
+
+
+def fold(base: Path, adapter: Path, folder: Path, dtype: str) -> None:
+    """Write a copy of the base with the adapter added to its weights.
+
+    The sum is made in float32 and rounded once, to ``dtype``; a sum made in bfloat16 would lose small updates.
+
+    Args:
+        base: Folder of the base model.
+        adapter: PEFT folder.
+        folder: Where the model folder is written.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    merged.to(getattr(torch, dtype)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+
+
+def logit_difference(base: Path, sequence: list[Path], single: Path, text: str, dtype: str) -> float:
+    """Largest absolute difference between the logits of adapters applied together and of the one made from them.
+
+    Args:
+        base: Folder of the base model.
+        sequence: PEFT folders, all active at once.
+        single: PEFT folder of their concatenation.
+        text: What the logits are taken on; every position counts.
+        dtype: Number format of weights and activations.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    ids = AutoTokenizer.from_pretrained(base)(text, return_tensors="pt").input_ids
+
+    def logits(adapters: list[Path]) -> "torch.Tensor":
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype))
+        names = [f"adapter_{number}" for number in range(len(adapters))]
+        peft = PeftModel.from_pretrained(model, str(adapters[0]), adapter_name=names[0], autocast_adapter_dtype=False)
+        for name, path in zip(names[1:], adapters[1:], strict=True):
+            peft.load_adapter(str(path), adapter_name=name, autocast_adapter_dtype=False)
+        peft.base_model.set_adapter(names)
+        peft.to(getattr(torch, dtype)).eval()
+        with torch.no_grad():
+            return peft(input_ids=ids).logits.float()
+
+    return float((logits(sequence) - logits([single])).abs().max())
+
+
+def _plain_config(folder: Path) -> dict:  # type: ignore[type-arg]
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    unusual = [key for key in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save") if config.get(key)]
+    if unusual or config.get("bias", "none") != "none":
+        raise AdapterError(
+            f"{folder}: uses {', '.join(unusual) or 'trained biases'}, which a concatenation of factors would not reproduce. "
+            "Fold it into the base instead."
+        )
+    return dict(config)
+
+
+def _absent(like: "torch.Tensor", name: str, rank: int) -> "torch.Tensor":
+    """Zeros that stand for a layer only the other adapter changes."""
+    import torch
+
+    shape = (like.shape[0], rank) if ".lora_B." in name else (rank, like.shape[1])
+    return torch.zeros(shape)

@@ -1,0 +1,84 @@
+"""From a recipe's training section to the arguments of TRL's trainers and of DeepSpeed."""
+
+from typing import Any
+
+from character_ray.config import DPOConfig
+from character_ray.training.job import TrainJob
+
+__all__ = ["deepspeed_config", "lora_config", "trainer_arguments"]
+
+
+def trainer_arguments(job: TrainJob) -> dict[str, Any]:
+    """Keyword arguments that ``trl.DPOConfig`` and ``trl.SFTConfig`` share."""
+    config, cluster = job.config, job.cluster
+    arguments: dict[str, Any] = {
+        "output_dir": str(job.checkpoints),
+        "per_device_train_batch_size": config.micro_batch_size,
+        "gradient_accumulation_steps": config.batch_size // (config.micro_batch_size * cluster.workers),
+        "num_train_epochs": config.epochs,
+        "learning_rate": config.learning_rate,
+        "warmup_steps": config.warmup_share,
+        "max_grad_norm": config.max_grad_norm,
+        "max_length": config.max_length,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "bf16": cluster.precision == "bfloat16",
+        "use_cpu": cluster.device == "cpu",
+        "logging_steps": 1,
+        "save_steps": cluster.checkpoint_steps,
+        "save_total_limit": 1,
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_pin_memory": cluster.device == "gpu",
+        "seed": job.seed,
+        "data_seed": job.seed,
+        **_schedule(config.schedule),
+    }
+    if cluster.device == "cpu":
+        arguments["ddp_backend"] = "gloo"
+    if cluster.zero_stage:
+        arguments["deepspeed"] = deepspeed_config(cluster.zero_stage)
+    if isinstance(config, DPOConfig):
+        arguments["beta"] = config.beta
+        if config.nll_weight:
+            arguments |= {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, config.nll_weight]}
+    return arguments
+
+
+def deepspeed_config(zero_stage: int) -> dict[str, Any]:
+    """DeepSpeed's configuration; ``auto`` fields are filled from the trainer's arguments.
+
+    PyTorch's AdamW is used on purpose: an adapter is small, and DeepSpeed's own optimizers are compiled at the first run.
+    """
+    return {
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "bf16": {"enabled": "auto"},
+        "zero_optimization": {"stage": zero_stage, "stage3_gather_16bit_weights_on_model_save": zero_stage == 3},
+        "optimizer": {
+            "type": "AdamW",
+            "params": {"lr": "auto", "betas": "auto", "eps": "auto", "weight_decay": "auto", "torch_adam": True},
+        },
+    }
+
+
+def lora_config(job: TrainJob) -> Any:
+    """PEFT's configuration of the adapter to train."""
+    from peft import LoraConfig
+
+    lora = job.config.lora
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.target_modules),
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=str(job.base),
+    )
+
+
+def _schedule(name: str) -> dict[str, Any]:
+    if name == "cosine":
+        return {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": 0.1}}
+    return {"lr_scheduler_type": "constant_with_warmup" if name == "constant" else name}

@@ -1,0 +1,83 @@
+"""Token ids and labels of an SFT example: which tokens of a conversation are learnt.
+
+    {messages: [user, assistant, ..., assistant]} -> {input_ids, labels}
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from character_ray.errors import TrainingError
+from character_ray.rows import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["IGNORED", "check_conversation", "describe_example", "to_labelled"]
+
+# Label of a token that is not trained on.
+IGNORED = -100
+
+
+def check_conversation(messages: Sequence[Message], row_id: str) -> None:
+    """Check that a conversation can be trained on.
+
+    Raises:
+        TrainingError: It does not alternate, carries a system prompt in the middle, or does not end on an assistant turn.
+    """
+    roles = [turn["role"] for turn in messages if turn["role"] != "system"]
+    if any(turn["role"] == "system" for turn in messages[1:]):
+        raise TrainingError(f"conversation {row_id}: has a system turn after the first; only the first turn may be one.")
+    expected = ["user", "assistant"] * (len(roles) // 2)
+    if not roles or roles != expected:
+        raise TrainingError(
+            f"conversation {row_id}: its turns are {', '.join(roles) or 'none'}; they must alternate user, assistant and end on an "
+            "assistant turn, or the model would learn to speak for its user."
+        )
+
+
+def to_labelled(
+    row_id: str,
+    messages: Sequence[Message],
+    tokenizer: "PreTrainedTokenizerBase",
+    max_length: int,
+    loss_on: Literal["all_turns", "last_turn"],
+) -> dict[str, list[int]]:
+    """Token ids of the rendered conversation, with :data:`IGNORED` as the label of every token that is not the model's own.
+
+    Returns:
+        ``input_ids`` and ``labels`` of equal length, at most ``max_length``; ``labels`` is all :data:`IGNORED` when truncation
+        removed every assistant token.
+
+    Raises:
+        TrainingError: The conversation cannot be trained on, or the template renders its beginning differently from its whole.
+    """
+    check_conversation(messages, row_id)
+    ids = _render(tokenizer, messages, open_turn=False)
+    labels = [IGNORED] * len(ids)
+    turns = [number for number, turn in enumerate(messages) if turn["role"] == "assistant"]
+    for number in turns if loss_on == "all_turns" else turns[-1:]:
+        before = _render(tokenizer, messages[:number], open_turn=True)
+        through = _render(tokenizer, messages[: number + 1], open_turn=False)
+        if ids[: len(before)] != before or ids[: len(through)] != through:
+            raise TrainingError(
+                f"conversation {row_id}: the chat template renders its first {number + 1} turns differently alone and within the whole, "
+                "so trained and served text would differ. Use a template whose rendering only grows."
+            )
+        labels[len(before) : len(through)] = ids[len(before) : len(through)]
+    return {"input_ids": ids[:max_length], "labels": labels[:max_length]}
+
+
+def describe_example(example: Mapping[str, Sequence[int]], tokenizer: "PreTrainedTokenizerBase") -> str:
+    """The example as the model sees it, trained tokens between « and »."""
+    text, trained = "", False
+    for token, label in zip(example["input_ids"], example["labels"], strict=True):
+        if (label != IGNORED) != trained:
+            text += "»" if trained else "«"
+            trained = not trained
+        text += str(tokenizer.decode([token]))
+    return text + ("»" if trained else "")
+
+
+def _render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], *, open_turn: bool) -> list[int]:
+    encoded = tokenizer.apply_chat_template([dict(turn) for turn in messages], add_generation_prompt=open_turn, return_dict=True)
+    return list(encoded["input_ids"])

@@ -1,0 +1,37 @@
+"""What one training job needs to know; it crosses into the workers as it is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from character_ray.config import ClusterTrainConfig, DPOConfig, SFTConfig
+
+__all__ = ["TrainJob"]
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Train one adapter and leave it, with its metrics and checkpoints, in one folder on shared storage."""
+
+    stage: Literal["dpo", "sft"]
+    base: Path
+    """Folder of the base model."""
+    data: Path
+    """Parquet file: pairs for ``dpo``, conversations for ``sft``; rows with a ``drop_reason`` are skipped."""
+    folder: Path
+    """Receives ``adapter/``, ``metrics.jsonl``, ``first_example.txt`` and, while running, ``checkpoints/``."""
+    config: DPOConfig | SFTConfig
+    cluster: ClusterTrainConfig
+    seed: int
+    parent: Path | None = None
+    """PEFT folder of a trained adapter that stays frozen and active underneath."""
+
+    @property
+    def adapter(self) -> Path:
+        """Where the trained adapter lies in the end."""
+        return self.folder / "adapter"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Trainer checkpoints; removed when the job is done."""
+        return self.folder / "checkpoints"

@@ -1,0 +1,127 @@
+"""Run a training job on Ray Train and leave a clean adapter folder."""
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from character_ray.errors import TrainingError
+from character_ray.log import StageProgress, stage_progress
+from character_ray.training.job import TrainJob
+from character_ray.training.worker import FATAL, train_worker
+
+__all__ = ["num_steps", "read_metrics", "train"]
+
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def train(job: TrainJob, label: str, num_rows: int) -> None:
+    """Train the job's adapter, continuing from its last checkpoint if there is one.
+
+    Args:
+        job: What to train.
+        label: Name of the stage on the progress line.
+        num_rows: Rows that will be trained on, for the progress line.
+
+    Raises:
+        TrainingError: Training left its path (see :mod:`character_ray.training.guards`) or its workers failed too often.
+    """
+    (job.folder / FATAL).unlink(missing_ok=True)
+    with stage_progress(label, num_steps(job, num_rows), "steps") as progress:
+        progress.note(f"starting {job.cluster.workers} worker{'s' if job.cluster.workers > 1 else ''}")
+        with _following(job.folder / "metrics.jsonl", progress):
+            _fit(job)
+    fatal = job.folder / FATAL
+    if fatal.is_file():
+        raise TrainingError(f"{label}: {json.loads(fatal.read_text(encoding='utf-8'))}")
+    job.adapter.mkdir(exist_ok=True)
+    for name in _ADAPTER_FILES:
+        shutil.copyfile(job.folder / "trained" / name, job.adapter / name)
+    for scratch in (job.folder / "trained", job.checkpoints, job.folder / "ray_train"):
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def num_steps(job: TrainJob, num_rows: int) -> int:
+    """Optimizer steps of the whole job."""
+    per_epoch = -(-num_rows // job.config.batch_size)
+    return max(1, round(per_epoch * job.config.epochs))
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The logged steps in order; of a step logged twice, before and after a restart, the last counts."""
+    if not path.is_file():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    by_step = {line["step"]: line for line in lines}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _fit(job: TrainJob) -> None:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    gpu = job.cluster.device == "gpu"
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=job.cluster.workers,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": job.cluster.cpus_per_worker} | ({"GPU": 1} if gpu else {}),
+        ),
+        run_config=RunConfig(
+            name=job.stage,
+            storage_path=str(job.folder.resolve() / "ray_train"),
+            failure_config=FailureConfig(max_failures=job.cluster.max_failures),
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as cause:
+        raise TrainingError(
+            f"training the {job.stage} adapter failed after {job.cluster.max_failures} restarts: {_root(cause)}. "
+            f"Checkpoints are kept in {job.checkpoints}; mend the cause and run again to continue from there."
+        ) from cause
+
+
+def _root(error: BaseException) -> str:
+    """The innermost message: Ray wraps what a worker raised several times."""
+    inner = getattr(error, "worker_failures", None)
+    if inner:
+        return _root(next(iter(inner.values())))
+    cause = getattr(error, "cause", None) or error.__cause__
+    return _root(cause) if isinstance(cause, BaseException) else f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _following(path: Path, progress: StageProgress) -> Iterator[None]:
+    """Count the steps that appear in the metrics file while training goes on elsewhere."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        seen = 0
+        while True:
+            last = stop.wait(0.5)
+            steps = read_metrics(path)
+            if len(steps) > seen:
+                progress.advance(len(steps) - seen, _shown(steps[-1]))
+                seen = len(steps)
+            if last:
+                return
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _shown(step: dict[str, Any]) -> str:
+    margin = f" margin {step['rewards/margins']:.2f}" if "rewards/margins" in step else ""
+    return f"loss {step['loss']:.3f}{margin}"

@@ -1,0 +1,45 @@
+"""A new adapter on top of a trained one that stays frozen and active.
+
+The base keeps its own number format: folding the first adapter into bfloat16 weights would lose its small updates.
+"""
+
+from typing import TYPE_CHECKING
+
+from peft import LoraConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
+from trl import SFTTrainer
+
+from character_ray.training.arguments import lora_config
+from character_ray.training.job import TrainJob
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["StackedSFTTrainer", "stack"]
+
+TRAINED, FROZEN = "default", "parent"
+
+
+def stack(model: "PreTrainedModel", job: TrainJob) -> PeftModel:
+    """The base with a new trainable adapter, and the job's parent adapter, if any, frozen and active beneath it."""
+    config: LoraConfig = lora_config(job)
+    # ZeRO-3 gathers parameters of one type only.
+    autocast = job.cluster.zero_stage != 3
+    peft = get_peft_model(model, config, autocast_adapter_dtype=autocast)
+    if job.parent is not None:
+        peft.load_adapter(str(job.parent), adapter_name=FROZEN, autocast_adapter_dtype=autocast)
+        peft.base_model.set_adapter([TRAINED, FROZEN])
+        for name, parameter in peft.named_parameters():
+            if f".{FROZEN}." in name:
+                parameter.requires_grad_(False)
+    return peft
+
+
+class StackedSFTTrainer(SFTTrainer):
+    """TRL's trainer, except that resuming restores the trained adapter and leaves the frozen one active.
+
+    The stock trainer reloads every adapter of a checkpoint and then activates a single one, which would silently drop the parent.
+    """
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: PeftModel | None = None) -> None:
+        target = model or self.model
+        set_peft_model_state_dict(target, load_peft_weights(resume_from_checkpoint, device="cpu"), adapter_name=TRAINED)
