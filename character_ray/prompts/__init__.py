@@ -1,0 +1,18 @@
+"""What is asked: the grid, everyday questions, probes, and questions about oneself."""
+
+from character_ray.prompts.grid import evaluation_prompts, prompts_hash, training_prompts
+from character_ray.prompts.probes import Probe, check_no_probe_is_an_example, hidden_trait_probes
+from character_ray.prompts.reflections import Opening, ReflectionPrompt, interaction_openings, reflection_prompts
+
+__all__ = [
+    "Opening",
+    "Probe",
+    "ReflectionPrompt",
+    "check_no_probe_is_an_example",
+    "evaluation_prompts",
+    "hidden_trait_probes",
+    "interaction_openings",
+    "prompts_hash",
+    "reflection_prompts",
+    "training_prompts",
+]
