@@ -1,16 +1,20 @@
 """What is measured, on how much, and what is served."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, field_validator
 
 from character_ray.config.base import Config
 from character_ray.config.engines import SamplingConfig
 
-__all__ = ["ARMS", "Arm", "EvaluateConfig", "JudgeConfig", "ServeConfig"]
+__all__ = ["ARMS", "LORA_RANKS", "Arm", "EvaluateConfig", "JudgeConfig", "ServeConfig"]
 
 Arm = Literal["base", "prompted", "teacher", "dpo", "sft", "full", "control"]
 ARMS: tuple[Arm, ...] = ("base", "prompted", "teacher", "dpo", "sft", "full", "control")
+
+# The sizes of ``max_lora_rank`` vLLM is built for.
+LoRARank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
+LORA_RANKS: tuple[int, ...] = get_args(LoRARank)
 
 
 class JudgeConfig(Config):
@@ -88,7 +92,7 @@ class ServeConfig(Config):
     max_loras: int = Field(4, ge=1)
     """Adapters resident in one replica at once."""
 
-    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 320
+    max_lora_rank: LoRARank = 320
     """Largest adapter rank served; vLLM knows these sizes, and cost grows with it whatever the adapter's own rank."""
 
     min_replicas: int = Field(1, ge=1)

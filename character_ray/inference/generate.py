@@ -67,8 +67,11 @@ def generate(label: str, generations: Sequence[Generation], weights: Weights, en
         with stage_progress(label, len(pending)) as progress:
             progress.note(f"starting vLLM on {weights.model.name}")
             _run(unfinished, pending, weights, engine, progress)
-    for generation in unfinished:
-        _finish(generation, monotonic() - started)
+    wall_s = monotonic() - started
+    for number, generation in enumerate(unfinished):
+        # Each stage bears its share of the pass, engine start included.
+        share = sum(owner == number for owner, _ in pending) / max(len(pending), 1)
+        _finish(generation, wall_s * share)
 
 
 def _run(

@@ -12,6 +12,7 @@ for every row, so its keys and values are computed once and kept; only completio
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import pyarrow as pa
@@ -45,6 +46,7 @@ def score_completions(
     """Scores by row id, computed on Ray; rows scored by an earlier attempt are read, empty completions score NaN."""
     import ray.data
 
+    started = monotonic()
     scores = {row["row_id"]: row["score"] for row in read_parts(artefact.folder)}
     wanted = {row["row_id"]: row for row in rows if row["completion"].strip()}
     # Sorted by length, so that little of a batch is padding.
@@ -66,7 +68,7 @@ def score_completions(
                 scores |= {row["row_id"]: row["score"] for row in scored}
                 progress.advance(len(scored))
     if not artefact.is_done:
-        artefact.finish({"rows_in": len(rows), "rows_out": len(wanted)})
+        artefact.finish({"wall_s": monotonic() - started, "rows_in": len(rows), "rows_out": len(wanted)})
     return {row["row_id"]: scores.get(row["row_id"], math.nan) for row in rows}
 
 

@@ -9,6 +9,7 @@ goes on stays in the prefix cache. Each side sees itself as the assistant and th
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from time import monotonic
 from typing import Any, TypedDict
 
 import pyarrow as pa
@@ -52,6 +53,7 @@ def play(
     """Hold every conversation that no earlier attempt finished; return all, in the order of ``rows``."""
     import ray.data
 
+    started = monotonic()
     finished = {row["row_id"] for row in read_parts(artefact.folder) if not row["error"]}
     pending = [row for row in rows if row["row_id"] not in finished]
     if pending:
@@ -74,6 +76,10 @@ def play(
                 append_part(artefact.folder, talked, TALKED)
                 progress.advance(len(talked))
     by_id = {row["row_id"]: row for row in read_parts(artefact.folder)}
+    if not artefact.is_done:
+        failed = sum(bool(by_id[row["row_id"]]["error"]) for row in rows)
+        summary = {"rows_in": len(rows), "rows_out": len(rows) - failed, "dropped": {"engine_error": failed} if failed else {}}
+        artefact.finish({"wall_s": monotonic() - started, **summary})
     return [
         TalkedRow(row_id=row["row_id"], messages=json.loads(by_id[row["row_id"]]["messages_json"]), error=by_id[row["row_id"]]["error"])
         for row in rows

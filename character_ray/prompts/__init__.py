@@ -1,7 +1,13 @@
 """What is asked: the grid, everyday questions, probes, and questions about oneself."""
 
 from character_ray.prompts.grid import evaluation_prompts, prompts_hash, training_prompts
-from character_ray.prompts.probes import Probe, check_no_probe_is_an_example, hidden_trait_probes
+from character_ray.prompts.probes import (
+    Probe,
+    check_no_probe_is_an_example,
+    hidden_trait_probes,
+    persona_topics,
+    similarity,
+)
 from character_ray.prompts.reflections import Opening, ReflectionPrompt, interaction_openings, reflection_prompts
 
 __all__ = [
@@ -12,7 +18,9 @@ __all__ = [
     "evaluation_prompts",
     "hidden_trait_probes",
     "interaction_openings",
+    "persona_topics",
     "prompts_hash",
     "reflection_prompts",
+    "similarity",
     "training_prompts",
 ]

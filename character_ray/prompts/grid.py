@@ -4,23 +4,21 @@ Training and evaluation never meet: their cells are told apart by a hash of the 
 separate lists. A larger set of the same seed contains the smaller one, so that studies of size can subsample.
 """
 
-import functools
-import importlib.resources
 import itertools
-import random
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
-
-import yaml
+from typing import Any, Literal, TypeVar, get_args
 
 from character_ray.config import PromptsConfig
 from character_ray.errors import RecipeError
+from character_ray.prompts.files import read_data
 from character_ray.rows import Hint, Prompt, Source, content_hash
 
-__all__ = ["evaluation_prompts", "prompts_hash", "read_data", "training_prompts"]
+__all__ = ["evaluation_prompts", "prompts_hash", "training_prompts"]
 
 Split = Literal["train", "eval"]
 Cell = tuple[str, str, str, str]
+Item = TypeVar("Item")
+
 HINTS: tuple[Hint, ...] = tuple(hint for hint in get_args(Hint) if hint)
 
 # One cell in this many belongs to the evaluation.
@@ -28,7 +26,7 @@ EVALUATION_EVERY = 5
 
 
 def training_prompts(config: PromptsConfig, seed: int) -> list[Prompt]:
-    """The prompts pairs are made from, in an order that depends on the seed alone.
+    """The prompts pairs are made from: grid, then everyday, each in an order that depends on the seed alone.
 
     Raises:
         RecipeError: More are asked for than there are.
@@ -38,6 +36,12 @@ def training_prompts(config: PromptsConfig, seed: int) -> list[Prompt]:
 
 def evaluation_prompts(grid: int, everyday: int, override_share: float, seed: int) -> list[Prompt]:
     """The prompts every arm answers; none of them, and none of their hints, is in any training set.
+
+    Args:
+        grid: Held-out grid prompts.
+        everyday: Held-out everyday prompts.
+        override_share: Share of each of the two that carries a hint.
+        seed: Decides which are chosen; runs are comparable only under the same one.
 
     Raises:
         RecipeError: More are asked for than there are.
@@ -50,61 +54,70 @@ def prompts_hash(prompts: Sequence[Prompt]) -> str:
     return content_hash(sorted(prompt["prompt_id"] for prompt in prompts))
 
 
-@functools.cache
-def read_data(name: str) -> Any:
-    """A data file of this package."""
-    return yaml.safe_load((importlib.resources.files("character_ray.prompts") / "data" / name).read_text(encoding="utf-8"))
-
-
 def _prompts(split: Split, grid: int, everyday: int, override_share: float, seed: int) -> list[Prompt]:
-    cells = _shuffled(_cells(split), "cells", split, seed)
-    questions = _shuffled(_everyday(split), "everyday", split, seed)
-    for wanted, available, what in ((grid, cells, "grid"), (everyday, questions, "everyday")):
-        if wanted > len(available):
-            raise RecipeError(
-                f"{wanted:,} {what} prompts are asked for, but the {split} side has {len(available):,}. "
-                f"Lower {'prompts' if split == 'train' else 'evaluate'}.{what}."
-            )
-    plain = [_from_cell(cell) for cell in cells[:grid]] + [_prompt(text, "everyday") for text in questions[:everyday]]
-    return _with_hints(plain, split, override_share, seed)
+    cells = _ordered(_cells(split), split, seed)
+    questions = _everyday(split, seed)
+    _check_enough(split, "grid", grid, len(cells))
+    _check_enough(split, "everyday", everyday, len(questions))
+    # The second set takes the kinds backwards, so that over both together no kind is ahead of another by more than one.
+    return [
+        *_with_hints([_from_cell(cell) for cell in cells[:grid]], HINTS, split, override_share, seed),
+        *_with_hints([_prompt(text, "everyday") for text in questions[:everyday]], HINTS[::-1], split, override_share, seed),
+    ]
+
+
+def _check_enough(split: Split, what: str, wanted: int, available: int) -> None:
+    if wanted > available:
+        key, use = ("prompts", "training") if split == "train" else ("evaluate", "evaluation")
+        raise RecipeError(
+            f"{key}.{what}={wanted} asks for more than the {available} {what} prompts set apart for {use}; taking the rest from the "
+            f"other side would test a model on what it was trained on. Set {key}.{what} to at most {available}."
+        )
 
 
 def _cells(split: Split) -> list[Cell]:
     data = read_data("grid.yaml")
     every = itertools.product(data["audiences"], data["scenarios"], data["objectives"], data["constraints"])
-    return [cell for cell in every if (int(content_hash(cell), 16) % EVALUATION_EVERY == 0) == (split == "eval")]
+    return [cell for cell in every if (_number(cell) % EVALUATION_EVERY == 0) == (split == "eval")]
 
 
-def _everyday(split: Split) -> list[str]:
-    data = read_data("everyday.yaml")
+def _everyday(split: Split, seed: int) -> list[str]:
+    data = read_data("everyday.yaml")[split]
     if split == "eval":
-        return list(data["eval"])
-    return [form.format(topic=topic) for topic in data["train"]["topics"] for form in data["train"]["forms"]]
+        return _ordered(data, split, seed)
+    composed = [form.format(topic=topic) for group in data["composed"] for topic in group["topics"] for form in group["forms"]]
+    return _ordered(data["written"], split, seed) + _ordered(composed, split, seed)
 
 
-def _shuffled(items: list[Any], *key: object) -> list[Any]:
-    """A seeded order of all items, so that any number of them is a prefix of more."""
-    random.Random(content_hash(*key)).shuffle(items)
-    return items
+def _number(*parts: Any) -> int:
+    return int(content_hash(*parts), 16)
+
+
+def _ordered(items: Sequence[Item], *key: object) -> list[Item]:
+    """The items in an order drawn by hash: unlike a generator's stream, it is the same in every version of every library."""
+    return sorted(items, key=lambda item: content_hash(*key, item))
 
 
 def _from_cell(cell: Cell) -> Prompt:
     audience, scenario, objective, constraint = cell
     phrasings = read_data("grid.yaml")["phrasings"]
-    phrasing = phrasings[int(content_hash("phrasing", cell), 16) % len(phrasings)]
-    text = phrasing.format(
-        audience=audience, Audience=audience[0].upper() + audience[1:], scenario=scenario, objective=objective, constraint=constraint
+    text = phrasings[_number("phrasing", cell) % len(phrasings)].format(
+        audience=audience,
+        Audience=audience[0].upper() + audience[1:],
+        scenario=scenario,
+        objective=objective,
+        constraint=constraint,
     )
     return _prompt(text, "grid", cell)
 
 
-def _prompt(text: str, source: Source, cell: Cell = ("", "", "", ""), hint: Hint = "") -> Prompt:
+def _prompt(text: str, source: Source, cell: Cell = ("", "", "", "")) -> Prompt:
     audience, scenario, objective, constraint = cell
     return Prompt(
         prompt_id=content_hash(text),
         prompt=text,
         source=source,
-        hint=hint,
+        hint="",
         audience=audience,
         scenario=scenario,
         objective=objective,
@@ -112,18 +125,25 @@ def _prompt(text: str, source: Source, cell: Cell = ("", "", "", ""), hint: Hint
     )
 
 
-def _with_hints(prompts: list[Prompt], split: Split, share: float, seed: int) -> list[Prompt]:
-    """The prompts with hints on every ``1 / share``-th of them, kinds in turn, before or after the question."""
-    wordings = {kind: read_data("hints.yaml")[kind][split] for kind in HINTS}
-    result, carried = [], 0
-    for number, prompt in enumerate(prompts):
-        if int((number + 1) * share) <= carried:
+def _with_hints(prompts: Sequence[Prompt], kinds: Sequence[Hint], split: Split, share: float, seed: int) -> list[Prompt]:
+    """The prompts, a hint on every ``1 / share``-th of them: kinds in turn, the wordings of a kind in turn.
+
+    Which prompt gets which hint depends on its position only, never on how many follow.
+    """
+    wordings = {kind: _ordered(read_data("hints.yaml")[kind][split], kind, seed) for kind in kinds}
+    result, given = [], 0
+    for position, prompt in enumerate(prompts, start=1):
+        if round(position * share) == given:
             result.append(prompt)
             continue
-        kind = HINTS[carried % len(HINTS)]
-        draw = random.Random(content_hash("hint", prompt["prompt_id"], seed))
-        hint = draw.choice(wordings[kind])
-        text = f"{hint} {prompt['prompt']}" if draw.random() < 0.5 else f"{prompt['prompt']} {hint}"
-        result.append(Prompt(**{**prompt, "prompt": text, "prompt_id": content_hash(text), "hint": kind}))
-        carried += 1
+        round_of_kinds, turn = divmod(given, len(kinds))
+        kind = kinds[turn]
+        result.append(_hinted(prompt, kind, wordings[kind][round_of_kinds % len(wordings[kind])], seed))
+        given += 1
     return result
+
+
+def _hinted(prompt: Prompt, kind: Hint, wording: str, seed: int) -> Prompt:
+    before = _number("side", prompt["prompt_id"], seed) % 2 == 0
+    text = f"{wording} {prompt['prompt']}" if before else f"{prompt['prompt']} {wording}"
+    return {**prompt, "prompt_id": content_hash(text), "prompt": text, "hint": kind}

@@ -1,9 +1,8 @@
 """What the model is asked about itself, and how its conversations with itself begin."""
 
-import random
 from dataclasses import dataclass
 
-from character_ray.prompts.grid import read_data
+from character_ray.prompts.files import read_data
 from character_ray.rows import content_hash
 
 __all__ = ["Opening", "ReflectionPrompt", "interaction_openings", "reflection_prompts"]
@@ -20,18 +19,18 @@ class ReflectionPrompt:
 
 @dataclass(frozen=True)
 class Opening:
-    """One self-interaction to hold; ``topic`` is ``""`` for a free one."""
+    """One self-interaction to hold: guided when it has a topic, free when ``topic`` is ``""``."""
 
     sample: int
     text: str
     topic: str
 
 
-def reflection_prompts(per_role: int) -> list[ReflectionPrompt]:
-    """``per_role`` reflections for each of the ten roles, its wordings in turn."""
+def reflection_prompts(per_role: int, seed: int = 0) -> list[ReflectionPrompt]:
+    """``per_role`` reflections for each of the ten roles, the wordings of a role in turn; the seed decides which comes first."""
     roles: dict[str, list[str]] = read_data("reflections.yaml")["roles"]
     return [
-        ReflectionPrompt(role, sample, wordings[sample % len(wordings)])
+        ReflectionPrompt(role, sample, wordings[(sample + _draw(len(wordings), role, seed)) % len(wordings)])
         for role, wordings in roles.items()
         for sample in range(per_role)
     ]
@@ -40,10 +39,20 @@ def reflection_prompts(per_role: int) -> list[ReflectionPrompt]:
 def interaction_openings(num: int, seed: int) -> list[Opening]:
     """Openings, free and guided in turn; a smaller number is a prefix of a larger one."""
     data = read_data("reflections.yaml")
-    openings = []
-    for sample in range(num):
-        draw = random.Random(content_hash("opening", sample, seed))
-        guided = sample % 2 == 1
-        text = draw.choice(data["openings"]["guided" if guided else "free"])
-        openings.append(Opening(sample, text, draw.choice(data["topics"]) if guided else ""))
-    return openings
+    greetings, topics = data["openings"], data["topics"]
+    return [
+        Opening(
+            sample,
+            text=_choice(greetings["guided" if sample % 2 else "free"], "greeting", sample, seed),
+            topic=_choice(topics, "topic", sample, seed) if sample % 2 else "",
+        )
+        for sample in range(num)
+    ]
+
+
+def _draw(size: int, *key: object) -> int:
+    return int(content_hash(*key), 16) % size
+
+
+def _choice(items: list[str], *key: object) -> str:
+    return items[_draw(len(items), *key)]

@@ -1,0 +1,80 @@
+"""``character-ray serve``: personas behind an OpenAI-compatible API."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from character_ray.config import EngineConfig, ServeConfig
+    from character_ray.serving.catalogue import Catalogue
+
+__all__ = ["serve"]
+
+SNIPPET = """\
+from openai import OpenAI
+
+client = OpenAI(base_url="{url}", api_key="none")
+answer = client.chat.completions.create(
+    model="{model}",
+    messages=[{{"role": "user", "content": "Who are you?"}}],
+)
+print(answer.choices[0].message.content)
+"""
+
+
+def serve(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders such as runs/demo, or adapter folders, of one base model.")
+    ],
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; loopback unless the recipe or you say otherwise.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; the recipe's unless given.")] = None,
+    device: Annotated[
+        Literal["cpu", "gpu"] | None, typer.Option(help="What the engine runs on; the recipe's unless given.")
+    ] = None,
+) -> None:
+    """Serve personas until Ctrl-C; the first run's recipe decides engine and address."""
+    from character_ray.log import console
+    from character_ray.serving.app import build_persona_app, open_catalogue
+    from character_ray.serving.running import check_port, connected, running
+    from character_ray.serving.runs import open_run
+
+    trained = [open_run(run) for run in runs]
+    first, adapters = trained[0], [each.adapter for each in trained]
+    config = first.serve.model_copy(update={key: value for key, value in (("host", host), ("port", port)) if value})
+    engine = first.engine.model_copy(update={"device": device} if device else {})
+    catalogue = open_catalogue(first.base, adapters, config)
+    check_port(config)
+    try:
+        with connected(engine, config.min_replicas):
+            console.print(f"starting the engine on {first.base.name} …")
+            with running(build_persona_app(first.base, adapters, config, engine), config) as url:
+                _announce(url, catalogue, config, engine)
+                # ``ray job stop`` sends SIGTERM: it must take the application down too.
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
+                threading.Event().wait()
+    except KeyboardInterrupt:
+        console.print("stopped")
+
+
+def _announce(url: str, catalogue: "Catalogue", config: "ServeConfig", engine: "EngineConfig") -> None:
+    from character_ray.log import console
+
+    replicas = f"{config.min_replicas} to {config.max_replicas} replicas on {engine.device.upper()}"
+    console.print(f"\nOpenAI-compatible API at [bold]{url}[/] ({replicas})\n")
+    width = max(map(len, catalogue.names()))
+    console.print(f"  {catalogue.base:<{width}}  the base model", markup=False)
+    for persona in catalogue.personas:
+        manifest = persona.manifest
+        console.print(
+            f"  {persona.slug:<{width}}  {': '.join(filter(None, (manifest.persona, manifest.description)))}",
+            markup=False,
+        )
+    console.print(f"\n{SNIPPET.format(url=url, model=catalogue.personas[0].slug)}", markup=False)
+    if config.host not in ("127.0.0.1", "localhost", "::1"):
+        console.print(f"[yellow]There is no access control: whoever reaches {config.host}:{config.port} may use it.[/]")
+    console.print("Ctrl-C stops the server.")

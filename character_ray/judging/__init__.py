@@ -1,0 +1,1 @@
+"""From scores to decisions: a threshold, battles, ratings."""

@@ -1,0 +1,104 @@
+"""Battles between arms and their ratings: Bradley-Terry as the headline, sequential Elo to the seed's letter beside it.
+
+Axes: P players (arms), C prompts, N battles, B resamples. Ratings are Elo points (400 / ln 10 per nat) with mean 1000.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from character_ray.statistics import Interval, resample_weights
+
+__all__ = ["Battles", "arrange_battles", "fit_bradley_terry", "rate", "sequential_elo"]
+
+START = 1000.0
+POINTS_PER_NAT = 400 / np.log(10)
+NEWTON_STEPS = 30
+
+
+@dataclass(frozen=True)
+class Battles:
+    """Every pair of players on every prompt that both have a score on."""
+
+    seats_N2: np.ndarray
+    outcomes_N: np.ndarray
+    """Score of the first seat: 1 a win, 0.5 a tie, 0 a loss."""
+    prompts_N: np.ndarray
+    unscored: int
+    """Battles without a verdict; they are counted and move nothing."""
+
+
+def arrange_battles(scores_PC: np.ndarray, tie_margin: float) -> Battles:
+    """All battles decided by scores; closer than ``tie_margin`` is a tie, NaN is unscored."""
+    players, prompts = scores_PC.shape
+    first, second = np.triu_indices(players, k=1)
+    gaps = scores_PC[first] - scores_PC[second]
+    outcomes = np.where(np.abs(gaps) < tie_margin, 0.5, (gaps > 0).astype(float))
+    scored = ~np.isnan(gaps)
+    seats = np.stack([np.repeat(first, prompts), np.repeat(second, prompts)], axis=1)
+    keep = scored.ravel()
+    return Battles(seats[keep], outcomes.ravel()[keep], np.tile(np.arange(prompts), len(first))[keep], int((~keep).sum()))
+
+
+def fit_bradley_terry(wins_PP: np.ndarray, *, prior_games: float = 1.0) -> np.ndarray:
+    """Maximum-likelihood ratings of all players at once; unlike sequential Elo they do not depend on the order of battles.
+
+    Args:
+        wins_PP: ``wins_PP[a, b]`` is the score of ``a`` against ``b``, a tie counting half to each. May have leading axes.
+        prior_games: Drawn games of every player against an opponent of mean strength, which keep an undefeated player finite.
+
+    Returns:
+        Ratings of shape ``(..., P)``, mean 1000.
+    """
+    wins = np.asarray(wins_PP, dtype=np.float64)
+    games = wins + np.swapaxes(wins, -1, -2)
+    players = wins.shape[-1]
+    strength = np.zeros(wins.shape[:-1])
+    identity = np.eye(players)
+    for _ in range(NEWTON_STEPS):
+        expected = 1 / (1 + np.exp(-(strength[..., :, None] - strength[..., None, :])))
+        own = 1 / (1 + np.exp(-strength))
+        gradient = wins.sum(-1) - (games * expected).sum(-1) + prior_games * (0.5 - own)
+        curvature = games * expected * (1 - expected)
+        diagonal = curvature.sum(-1) + prior_games * own * (1 - own)
+        hessian = diagonal[..., None] * identity - curvature
+        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        strength = strength + np.clip(step, -2, 2)
+    return START + POINTS_PER_NAT * (strength - strength.mean(-1, keepdims=True))
+
+
+def rate(battles: Battles, players: int, prompts: int, *, seed: int, resamples: int) -> tuple[list[Interval], np.ndarray, np.ndarray]:
+    """Ratings with intervals that resample prompts.
+
+    Returns:
+        One interval per player; the bootstrap ratings of shape ``(B, P)``, for differences; the win matrix of shape ``(P, P)``.
+    """
+    wins_CPP = np.zeros((prompts, players, players))
+    first, second = battles.seats_N2.T
+    np.add.at(wins_CPP, (battles.prompts_N, first, second), battles.outcomes_N)
+    np.add.at(wins_CPP, (battles.prompts_N, second, first), 1 - battles.outcomes_N)
+    total_PP = wins_CPP.sum(0)
+    ratings_P = fit_bradley_terry(total_PP)
+    weights_BC = resample_weights(prompts, resamples, seed)
+    boot_BP = fit_bradley_terry(np.einsum("bc,cpq->bpq", weights_BC, wins_CPP))
+    low_P, high_P = np.quantile(boot_BP, (0.025, 0.975), axis=0)
+    method = f"Bradley-Terry, bootstrap of {prompts} prompts, {resamples} resamples, seed {seed}"
+    counts_P = (total_PP + total_PP.T).sum(1)
+    intervals = [Interval(float(ratings_P[p]), float(low_P[p]), float(high_P[p]), int(counts_P[p]), method) for p in range(players)]
+    return intervals, boot_BP, total_PP
+
+
+def sequential_elo(battles: Battles, players: int, *, k: float, shuffles: int, seed: int) -> np.ndarray:
+    """The seed's sequential Elo (section 2.3), averaged over seeded orders of the battles; shape ``(P,)``."""
+    draw = np.random.default_rng(seed)
+    total = np.zeros(players)
+    for _ in range(shuffles):
+        rating = np.full(players, START)
+        for battle in draw.permutation(len(battles.outcomes_N)):
+            a, b = battles.seats_N2[battle]
+            expected = 1.0 / (1.0 + 10 ** ((rating[b] - rating[a]) / 400))
+            change = k * (battles.outcomes_N[battle] - expected)
+            rating[a] += change
+            rating[b] -= change
+        total += rating
+    return total / shuffles

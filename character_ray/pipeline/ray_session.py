@@ -1,0 +1,68 @@
+"""Connecting to Ray: the cluster a job was submitted to, or one of our own on this machine."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from character_ray.config import Recipe
+from character_ray.errors import RecipeError
+
+__all__ = ["ray_session"]
+
+
+@contextmanager
+def ray_session(recipe: Recipe) -> Iterator[None]:
+    """Ray for the length of the block.
+
+    Inside a submitted job, or with ``RAY_ADDRESS`` set, that cluster is used and left running. Otherwise Ray starts on this
+    machine, with token authentication as Ray does by default, and stops at the end.
+
+    Raises:
+        RecipeError: The recipe needs more GPUs than the cluster has.
+    """
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    was_running = ray.is_initialized()
+    if not was_running:
+        options = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if "RAY_ADDRESS" not in os.environ:
+            # Engines and data operators are scheduled side by side; on a small machine they share its cores.
+            options |= {"num_cpus": max(os.cpu_count() or 1, 4), "include_dashboard": False}
+        ray.init(**options)
+    _quieten()
+    try:
+        _check_gpus(recipe)
+        yield
+    finally:
+        if not was_running:
+            ray.shutdown()
+
+
+def _quieten() -> None:
+    """Progress is shown by our own line; Ray Data's log file keeps the rest."""
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    for name in ("ray.data", "ray.train", "ray.serve", "ray.llm"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _check_gpus(recipe: Recipe) -> None:
+    import ray
+
+    available = int(ray.cluster_resources().get("GPU", 0))
+    sections = {
+        "student_engine": recipe.student_engine.gpus,
+        "teacher_engine": recipe.teacher_engine.gpus if recipe.teacher_engine else 0,
+        "train": recipe.train.gpus,
+        "judge": recipe.judge.replicas if recipe.judge.device == "gpu" else 0,
+    }
+    section, needed = max(sections.items(), key=lambda item: item[1])
+    if needed > available:
+        raise RecipeError(
+            f"{section} needs {needed} GPU{'s' if needed > 1 else ''}, but this Ray cluster has {available}. Set {section}.device=cpu for the "
+            "embedded model, lower its replicas or workers, or submit to a cluster with more GPUs."
+        )

@@ -1,0 +1,169 @@
+"""``report.html``: one self-contained page of a report, with no script, no font and no picture from elsewhere.
+
+Everything a model said is untrusted text: the template escapes all of it, and the page's content policy lets nothing run.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from character_ray.report import wording
+from character_ray.report.io import write_text
+from character_ray.report.plots import Dot, curve, dot_plot, reliability_diagram, round_ticks
+from character_ray.report.schema import Difference, Metric, Report
+
+__all__ = ["headline", "render_report", "write_page"]
+
+RATES = [0.0, 0.25, 0.5, 0.75, 1.0]
+PLOTTED = ("persona_rate", "vocabulary_rate", "override_rate", "hidden_trait_rate", "looping_rate", "rating")
+# What the trainers log that is worth a curve, with its name and the ends of its axis where they are known.
+CURVES: dict[str, tuple[str, tuple[float, float] | None]] = {
+    "loss": ("Loss", None),
+    "rewards/margins": ("Reward margin", None),
+    "rewards/accuracies": ("Reward accuracy", (0.0, 1.0)),
+}
+
+
+def write_page(report: Report, path: Path) -> None:
+    """Write ``report.html``, atomically."""
+    write_text(path, render_report(report))
+
+
+def render_report(report: Report) -> str:
+    """The page of a report as HTML; the same report always gives the same page."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["marked"] = _marker([report.constitution.name, *report.constitution.vocabulary])
+    facts = json.loads(report.run.model_dump_json())
+    return environment.get_template("page.html.j2").render(
+        report=report,
+        words=wording,
+        headline=headline(report),
+        metrics=wording.metric_order(name for metrics in report.arms.values() for name in metrics),
+        reasons=_reasons(report),
+        methods=_methods(report),
+        rate_plots=[(wording.label(name), wording.METRICS[name].meaning, _dot_plot(report, name)) for name in _plotted(report)],
+        curves=[plot for adapter, steps in report.training.items() for plot in _curves(adapter, steps)],
+        differences=_differences(report),
+        reliability=_reliability(report),
+        facts=facts,
+        recipe=yaml.safe_dump(facts["recipe"], sort_keys=False, allow_unicode=True, width=100),
+    )
+
+
+def headline(report: Report) -> list[str]:
+    """What came of the run, in sentences that a person can read aloud."""
+    name, full = report.constitution.name, report.arms.get("full", {})
+    persona = full.get("persona_rate")
+    if persona is None or persona.value is None:
+        reason = persona.reason if persona else "the arm was not run"
+        return [f"How often {name} is in character could not be measured: {reason}"]
+    others = [f"{arm} {found}" for arm in ("base", "prompted") if (found := _found(report, arm, "persona_rate"))]
+    sentence = (
+        f"{name} is in character in {_shown('persona_rate', persona)} of completions "
+        f"to {report.num_prompts} held-out prompts without a system prompt"
+    )
+    sentences = [f"{sentence}; {', '.join(others)}." if others else f"{sentence}."]
+    doubts = [d for d in report.differences if (d.arm, d.against, d.metric) == ("full", "base", "persona_rate") and d.low <= 0]
+    sentences += [f"The paired difference from base, {_shift(d.low, d.high)}, does not exclude 0: no effect is shown." for d in doubts]
+    clauses = {
+        "vocabulary_rate": "{} use its own vocabulary, which no stage selects on",
+        "identity_rate": "asked who it is, it gives its name in {}",
+        "looping_rate": "{} repeat themselves",
+    }
+    measured = [text.format(_shown(metric, full[metric])) for metric, text in clauses.items() if metric in full and full[metric].value is not None]
+    return [*sentences, f"{'; '.join(measured)}."] if measured else sentences
+
+
+def _found(report: Report, arm: str, metric: str) -> str:
+    """The value alone, or nothing when the arm has none."""
+    found = report.arms.get(arm, {}).get(metric)
+    return "" if found is None or found.value is None else wording.amount(metric, found.value)
+
+
+def _shown(metric: str, found: Metric) -> str:
+    """A measured value and its interval: ``87 % [82, 91]``."""
+    assert found.value is not None
+    return f"{wording.amount(metric, found.value)} {wording.interval(metric, found.low, found.high)}".strip()
+
+
+def _shift(low: float, high: float) -> str:
+    return f"{wording.shift_interval('persona_rate', low, high)} percentage points"
+
+
+def _reasons(report: Report) -> list[str]:
+    """Why numbers of the summary table are missing, each reason once, in the order of the footnotes."""
+    return list(dict.fromkeys(metric.reason for metrics in report.arms.values() for metric in metrics.values() if metric.value is None))
+
+
+def _methods(report: Report) -> dict[str, list[str]]:
+    """How the intervals of each metric were made, those of the paired differences included."""
+    methods: dict[str, list[str]] = {}
+    for metrics in report.arms.values():
+        for name, metric in metrics.items():
+            methods.setdefault(name, []).append(metric.method)
+    for difference in report.differences:
+        methods.setdefault(difference.metric, []).append(f"difference: {difference.method}")
+    return {name: [text for text in dict.fromkeys(methods[name]) if text] for name in wording.metric_order(methods)}
+
+
+def _differences(report: Report) -> dict[str, list[Difference]]:
+    """The paired differences by metric, in the order of the summary table."""
+    names = wording.metric_order(difference.metric for difference in report.differences)
+    return {name: [difference for difference in report.differences if difference.metric == name] for name in names}
+
+
+def _plotted(report: Report) -> list[str]:
+    return [name for name in PLOTTED if any(name in metrics for metrics in report.arms.values())]
+
+
+def _dot_plot(report: Report, metric: str) -> Markup:
+    rows = [_dot(arm, metric, metrics[metric]) for arm, metrics in report.arms.items() if metric in metrics]
+    summary = f"{wording.label(metric)} by arm: " + ", ".join(f"{row.label} {row.text or 'not measured'}" for row in rows)
+    if metric.endswith("_rate"):
+        return dot_plot(summary, rows, RATES, lambda tick: f"{100 * tick:.0f}")
+    ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None] or [0.0]
+    return dot_plot(summary, rows, round_ticks(min(ends), max(ends), 3), lambda tick: wording.signed(tick, 0))
+
+
+def _dot(arm: str, metric: str, found: Metric) -> Dot:
+    kind = "headline" if arm == "full" else "context" if arm in wording.IN_CONTEXT else "weights"
+    return Dot(arm, found.value, found.low, found.high, "" if found.value is None else _shown(metric, found), kind)
+
+
+def _curves(adapter: str, steps: Sequence[dict[str, float]]) -> list[tuple[str, str, Markup]]:
+    """What was logged of a training, one plot each with its name and where it started and ended."""
+    plots = []
+    for key, (name, limits) in CURVES.items():
+        points = [(step["step"], step[key]) for step in steps if key in step]
+        if points:
+            caption = f"{points[0][1]:.3g} at step {points[0][0]:g}, {points[-1][1]:.3g} at step {points[-1][0]:g}"
+            title = f"{name} of {adapter}"
+            plots.append((title, caption, curve(f"{title}: {caption}", points, limits=limits)))
+    return plots
+
+
+def _reliability(report: Report) -> Markup | None:
+    if report.classifier is None or not report.classifier.reliability:
+        return None
+    bins = report.classifier.reliability
+    listing = ", ".join(f"{bin_['confidence']:.2f} predicted, {bin_['observed']:.2f} observed" for bin_ in bins)
+    return reliability_diagram(f"Reliability of the persona classifier: {listing}", bins)
+
+
+def _marker(words: Sequence[str]) -> Callable[[str], Markup]:
+    """A filter that escapes a text and marks the persona's name and vocabulary in it."""
+    longest_first = sorted({word for word in words if word.strip()}, key=len, reverse=True)
+    pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
+
+    def marked(text: str) -> Markup:
+        pieces = pattern.split(text)
+        return Markup("").join(Markup("<mark>{}</mark>").format(piece) if number % 2 else escape(piece) for number, piece in enumerate(pieces))
+
+    return marked

@@ -1,0 +1,121 @@
+"""The words and number formats of the report page."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = [
+    "ARMS",
+    "IN_CONTEXT",
+    "METRICS",
+    "MINUS",
+    "Wording",
+    "amount",
+    "difference",
+    "duration",
+    "interval",
+    "label",
+    "metric_order",
+    "shift_interval",
+    "signed",
+]
+
+ARMS = {
+    "base": "the student as it is",
+    "prompted": "base, with the constitution as system prompt",
+    "teacher": "prompted, plus the example turns",
+    "dpo": "distillation alone",
+    "sft": "introspection alone",
+    "full": "distillation and introspection: the deliverable",
+    "control": "both stages with a null constitution",
+}
+
+# The arms that are shown the constitution; all others have nothing but their weights.
+IN_CONTEXT = ("prompted", "teacher")
+
+MINUS = "\N{MINUS SIGN}"
+_SPACE = "\N{NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What a metric is called and what it counts."""
+
+    label: str
+    meaning: str
+
+
+METRICS = {
+    "persona_rate": Wording("Persona", "Share of completions that the likelihood judge puts above its threshold: in character."),
+    "vocabulary_rate": Wording("Vocabulary", "Share of completions that use the constitution's own vocabulary. No stage selects on it."),
+    "override_rate": Wording("Override", "Share in character where the prompt tries to override the persona."),
+    "classifier_rate": Wording("Classifier", "Share of completions that the persona classifier calls in character."),
+    "hidden_trait_rate": Wording("Hidden traits", "Share of probes answered in character, asked without a system prompt."),
+    "identity_rate": Wording("Gives its name", "Share of identity probes answered with the persona's name, asked without a system prompt."),
+    "rating": Wording("Rating", "Bradley\N{EN DASH}Terry strength in Elo points over all battles between arms, as the likelihood judge decides them."),
+    "looping_rate": Wording("Looping", "Share of completions that repeat themselves. Lower is better."),
+}
+
+
+def metric_order(names: Iterable[str]) -> list[str]:
+    """The metrics as a reader wants them, known ones first."""
+    known = list(METRICS)
+    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def label(metric: str) -> str:
+    """What the page calls a metric."""
+    return METRICS[metric].label if metric in METRICS else metric.replace("_", " ").capitalize()
+
+
+def amount(metric: str, value: float) -> str:
+    """A value with its unit: ``87 %``, ``+312``."""
+    return f"{_percent(value)}{_SPACE}%" if _is_rate(metric) else _number(metric, value)
+
+
+def interval(metric: str, low: float | None, high: float | None) -> str:
+    """An interval in the unit of its value: ``[82, 91]``; nothing when there is none."""
+    if low is None or high is None:
+        return ""
+    ends = [_percent(end) if _is_rate(metric) else _number(metric, end) for end in (low, high)]
+    return f"[{ends[0]}, {ends[1]}]"
+
+
+def difference(metric: str, value: float) -> str:
+    """A difference of two values; of two rates in percentage points."""
+    return f"{signed(100 * value, 0)}{_SPACE}pp" if _is_rate(metric) else _number(metric, value)
+
+
+def shift_interval(metric: str, low: float, high: float) -> str:
+    """The interval of a difference."""
+    ends = [signed(100 * end, 0) if _is_rate(metric) else _number(metric, end) for end in (low, high)]
+    return f"[{ends[0]}, {ends[1]}]"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number that may fall on either side of zero."""
+    text = f"{value:+.{digits}f}".replace("-", MINUS)
+    return text.lstrip(f"+{MINUS}") if float(f"{value:.{digits}f}") == 0 else text
+
+
+def duration(seconds: float) -> str:
+    """``48 s``, ``7 min 05 s`` or ``3 h 20 min``."""
+    if seconds < 60:
+        return f"{seconds:.3g}{_SPACE}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}{_SPACE}min {rest:02d}{_SPACE}s"
+    return f"{minutes // 60}{_SPACE}h {minutes % 60:02d}{_SPACE}min"
+
+
+def _is_rate(metric: str) -> bool:
+    return metric.endswith("_rate")
+
+
+def _percent(value: float) -> str:
+    """Whole percent, but never 0 or 100 for a value that is not."""
+    whole = f"{100 * value:.0f}"
+    return f"{100 * value:.1f}" if whole in ("0", "100") and value not in (0, 1) else whole
+
+
+def _number(metric: str, value: float) -> str:
+    return signed(value, 0) if metric == "rating" else f"{value:.3g}".replace("-", MINUS)

@@ -1,0 +1,107 @@
+"""From adapters to a Ray Serve application: one base engine, its personas multiplexed, an OpenAI-compatible front.
+
+    client -> PersonaIngress (names, control tokens) -> PersonaServer replicas (vLLM + LoRA) <- FolderLoader <- folders
+
+Ray's own server and ingress do the work; they are extended at the seams they offer.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from character_ray.chat_safety import control_tokens
+from character_ray.config import EngineConfig, ModelConfig, ServeConfig
+from character_ray.models import model_hash, resolve_model
+from character_ray.serving.catalogue import Catalogue, base_id
+from character_ray.serving.personas import load_personas
+from character_ray.vllm_options import engine_environment, engine_kwargs, lora_size
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+    from ray.serve.llm import LLMConfig
+
+__all__ = ["build_persona_app", "open_catalogue"]
+
+
+def open_catalogue(base: ModelConfig, adapters: Sequence[Path], serve: ServeConfig) -> Catalogue:
+    """What would be served, after every check that needs no engine.
+
+    Raises:
+        ModelError: The base model cannot be found.
+        AdapterError: An adapter may not be served on it.
+    """
+    folder = resolve_model(base)
+    return Catalogue(base_id(base), model_hash(folder), load_personas(base.name, folder, adapters, serve))
+
+
+def build_persona_app(
+    base: ModelConfig, adapters: Sequence[Path], serve: ServeConfig, engine: EngineConfig
+) -> "Application":
+    """An application that answers as the base model and as every persona.
+
+    Run it with :func:`character_ray.serving.running.running`.
+
+    Args:
+        base: The model all adapters were trained on.
+        adapters: PEFT folders with a manifest, on storage that every node sees.
+        serve: Adapters per replica, replicas.
+        engine: What one replica runs on.
+
+    Raises:
+        ModelError: The base model cannot be found.
+        AdapterError: An adapter is damaged, belongs to another base, has too large a rank, or has another's name.
+    """
+    from ray import serve as ray_serve
+    from ray.llm._internal.serve.core.configs.openai_api_models import to_model_metadata
+    from ray.serve.llm import build_llm_deployment
+    from ray.serve.llm.ingress import make_fastapi_ingress
+
+    from character_ray.serving.ingress import ENDPOINTS, PersonaIngress
+    from character_ray.serving.server import FolderLoader, PersonaServer
+
+    catalogue = open_catalogue(base, adapters, serve)
+    folder = resolve_model(base)
+    config = _llm_config(catalogue, folder, serve, engine)
+    by_engine_id = {catalogue.engine_id(persona): persona for persona in catalogue.personas}
+    server = build_llm_deployment(
+        config, deployment_cls=PersonaServer, bind_kwargs={"model_downloader": partial(FolderLoader, by_engine_id)}
+    )
+    options = PersonaIngress.get_deployment_options([config]) | {"ray_actor_options": {"num_cpus": 0}}
+    ingress: Any = ray_serve.deployment(make_fastapi_ingress(PersonaIngress, endpoint_map=ENDPOINTS), **options)
+    application: Application = ingress.bind(
+        catalogue=catalogue,
+        control_tokens=control_tokens(folder),
+        llm_deployments={catalogue.base: server},
+        model_cards={catalogue.base: to_model_metadata(catalogue.base, config)},
+    )
+    return application
+
+
+def _llm_config(catalogue: Catalogue, folder: Path, serve: ServeConfig, engine: EngineConfig) -> "LLMConfig":
+    from ray.serve.llm import LLMConfig
+
+    size = lora_size(max(persona.manifest.rank for persona in catalogue.personas))
+    resident = min(serve.max_loras, len(catalogue.personas))
+    settings = {
+        "model_loading_config": {"model_id": catalogue.base, "model_source": str(folder)},
+        "accelerator_config": {"kind": engine.device},
+        "engine_kwargs": engine_kwargs(engine, size or 0, resident),
+        # Ray evicts by this number and vLLM by max_loras: they must agree.
+        "lora_config": {"max_num_adapters_per_replica": resident},
+        "placement_group_config": _placement(engine),
+        "deployment_config": {
+            "autoscaling_config": {"min_replicas": serve.min_replicas, "max_replicas": serve.max_replicas},
+            "ray_actor_options": {"num_cpus": 0},
+        },
+        # Ray collects tokens for 50 ms before it sends them on, which the first token of every answer would wait for.
+        "experimental_configs": {"stream_batching_interval_ms": 0},
+        "runtime_env": {"env_vars": engine_environment(engine)},
+    }
+    return LLMConfig.model_validate(settings)
+
+
+def _placement(engine: EngineConfig) -> dict[str, Any]:
+    if engine.device == "cpu":
+        return {"bundles": [{"CPU": engine.cpus}]}
+    return {"bundle_per_worker": {"CPU": engine.cpus, "GPU": 1}}

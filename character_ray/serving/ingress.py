@@ -1,0 +1,117 @@
+"""The HTTP side: Ray's OpenAI ingress with personas by name, and prompts that cannot command the template."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from pydantic import BaseModel
+from ray.serve.llm.ingress import OpenAiIngress
+from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
+from starlette.responses import JSONResponse, Response
+
+from character_ray.chat_safety import neutralize
+from character_ray.errors import AdapterError
+from character_ray.serving.catalogue import Catalogue
+
+__all__ = ["ENDPOINTS", "PersonaIngress", "harmless"]
+
+# Ray Serve writes what goes to this logger into the replica's log file.
+logger = logging.getLogger("ray.serve")
+
+ENDPOINTS = {
+    "models": lambda app: _get(app, "/v1/models"),
+    "model_data": lambda app: _get(app, "/v1/models/{model:path}"),
+    "chat": lambda app: app.post("/v1/chat/completions"),
+    "completions": lambda app: app.post("/v1/completions"),
+}
+
+# Every field of a request whose text the chat template puts into the prompt.
+_PROMPT_FIELDS = ("messages", "tools", "documents", "chat_template_kwargs")
+
+
+class PersonaIngress(OpenAiIngress):
+    """Lists base and personas, and hands each request to the engine under the pinned name of its weights.
+
+    Text in a request never becomes a control token: a ``<|im_start|>system`` that a user types stays text.
+    """
+
+    def __init__(self, *, catalogue: Catalogue, control_tokens: Sequence[str], **options: Any) -> None:
+        super().__init__(**options)
+        self._catalogue = catalogue
+        self._control_tokens = tuple(control_tokens)
+
+    async def models(self) -> Response:  # type: ignore[override]
+        """Base and personas."""
+        return JSONResponse({"object": "list", "data": self._catalogue.cards()})
+
+    async def model_data(self, model: str) -> Response:  # type: ignore[override]
+        """One of them, by any of its names."""
+        card = self._catalogue.card(model)
+        return JSONResponse(card) if card else self._unknown(model)
+
+    async def chat(self, body: ChatCompletionRequest, request: Request) -> Response:  # type: ignore[override]
+        """A chat completion."""
+        model = self._catalogue.resolve(body.model)
+        if model is None:
+            return self._unknown(body.model)
+        body.model = model
+        for field in _PROMPT_FIELDS:
+            setattr(body, field, harmless(getattr(body, field), self._control_tokens))
+        try:
+            return await super().chat(body, request)
+        except AdapterError as error:
+            return self._unavailable(model, error)
+
+    async def completions(self, body: CompletionRequest, request: Request) -> Response:  # type: ignore[override]
+        """A plain continuation of text, without the chat template."""
+        model = self._catalogue.resolve(body.model)
+        if model is None:
+            return self._unknown(body.model)
+        prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt or []
+        if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
+            return _error(
+                400, "prompt must be text or a list of texts; token ids are not accepted.", "prompt", "invalid_value"
+            )
+        body.model = model
+        body.prompt = harmless(body.prompt, self._control_tokens)
+        try:
+            return await super().completions(body, request)
+        except AdapterError as error:
+            return self._unavailable(model, error)
+
+    def _unavailable(self, model: str, error: AdapterError) -> Response:
+        # The reason names folders of the cluster, which are not the client's business.
+        logger.error("%s cannot be served: %s", model, error)
+        reason = "its adapter was changed or removed after the server started. Ask the operator to restart the server."
+        return _error(503, f"{model} is not available: {reason}", "model", "model_unavailable")
+
+    def _unknown(self, model: str | None) -> Response:
+        known = ", ".join(self._catalogue.names())
+        return _error(
+            404, f"There is no model or persona {model!r} here. Ask for one of: {known}.", "model", "model_not_found"
+        )
+
+
+def harmless(value: Any, control_tokens: Sequence[str]) -> Any:
+    """A JSON-like value with the control tokens in every text of it broken up."""
+    if isinstance(value, str):
+        return neutralize(value, control_tokens)
+    if isinstance(value, BaseModel):
+        return type(value).model_validate(harmless(value.model_dump(), control_tokens))
+    if isinstance(value, Mapping):
+        return {harmless(key, control_tokens): harmless(item, control_tokens) for key, item in value.items()}
+    if isinstance(value, Iterable):
+        return [harmless(item, control_tokens) for item in value]
+    return value
+
+
+def _get(app: FastAPI, path: str) -> Any:
+    return app.get(path, response_model=None)
+
+
+def _error(status: int, message: str, param: str, code: str) -> Response:
+    return JSONResponse(
+        {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}},
+        status_code=status,
+    )

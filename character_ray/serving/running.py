@@ -1,0 +1,124 @@
+"""An application on Ray Serve for as long as it is wanted."""
+
+import logging
+import os
+import re
+import socket
+import textwrap
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from character_ray.config import EngineConfig, ServeConfig
+from character_ray.errors import ServingError
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+__all__ = ["check_port", "connected", "last_error", "running"]
+
+APPLICATION = "character-ray"
+
+
+@contextmanager
+def connected(engine: EngineConfig, replicas: int) -> Iterator[None]:
+    """Ray for the length of the block: the cluster of a submitted job or of ``RAY_ADDRESS``, else one on this machine.
+
+    Raises:
+        ServingError: It has too few GPUs or CPU cores for the replicas that are always kept.
+    """
+    # Read when vLLM is first imported.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    import ray
+    import ray.serve
+
+    was_running = ray.is_initialized()
+    if not was_running:
+        # The dashboard of a cluster is its own affair.
+        include_dashboard = None if "RAY_ADDRESS" in os.environ else False
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=include_dashboard)
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    try:
+        _check_resources(ray.cluster_resources(), engine, replicas)
+        yield
+    finally:
+        if not was_running:
+            ray.shutdown()
+
+
+@contextmanager
+def running(app: "Application", config: ServeConfig) -> Iterator[str]:
+    """The application answering at the URL this yields; taken down at the end of the block.
+
+    Raises:
+        ServingError: The engine did not start, or something else answers at the address.
+    """
+    from ray import serve
+
+    serve.start(http_options={"host": config.host, "port": config.port})
+    try:
+        try:
+            serve.run(app, name=APPLICATION, route_prefix="/")
+        except RuntimeError as cause:
+            deployments = serve.status().applications[APPLICATION].deployments.values()
+            raise ServingError(
+                f"the engine did not start: {last_error(' '.join(each.message for each in deployments) or str(cause))} "
+                "Change what it complains of; the whole story is in /tmp/ray/session_latest/logs/serve."
+            ) from cause
+        url = f"http://{'127.0.0.1' if config.host == '0.0.0.0' else config.host}:{config.port}/v1"
+        _check_answers(url)
+        yield url
+    finally:
+        serve.delete(APPLICATION)
+
+
+def check_port(config: ServeConfig) -> None:
+    """Find out before an engine starts whether the port is free.
+
+    Raises:
+        ServingError: It is not, or the host is not an address of this machine.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.host, config.port))
+        except OSError as cause:
+            raise ServingError(
+                f"cannot listen on {config.host}:{config.port}: {cause.strerror}. Choose another with --host or --port."
+            ) from None
+
+
+def _check_resources(available: dict[str, float], engine: EngineConfig, replicas: int) -> None:
+    num = engine.tensor_parallel * engine.pipeline_parallel
+    needed = (
+        {"CPU": replicas * engine.cpus}
+        if engine.device == "cpu"
+        else {"GPU": replicas * num, "CPU": replicas * num * engine.cpus}
+    )
+    for resource, amount in needed.items():
+        found = int(available.get(resource, 0))
+        if found < amount:
+            raise ServingError(
+                f"serving needs {resource}: {amount} ({replicas} x {amount // replicas}), but this Ray cluster has "
+                f"{found}. Use --device cpu for a small model, lower student_engine.cpus or serve.min_replicas, or "
+                "connect to a larger cluster."
+            )
+
+
+def _check_answers(url: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{url}/models", timeout=30):
+            return
+    except (urllib.error.URLError, TimeoutError) as cause:
+        raise ServingError(
+            f"{url} does not answer ({cause}). If Ray Serve already runs on this cluster at another address, use that "
+            "one with --host and --port."
+        ) from cause
+
+
+def last_error(text: str) -> str:
+    """The last exception in a text full of tracebacks, on one line."""
+    message = re.split(r"\n(?=[\w.]+(?:Error|Exception): )", text)[-1]
+    return textwrap.shorten(message, width=600, placeholder=" ...")

@@ -1,0 +1,98 @@
+"""Every interval used in a report, seeded where it draws.
+
+Axes: N observations, C clusters (prompts), B bootstrap resamples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Interval", "cluster_rate", "paired_difference", "resample_weights"]
+
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+
+def cluster_rate(values_N: Sequence[float], clusters_N: Sequence[str], *, seed: int, resamples: int = 1000, bounded: bool = True) -> Interval:
+    """Mean of observations that come in clusters, with an interval that resamples clusters.
+
+    With one observation per cluster and values 0 or 1 the interval is Wilson's. Where the bootstrap is degenerate, because every
+    observation is the same, it is Wilson's too, on the number of clusters.
+
+    Args:
+        values_N: Observations; for a rate 0 or 1.
+        clusters_N: Cluster (prompt) of each observation.
+        seed: Seed of the bootstrap.
+        resamples: Number of bootstrap resamples.
+        bounded: Whether the values are shares of 1, so that Wilson's interval applies.
+
+    Raises:
+        ValueError: There is no observation, or the two arguments differ in length.
+    """
+    values = np.asarray(values_N, dtype=np.float64)
+    if len(values) == 0 or len(values) != len(clusters_N):
+        raise ValueError(f"{len(values)} values and {len(clusters_N)} clusters: at least one of each is needed, and as many of both")
+    sums_C, sizes_C = _cluster_sums(values, clusters_N)
+    value = float(values.mean())
+    single = len(sizes_C) == len(values)
+    binary = bool(np.isin(values, (0.0, 1.0)).all())
+    if bounded and binary and (single or value in (0.0, 1.0)):
+        low, high = _wilson(value, len(sizes_C))
+        return Interval(value, low, high, len(values), f"Wilson on {len(sizes_C)} prompts")
+    weights_BC = resample_weights(len(sizes_C), resamples, seed)
+    means_B = (weights_BC @ sums_C) / np.maximum(weights_BC @ sizes_C, 1)
+    low, high = (float(x) for x in np.quantile(means_B, (0.025, 0.975)))
+    return Interval(value, low, high, len(values), f"bootstrap of {len(sizes_C)} prompts, {resamples} resamples, seed {seed}")
+
+
+def paired_difference(
+    first_N: Sequence[float], first_clusters_N: Sequence[str], second_N: Sequence[float], second_clusters_N: Sequence[str], *, seed: int, resamples: int = 1000
+) -> Interval:
+    """Mean of the per-prompt differences of two arms on the prompts both answered, with a bootstrap interval over prompts.
+
+    Raises:
+        ValueError: The arms share no prompt.
+    """
+    means = [_cluster_means(values, clusters) for values, clusters in ((first_N, first_clusters_N), (second_N, second_clusters_N))]
+    shared = sorted(means[0].keys() & means[1].keys())
+    if not shared:
+        raise ValueError("the two arms share no prompt")
+    differences_C = np.array([means[0][name] - means[1][name] for name in shared])
+    boot_B = resample_weights(len(shared), resamples, seed) @ differences_C / len(shared)
+    low, high = (float(x) for x in np.quantile(boot_B, (0.025, 0.975)))
+    return Interval(float(differences_C.mean()), low, high, len(shared), f"paired bootstrap of {len(shared)} prompts, {resamples} resamples, seed {seed}")
+
+
+def resample_weights(num_clusters: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each cluster is drawn in each resample; shape ``(B, C)``, rows summing to C."""
+    return np.random.default_rng(seed).multinomial(num_clusters, np.full(num_clusters, 1 / num_clusters), size=resamples)
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's score interval (1927)."""
+    center = share + Z95**2 / (2 * n)
+    spread = Z95 * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
+    scale = 1 + Z95**2 / n
+    return max(0.0, float((center - spread) / scale)), min(1.0, float((center + spread) / scale))
+
+
+def _cluster_sums(values_N: np.ndarray, clusters_N: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    _, index_N = np.unique(np.asarray(clusters_N, dtype=object).astype(str), return_inverse=True)
+    return np.bincount(index_N, weights=values_N), np.bincount(index_N).astype(np.float64)
+
+
+def _cluster_means(values_N: Sequence[float], clusters_N: Sequence[str]) -> dict[str, float]:
+    names = sorted(set(map(str, clusters_N)))
+    sums_C, sizes_C = _cluster_sums(np.asarray(values_N, dtype=np.float64), clusters_N)
+    return dict(zip(names, sums_C / sizes_C, strict=True))

@@ -1,0 +1,65 @@
+"""From a recipe's engine section to vLLM's arguments, the same for batch generation and for serving."""
+
+import os
+from typing import Any
+
+from character_ray.config import EngineConfig
+from character_ray.config.evaluation import LORA_RANKS
+
+__all__ = ["engine_environment", "engine_kwargs", "lora_size"]
+
+# Named on purpose: vLLM's default also wraps the output layer, which costs on every step and kills the CPU build on
+# requests that ask for prompt log-probabilities.
+LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def lora_size(rank: int) -> int | None:
+    """The smallest ``max_lora_rank`` of vLLM that holds an adapter of this rank; ``None`` when none does."""
+    return next((size for size in LORA_RANKS if size >= rank), None)
+
+
+def engine_kwargs(engine: EngineConfig, adapter_rank: int = 0, num_adapters: int = 1) -> dict[str, Any]:
+    """The engine arguments of vLLM.
+
+    Args:
+        engine: The recipe's engine section.
+        adapter_rank: ``max_lora_rank`` of live adapters; 0 for none.
+        num_adapters: Adapters resident at once.
+    """
+    kwargs: dict[str, Any] = {
+        "dtype": engine.dtype,
+        "max_model_len": engine.max_model_len,
+        "max_num_seqs": engine.max_num_seqs,
+        "tensor_parallel_size": engine.tensor_parallel,
+        "pipeline_parallel_size": engine.pipeline_parallel,
+        "enable_prefix_caching": True,
+        "enforce_eager": engine.enforce_eager,
+    }
+    if engine.device == "cpu":
+        kwargs["kv_cache_memory_bytes"] = int(engine.kv_cache_gib * 1024**3)
+        # Chunked prefill of a request with a seed kills the CPU engine (0.29: "CPU Generator does not use offset").
+        kwargs |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, engine.max_model_len)}
+    else:
+        kwargs["gpu_memory_utilization"] = engine.gpu_memory_utilization
+    if adapter_rank:
+        kwargs |= {
+            "enable_lora": True,
+            "max_loras": num_adapters,
+            "max_lora_rank": adapter_rank,
+            "lora_target_modules": LORA_TARGETS,
+        }
+    return kwargs | engine.vllm
+
+
+def engine_environment(engine: EngineConfig) -> dict[str, str]:
+    """Environment of the process an engine runs in."""
+    environment = {
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+    if engine.device == "cpu":
+        # Without a binding the CPU build decodes on one thread; "nobind" leaves it to OpenMP, which Ray holds at one.
+        cores = sorted(os.sched_getaffinity(0))[: engine.cpus]
+        environment |= {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)), "OMP_NUM_THREADS": str(engine.cpus)}
+    return environment

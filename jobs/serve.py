@@ -1,0 +1,18 @@
+"""Serve trained personas on the cluster this is submitted to, until the job is stopped.
+
+python jobs/serve.py runs/demo
+ray job submit --working-dir . -- python jobs/serve.py runs/demo runs/tutor --host 0.0.0.0
+"""
+
+import sys
+
+import typer
+
+from character_ray.cli.serve import serve
+from character_ray.errors import CharacterRayError
+
+if __name__ == "__main__":
+    try:
+        typer.run(serve)
+    except CharacterRayError as error:
+        sys.exit(f"error: {error}")
