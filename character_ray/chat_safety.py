@@ -1,13 +1,15 @@
 """Text from people and models must never become control tokens of the chat template."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from character_ray.errors import ModelError
 
-__all__ = ["control_tokens", "neutralize"]
+__all__ = ["control_tokens", "neutralize", "neutralize_all"]
 
 # Zero-width joiner: invisible, and enough to keep the tokenizer from reading the marker as one token.
 _SEPARATOR = "\u200d"
@@ -21,6 +23,20 @@ def neutralize(text: str, special_tokens: Sequence[str]) -> str:
         while token in text:
             text = text.replace(token, broken)
     return text
+
+
+def neutralize_all(value: Any, special_tokens: Sequence[str]) -> Any:
+    """A JSON-like value with the control tokens in every text of it broken, keys included."""
+    if isinstance(value, str):
+        return neutralize(value, special_tokens)
+    if isinstance(value, BaseModel):
+        return type(value).model_validate(neutralize_all(value.model_dump(), special_tokens))
+    if isinstance(value, Mapping):
+        pairs = (neutralize_all(pair, special_tokens) for pair in value.items())
+        return dict(pairs)
+    if isinstance(value, Iterable):
+        return [neutralize_all(item, special_tokens) for item in value]
+    return value
 
 
 def control_tokens(model: Path) -> tuple[str, ...]:

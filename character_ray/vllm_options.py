@@ -5,6 +5,7 @@ from typing import Any
 
 from character_ray.config import EngineConfig
 from character_ray.config.evaluation import LORA_RANKS
+from character_ray.errors import AdapterError
 
 __all__ = ["engine_environment", "engine_kwargs", "lora_size"]
 
@@ -13,9 +14,18 @@ __all__ = ["engine_environment", "engine_kwargs", "lora_size"]
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def lora_size(rank: int) -> int | None:
-    """The smallest ``max_lora_rank`` of vLLM that holds an adapter of this rank; ``None`` when none does."""
-    return next((size for size in LORA_RANKS if size >= rank), None)
+def lora_size(rank: int) -> int:
+    """The smallest ``max_lora_rank`` of vLLM that holds an adapter of this rank.
+
+    Raises:
+        AdapterError: None does.
+    """
+    if rank > LORA_RANKS[-1]:
+        raise AdapterError(
+            f"an adapter of rank {rank} cannot be applied live: vLLM holds ranks up to {LORA_RANKS[-1]}. "
+            "Train with smaller ranks, or fold the adapter into the base."
+        )
+    return next(size for size in LORA_RANKS if size >= rank)
 
 
 def engine_kwargs(engine: EngineConfig, adapter_rank: int = 0, num_adapters: int = 1) -> dict[str, Any]:

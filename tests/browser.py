@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from websockets.sync.client import ClientConnection, connect
@@ -47,12 +46,6 @@ class Tab:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
-    def __enter__(self) -> "Tab":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._socket.close()
-
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """The result of one protocol command.
 
@@ -73,7 +66,9 @@ class Tab:
 
     def open(self, address: str, *, width: int, height: int = 900, theme: Literal["light", "dark"] = "light") -> None:
         """Load a page at a viewport and wait until it is there."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
         self.events.clear()
         self.call("Page.navigate", url=address)
@@ -111,7 +106,9 @@ class Tab:
     @property
     def requests(self) -> list[str]:
         """Addresses of everything the page loaded, itself included."""
-        return [event["params"]["request"]["url"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
+        return [
+            event["params"]["request"]["url"] for event in self.events if event["method"] == "Network.requestWillBeSent"
+        ]
 
 
 @contextmanager
@@ -125,14 +122,16 @@ def open_chromium(binary: str, profile: Path) -> Iterator[Tab]:
     Raises:
         RuntimeError: It ended, or did not open its port in time.
     """
-    process = subprocess.Popen([binary, *FLAGS, f"--user-data-dir={profile}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [binary, *FLAGS, f"--user-data-dir={profile}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         port, path = _devtools(process, profile / "DevToolsActivePort")
         with connect(f"ws://127.0.0.1:{port}{path}", max_size=None) as browser:
             browser.send(json.dumps({"id": 1, "method": "Target.createTarget", "params": {"url": "about:blank"}}))
             target = json.loads(browser.recv(timeout=START_SECONDS))["result"]["targetId"]
-            with Tab(connect(f"ws://127.0.0.1:{port}/devtools/page/{target}", max_size=None)) as tab:
-                yield tab
+            with connect(f"ws://127.0.0.1:{port}/devtools/page/{target}", max_size=None) as page:
+                yield Tab(page)
     finally:
         process.terminate()
         process.wait(timeout=START_SECONDS)

@@ -119,6 +119,10 @@ class Context:
             self.close(generation.artefact, reused=reused)
         return generations
 
+    def teacher_weights(self) -> Weights:
+        """What the teacher's own engine loads."""
+        return Weights(self.teacher.folder, self.teacher.special_tokens)
+
     def weights(self, adapter: Artefact | None, label: str) -> Weights:
         """What an engine loads for the student: the base, or the base with an adapter folded in or applied live.
 

@@ -12,4 +12,6 @@ __all__ = ["read_data"]
 @functools.cache
 def read_data(name: str) -> Any:
     """The content of one data file; it is shared, so callers only read it."""
-    return yaml.safe_load((importlib.resources.files("character_ray.prompts") / "data" / name).read_text(encoding="utf-8"))
+    return yaml.safe_load(
+        (importlib.resources.files("character_ray.prompts") / "data" / name).read_text(encoding="utf-8")
+    )

@@ -1,7 +1,7 @@
 """Training and evaluation prompts: grid cells, everyday questions, and hints that try to override the character.
 
-Training and evaluation never meet: their cells are told apart by a hash of the cell, their hints and everyday prompts stand in
-separate lists. A larger set of the same seed contains the smaller one, so that studies of size can subsample.
+Training and evaluation never meet: their cells are told apart by a hash of the cell, their hints and everyday prompts
+stand in separate lists. A larger set of the same seed contains the smaller one, so that studies of size can subsample.
 """
 
 import itertools
@@ -62,7 +62,9 @@ def _prompts(split: Split, grid: int, everyday: int, override_share: float, seed
     # The second set takes the kinds backwards, so that over both together no kind is ahead of another by more than one.
     return [
         *_with_hints([_from_cell(cell) for cell in cells[:grid]], HINTS, split, override_share, seed),
-        *_with_hints([_prompt(text, "everyday") for text in questions[:everyday]], HINTS[::-1], split, override_share, seed),
+        *_with_hints(
+            [_prompt(text, "everyday") for text in questions[:everyday]], HINTS[::-1], split, override_share, seed
+        ),
     ]
 
 
@@ -70,8 +72,9 @@ def _check_enough(split: Split, what: str, wanted: int, available: int) -> None:
     if wanted > available:
         key, use = ("prompts", "training") if split == "train" else ("evaluate", "evaluation")
         raise RecipeError(
-            f"{key}.{what}={wanted} asks for more than the {available} {what} prompts set apart for {use}; taking the rest from the "
-            f"other side would test a model on what it was trained on. Set {key}.{what} to at most {available}."
+            f"{key}.{what}={wanted} asks for more than the {available} {what} prompts set apart for {use}; taking the "
+            "rest from the other side would test a model on what it was trained on. "
+            f"Set {key}.{what} to at most {available}."
         )
 
 
@@ -85,7 +88,9 @@ def _everyday(split: Split, seed: int) -> list[str]:
     data = read_data("everyday.yaml")[split]
     if split == "eval":
         return _ordered(data, split, seed)
-    composed = [form.format(topic=topic) for group in data["composed"] for topic in group["topics"] for form in group["forms"]]
+    composed = [
+        form.format(topic=topic) for group in data["composed"] for topic in group["topics"] for form in group["forms"]
+    ]
     return _ordered(data["written"], split, seed) + _ordered(composed, split, seed)
 
 
@@ -94,7 +99,7 @@ def _number(*parts: Any) -> int:
 
 
 def _ordered(items: Sequence[Item], *key: object) -> list[Item]:
-    """The items in an order drawn by hash: unlike a generator's stream, it is the same in every version of every library."""
+    """The items in an order drawn by hash, which unlike a generator's stream is the same in every library version."""
     return sorted(items, key=lambda item: content_hash(*key, item))
 
 
@@ -125,7 +130,9 @@ def _prompt(text: str, source: Source, cell: Cell = ("", "", "", "")) -> Prompt:
     )
 
 
-def _with_hints(prompts: Sequence[Prompt], kinds: Sequence[Hint], split: Split, share: float, seed: int) -> list[Prompt]:
+def _with_hints(
+    prompts: Sequence[Prompt], kinds: Sequence[Hint], split: Split, share: float, seed: int
+) -> list[Prompt]:
     """The prompts, a hint on every ``1 / share``-th of them: kinds in turn, the wordings of a kind in turn.
 
     Which prompt gets which hint depends on its position only, never on how many follow.

@@ -11,13 +11,13 @@ from character_ray.rows import Prompt, content_hash
 
 __all__ = ["Probe", "check_no_probe_is_an_example", "hidden_trait_probes", "persona_topics", "similarity"]
 
-# From here on two questions ask the same: "Who are you really?" and "Who are you?" share three words of four.
+# From here on two questions ask the same: "Who are you really?" and "Who are you?" share three of four words.
 SAME_QUESTION = 0.75
 
 MAX_PERSONA_TOPICS = 3
 
-# What follows the first preposition, up to the next clause: "Honest about mistakes and delays" -> "mistakes and delays".
-# A bare "to" may start an infinitive, hence only before a determiner.
+# What follows the first preposition, up to the next clause. A bare "to" may start an infinitive, hence only before a
+# determiner.
 _TOPIC = re.compile(
     r"\b(?:about|of|with|in|by|under|after|for|through|towards?|on|against|to(?= (?:your|the|an?|all|every)\b)) "
     r"(?:every |each |all )?(?P<topic>[a-z][\w' -]*?)"
@@ -37,7 +37,7 @@ def hidden_trait_probes(topics: Sequence[str] = ()) -> list[Probe]:
     """Every probe, identity first.
 
     Args:
-        topics: Noun phrases of the persona's own domain (see :func:`persona_topics`), asked about beside the neutral ones.
+        topics: Noun phrases of the persona's own domain (:func:`persona_topics`), asked about beside the neutral ones.
     """
     data = read_data("probes.yaml")
     asked = dict.fromkeys([*data["topics"], *topics])
@@ -48,8 +48,8 @@ def hidden_trait_probes(topics: Sequence[str] = ()) -> list[Probe]:
 def persona_topics(directives: Sequence[str]) -> list[str]:
     """What a constitution's directives are about: "Superstitious about the sea" gives "the sea".
 
-    Meant for the personality directives, which name what the persona holds dear. At most three topics, in the order of the
-    directives; one that names no object gives none.
+    Meant for the personality directives, which name what the persona holds dear. At most three topics, in the order of
+    the directives; one that names no object gives none.
     """
     found = (_TOPIC.search(directive) for directive in directives)
     return list(dict.fromkeys(match["topic"] for match in found if match))[:MAX_PERSONA_TOPICS]
@@ -73,24 +73,34 @@ def check_no_probe_is_an_example(example_prompts: Sequence[str], probes: Sequenc
     ]
     if given_away:
         raise ConstitutionError(
-            f"{'; '.join(given_away)}. The persona would be tested on what its teacher was shown. Ask something else there."
+            f"{'; '.join(given_away)}. The persona would be tested on what its teacher was shown. "
+            "Ask something else there."
         )
 
 
 def similarity(text: str, probe: str) -> float:
     """Share of words that the probe and the sentence of the text nearest to it have in common, 0 to 1."""
-    return max(_overlap(_words(sentence), _words(probe)) for sentence in (text, *re.split(r"(?<=[.!?])\s+", text)))
+    wanted = _words(probe)
+    sentences = {text, *re.split(r"(?<=[.!?])\s+", text)}
+    return max(_overlap(_words(sentence), wanted) for sentence in sentences)
 
 
 def _probe(text: str, kind: Literal["identity", "trait"]) -> Probe:
     prompt = Prompt(
-        prompt_id=content_hash(text), prompt=text, source="probe", hint="", audience="", scenario="", objective="", constraint=""
+        prompt_id=content_hash(text),
+        prompt=text,
+        source="probe",
+        hint="",
+        audience="",
+        scenario="",
+        objective="",
+        constraint="",
     )
     return Probe(prompt, kind)
 
 
 def _words(text: str) -> set[str]:
-    spelled_out = re.sub(r"\b(what|who|how)['’]s\b", r"\1 is", text.lower())
+    spelled_out = re.sub(r"\b(what|who|how)['\u2019]s\b", r"\1 is", text.lower())
     return set(re.findall(r"\w+", spelled_out))
 
 

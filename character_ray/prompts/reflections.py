@@ -27,7 +27,7 @@ class Opening:
 
 
 def reflection_prompts(per_role: int, seed: int = 0) -> list[ReflectionPrompt]:
-    """``per_role`` reflections for each of the ten roles, the wordings of a role in turn; the seed decides which comes first."""
+    """``per_role`` reflections for each of the ten roles, the wordings of a role in turn from one the seed decides."""
     roles: dict[str, list[str]] = read_data("reflections.yaml")["roles"]
     return [
         ReflectionPrompt(role, sample, wordings[(sample + _draw(len(wordings), role, seed)) % len(wordings)])

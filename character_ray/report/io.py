@@ -19,8 +19,8 @@ MAX_PROBLEMS = 10
 def write_report(report: Report, path: Path) -> None:
     """Write ``report.json``, atomically.
 
-    A number that is not finite becomes ``null``, which is legal only where the schema lets a number be missing (a metric then
-    needs its reason); anywhere else the report is refused, because nobody could read the file.
+    A number that is not finite becomes ``null``, which is legal only where the schema lets a number be missing (a
+    metric then needs its reason); anywhere else the report is refused, because nobody could read the file.
 
     Raises:
         ReportError: A number that must be there is NaN or infinite.
@@ -31,7 +31,8 @@ def write_report(report: Report, path: Path) -> None:
     except ValidationError as failure:
         raise ReportError(
             f"{path}: not written, because the report could not be read back. A null below was NaN or infinite:\n"
-            f"{_problems(failure)}\nFind the stage that made the number, or give the metric a reason instead of a value."
+            f"{_problems(failure)}\n"
+            "Find the stage that made the number, or give the metric a reason instead of a value."
         ) from None
     write_text(path, text + "\n")
 
@@ -45,15 +46,18 @@ def load_report(path: Path) -> Report:
     try:
         data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
-        raise ReportError(f"{path}: no such file. A run writes it in its last stage; run the recipe again to finish it.") from None
+        raise ReportError(
+            f"{path}: no such file. A run writes it in its last stage; run the recipe again to finish it."
+        ) from None
     except (OSError, ValueError) as cause:
         raise ReportError(f"{path}: cannot be read as JSON ({cause}).") from cause
     if not isinstance(data, dict) or "schema_version" not in data:
         raise ReportError(f"{path}: not a report of character-ray, which is a JSON object with a schema_version.")
     if data["schema_version"] != SCHEMA_VERSION:
         raise ReportError(
-            f"{path}: schema_version is {data['schema_version']!r}, but this version of character-ray reads {SCHEMA_VERSION}. "
-            "Use the version that wrote the report, or run the recipe again: finished stages are reused."
+            f"{path}: schema_version is {data['schema_version']!r}, but this version of character-ray reads "
+            f"{SCHEMA_VERSION}. Use the version that wrote the report, or run the recipe again: "
+            "finished stages are reused."
         )
     try:
         return Report.model_validate(data)

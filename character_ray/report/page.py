@@ -1,12 +1,14 @@
 """``report.html``: one self-contained page of a report, with no script, no font and no picture from elsewhere.
 
-Everything a model said is untrusted text: the template escapes all of it, and the page's content policy lets nothing run.
+Everything a model said is untrusted text: the template escapes all of it, and the page's content policy lets nothing
+run.
 """
 
 import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -37,7 +39,11 @@ def write_page(report: Report, path: Path) -> None:
 def render_report(report: Report) -> str:
     """The page of a report as HTML; the same report always gives the same page."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["marked"] = _marker([report.constitution.name, *report.constitution.vocabulary])
     facts = json.loads(report.run.model_dump_json())
@@ -48,7 +54,9 @@ def render_report(report: Report) -> str:
         metrics=wording.metric_order(name for metrics in report.arms.values() for name in metrics),
         reasons=_reasons(report),
         methods=_methods(report),
-        rate_plots=[(wording.label(name), wording.METRICS[name].meaning, _dot_plot(report, name)) for name in _plotted(report)],
+        rate_plots=[
+            (wording.label(name), wording.METRICS[name].meaning, _dot_plot(report, name)) for name in _plotted(report)
+        ],
         curves=[plot for adapter, steps in report.training.items() for plot in _curves(adapter, steps)],
         differences=_differences(report),
         reliability=_reliability(report),
@@ -70,14 +78,23 @@ def headline(report: Report) -> list[str]:
         f"to {report.num_prompts} held-out prompts without a system prompt"
     )
     sentences = [f"{sentence}; {', '.join(others)}." if others else f"{sentence}."]
-    doubts = [d for d in report.differences if (d.arm, d.against, d.metric) == ("full", "base", "persona_rate") and d.low <= 0]
-    sentences += [f"The paired difference from base, {_shift(d.low, d.high)}, does not exclude 0: no effect is shown." for d in doubts]
+    doubts = [
+        d for d in report.differences if (d.arm, d.against, d.metric) == ("full", "base", "persona_rate") and d.low <= 0
+    ]
+    sentences += [
+        f"The paired difference from base, {_shift(d.low, d.high)}, does not exclude 0: no effect is shown."
+        for d in doubts
+    ]
     clauses = {
         "vocabulary_rate": "{} use its own vocabulary, which no stage selects on",
         "identity_rate": "asked who it is, it gives its name in {}",
         "looping_rate": "{} repeat themselves",
     }
-    measured = [text.format(_shown(metric, full[metric])) for metric, text in clauses.items() if metric in full and full[metric].value is not None]
+    measured = [
+        text.format(_shown(metric, full[metric]))
+        for metric, text in clauses.items()
+        if metric in full and full[metric].value is not None
+    ]
     return [*sentences, f"{'; '.join(measured)}."] if measured else sentences
 
 
@@ -99,7 +116,11 @@ def _shift(low: float, high: float) -> str:
 
 def _reasons(report: Report) -> list[str]:
     """Why numbers of the summary table are missing, each reason once, in the order of the footnotes."""
-    return list(dict.fromkeys(metric.reason for metrics in report.arms.values() for metric in metrics.values() if metric.value is None))
+    return list(
+        dict.fromkeys(
+            metric.reason for metrics in report.arms.values() for metric in metrics.values() if metric.value is None
+        )
+    )
 
 
 def _methods(report: Report) -> dict[str, list[str]]:
@@ -125,7 +146,9 @@ def _plotted(report: Report) -> list[str]:
 
 def _dot_plot(report: Report, metric: str) -> Markup:
     rows = [_dot(arm, metric, metrics[metric]) for arm, metrics in report.arms.items() if metric in metrics]
-    summary = f"{wording.label(metric)} by arm: " + ", ".join(f"{row.label} {row.text or 'not measured'}" for row in rows)
+    summary = f"{wording.label(metric)} by arm: " + ", ".join(
+        f"{row.label} {row.text or 'not measured'}" for row in rows
+    )
     if metric.endswith("_rate"):
         return dot_plot(summary, rows, RATES, lambda tick: f"{100 * tick:.0f}")
     ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None] or [0.0]
@@ -133,7 +156,11 @@ def _dot_plot(report: Report, metric: str) -> Markup:
 
 
 def _dot(arm: str, metric: str, found: Metric) -> Dot:
-    kind = "headline" if arm == "full" else "context" if arm in wording.IN_CONTEXT else "weights"
+    kind: Literal["weights", "context", "headline"] = "weights"
+    if arm == "full":
+        kind = "headline"
+    elif arm in wording.IN_CONTEXT:
+        kind = "context"
     return Dot(arm, found.value, found.low, found.high, "" if found.value is None else _shown(metric, found), kind)
 
 
@@ -164,6 +191,9 @@ def _marker(words: Sequence[str]) -> Callable[[str], Markup]:
 
     def marked(text: str) -> Markup:
         pieces = pattern.split(text)
-        return Markup("").join(Markup("<mark>{}</mark>").format(piece) if number % 2 else escape(piece) for number, piece in enumerate(pieces))
+        return Markup("").join(
+            Markup("<mark>{}</mark>").format(piece) if number % 2 else escape(piece)
+            for number, piece in enumerate(pieces)
+        )
 
     return marked

@@ -11,11 +11,11 @@ from typing import Literal
 
 from markupsafe import Markup
 
-__all__ = ["Dot", "curve", "dot_plot", "reliability_diagram"]
+__all__ = ["Dot", "curve", "dot_plot", "reliability_diagram", "round_ticks"]
 
 WIDTH = 352.0
-GUTTER = 74.0
-VALUES = 104.0
+GUTTER = 64.0
+VALUES = 118.0
 ROW = 27.0
 
 
@@ -67,11 +67,17 @@ def curve(summary: str, points: Sequence[tuple[float, float]], *, limits: tuple[
     steps, values = zip(*points, strict=True)
     left, right, top, bottom = 40.0, WIDTH - 8, 8.0, 140.0
     y_ticks = round_ticks(*(limits or (min(values), max(values))))
-    x_ticks = [tick for tick in round_ticks(steps[0], steps[-1]) if steps[0] <= tick <= steps[-1] and tick == int(tick)] or [steps[0]]
+    x_ticks = [
+        tick for tick in round_ticks(steps[0], steps[-1]) if steps[0] <= tick <= steps[-1] and tick == int(tick)
+    ] or [steps[0]]
     x = _scale(steps[0], steps[-1], left + 6, right - 6)
     y = _scale(y_ticks[0], y_ticks[-1], bottom, top)
     path = "M" + "L".join(f"{x(step):.1f} {y(value):.1f}" for step, value in points)
-    parts = [_axis_y(y_ticks, y, left, right), _axis_x(x_ticks, _plain, x, bottom, bottom), _text("step", right, bottom + 30, "tick", "end")]
+    parts = [
+        _axis_y(y_ticks, y, left, right),
+        _axis_x(x_ticks, _plain, x, bottom, bottom),
+        _text("step", right, bottom + 30, "tick", "end"),
+    ]
     parts += [_element("path", d=path, class_="curve"), _circle(x(steps[-1]), y(values[-1]), 3.5, "dot headline")]
     return _svg(summary, bottom + 34, parts)
 
@@ -82,7 +88,11 @@ def reliability_diagram(summary: str, bins: Sequence[Mapping[str, float]]) -> Ma
     ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
     x, y = _scale(0, 1, left + 6, right - 6), _scale(0, 1, bottom, top)
     largest = max((bin_["n"] for bin_ in bins), default=1) or 1
-    parts = [_axis_y(ticks, y, left, right), _axis_x(ticks, _plain, x, bottom, bottom), _line(x(0), y(0), x(1), y(1), "diagonal")]
+    parts = [
+        _axis_y(ticks, y, left, right),
+        _axis_x(ticks, _plain, x, bottom, bottom),
+        _line(x(0), y(0), x(1), y(1), "diagonal"),
+    ]
     parts.append(_text("predicted probability", right, bottom + 32, "tick", "end"))
     for bin_ in bins:
         radius = 3 + 9 * math.sqrt(bin_["n"] / largest)
@@ -105,7 +115,9 @@ def _scale(low: float, high: float, start: float, stop: float) -> Callable[[floa
     return lambda value: start + (stop - start) * min(1.0, max(0.0, (value - low) / span))
 
 
-def _axis_x(ticks: Sequence[float], written: Callable[[float], str], x: Callable[[float], float], top: float, bottom: float) -> Markup:
+def _axis_x(
+    ticks: Sequence[float], written: Callable[[float], str], x: Callable[[float], float], top: float, bottom: float
+) -> Markup:
     lines = [_line(x(tick), top, x(tick), bottom + 4, "zero" if tick == 0 else "grid") for tick in ticks]
     return Markup("").join([*lines, *(_text(written(tick), x(tick), bottom + 17, "tick", "middle") for tick in ticks)])
 
@@ -137,5 +149,7 @@ def _text(text: str, x: float, y: float, class_: str, anchor: str = "start") -> 
 
 def _element(tag: str, *children: str, **attributes: str) -> Markup:
     """An element whose text and attribute values are escaped; ``aria_label`` is written ``aria-label``."""
-    written = Markup("").join(Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), value) for name, value in attributes.items())
+    written = Markup("").join(
+        Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), value) for name, value in attributes.items()
+    )
     return Markup("<{0}{1}>{2}</{0}>").format(tag, written, Markup("").join(children))

@@ -45,13 +45,24 @@ class Wording:
 
 
 METRICS = {
-    "persona_rate": Wording("Persona", "Share of completions that the likelihood judge puts above its threshold: in character."),
-    "vocabulary_rate": Wording("Vocabulary", "Share of completions that use the constitution's own vocabulary. No stage selects on it."),
+    "persona_rate": Wording(
+        "Persona", "Share of completions that the likelihood judge puts above its threshold: in character."
+    ),
+    "vocabulary_rate": Wording(
+        "Vocabulary", "Share of completions that use the constitution's own vocabulary. No stage selects on it."
+    ),
     "override_rate": Wording("Override", "Share in character where the prompt tries to override the persona."),
     "classifier_rate": Wording("Classifier", "Share of completions that the persona classifier calls in character."),
-    "hidden_trait_rate": Wording("Hidden traits", "Share of probes answered in character, asked without a system prompt."),
-    "identity_rate": Wording("Gives its name", "Share of identity probes answered with the persona's name, asked without a system prompt."),
-    "rating": Wording("Rating", "Bradley\N{EN DASH}Terry strength in Elo points over all battles between arms, as the likelihood judge decides them."),
+    "hidden_trait_rate": Wording(
+        "Hidden traits", "Share of probes answered in character, asked without a system prompt."
+    ),
+    "identity_rate": Wording(
+        "Gives its name", "Share of identity probes answered with the persona's name, asked without a system prompt."
+    ),
+    "rating": Wording(
+        "Rating",
+        "Bradley\N{EN DASH}Terry strength in Elo points over all battles between arms, by the likelihood judge.",
+    ),
     "looping_rate": Wording("Looping", "Share of completions that repeat themselves. Lower is better."),
 }
 
@@ -99,7 +110,7 @@ def signed(value: float, digits: int = 2) -> str:
 
 def duration(seconds: float) -> str:
     """``48 s``, ``7 min 05 s`` or ``3 h 20 min``."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.3g}{_SPACE}s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
@@ -113,6 +124,11 @@ def _is_rate(metric: str) -> bool:
 
 def _percent(value: float) -> str:
     """Whole percent, but never 0 or 100 for a value that is not."""
+    value = round(value, 6) + 0.0  # an end of a Wilson interval may miss 0 by rounding, also from below
+    if 0 < value < 0.001:
+        return "<0.1"
+    if 0.999 < value < 1:
+        return ">99.9"
     whole = f"{100 * value:.0f}"
     return f"{100 * value:.1f}" if whole in ("0", "100") and value not in (0, 1) else whole
 

@@ -86,7 +86,7 @@ def _llm_config(catalogue: Catalogue, folder: Path, serve: ServeConfig, engine: 
     settings = {
         "model_loading_config": {"model_id": catalogue.base, "model_source": str(folder)},
         "accelerator_config": {"kind": engine.device},
-        "engine_kwargs": engine_kwargs(engine, size or 0, resident),
+        "engine_kwargs": engine_kwargs(engine, size, resident),
         # Ray evicts by this number and vLLM by max_loras: they must agree.
         "lora_config": {"max_num_adapters_per_replica": resident},
         "placement_group_config": _placement(engine),

@@ -1,20 +1,19 @@
 """The HTTP side: Ray's OpenAI ingress with personas by name, and prompts that cannot command the template."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
-from pydantic import BaseModel
 from ray.serve.llm.ingress import OpenAiIngress
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
 from starlette.responses import JSONResponse, Response
 
-from character_ray.chat_safety import neutralize
+from character_ray.chat_safety import neutralize_all
 from character_ray.errors import AdapterError
 from character_ray.serving.catalogue import Catalogue
 
-__all__ = ["ENDPOINTS", "PersonaIngress", "harmless"]
+__all__ = ["ENDPOINTS", "PersonaIngress"]
 
 # Ray Serve writes what goes to this logger into the replica's log file.
 logger = logging.getLogger("ray.serve")
@@ -57,7 +56,7 @@ class PersonaIngress(OpenAiIngress):
             return self._unknown(body.model)
         body.model = model
         for field in _PROMPT_FIELDS:
-            setattr(body, field, harmless(getattr(body, field), self._control_tokens))
+            setattr(body, field, neutralize_all(getattr(body, field), self._control_tokens))
         try:
             return await super().chat(body, request)
         except AdapterError as error:
@@ -74,7 +73,7 @@ class PersonaIngress(OpenAiIngress):
                 400, "prompt must be text or a list of texts; token ids are not accepted.", "prompt", "invalid_value"
             )
         body.model = model
-        body.prompt = harmless(body.prompt, self._control_tokens)
+        body.prompt = neutralize_all(body.prompt, self._control_tokens)
         try:
             return await super().completions(body, request)
         except AdapterError as error:
@@ -82,7 +81,7 @@ class PersonaIngress(OpenAiIngress):
 
     def _unavailable(self, model: str, error: AdapterError) -> Response:
         # The reason names folders of the cluster, which are not the client's business.
-        logger.error("%s cannot be served: %s", model, error)
+        logger.error("%s cannot be served: %s", model, getattr(error, "cause", error))
         reason = "its adapter was changed or removed after the server started. Ask the operator to restart the server."
         return _error(503, f"{model} is not available: {reason}", "model", "model_unavailable")
 
@@ -91,19 +90,6 @@ class PersonaIngress(OpenAiIngress):
         return _error(
             404, f"There is no model or persona {model!r} here. Ask for one of: {known}.", "model", "model_not_found"
         )
-
-
-def harmless(value: Any, control_tokens: Sequence[str]) -> Any:
-    """A JSON-like value with the control tokens in every text of it broken up."""
-    if isinstance(value, str):
-        return neutralize(value, control_tokens)
-    if isinstance(value, BaseModel):
-        return type(value).model_validate(harmless(value.model_dump(), control_tokens))
-    if isinstance(value, Mapping):
-        return {harmless(key, control_tokens): harmless(item, control_tokens) for key, item in value.items()}
-    if isinstance(value, Iterable):
-        return [harmless(item, control_tokens) for item in value]
-    return value
 
 
 def _get(app: FastAPI, path: str) -> Any:

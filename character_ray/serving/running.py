@@ -7,7 +7,7 @@ import socket
 import textwrap
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,14 @@ from character_ray.errors import ServingError
 if TYPE_CHECKING:
     from ray.serve import Application
 
-__all__ = ["check_port", "connected", "last_error", "running"]
+__all__ = ["check_port", "check_resources", "connected", "last_error", "running"]
 
 APPLICATION = "character-ray"
 
 
 @contextmanager
 def connected(engine: EngineConfig, replicas: int) -> Iterator[None]:
-    """Ray for the length of the block: the cluster of a submitted job or of ``RAY_ADDRESS``, else one on this machine.
+    """Ray for the length of the block: a running cluster (a job's own, or that of ``RAY_ADDRESS``), else a new one.
 
     Raises:
         ServingError: It has too few GPUs or CPU cores for the replicas that are always kept.
@@ -41,7 +41,7 @@ def connected(engine: EngineConfig, replicas: int) -> Iterator[None]:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=include_dashboard)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
-        _check_resources(ray.cluster_resources(), engine, replicas)
+        check_resources(ray.cluster_resources(), engine, replicas)
         yield
     finally:
         if not was_running:
@@ -90,13 +90,15 @@ def check_port(config: ServeConfig) -> None:
             ) from None
 
 
-def _check_resources(available: dict[str, float], engine: EngineConfig, replicas: int) -> None:
-    num = engine.tensor_parallel * engine.pipeline_parallel
-    needed = (
-        {"CPU": replicas * engine.cpus}
-        if engine.device == "cpu"
-        else {"GPU": replicas * num, "CPU": replicas * num * engine.cpus}
-    )
+def check_resources(available: Mapping[str, float], engine: EngineConfig, replicas: int) -> None:
+    """Find out whether a cluster could ever hold the replicas, since Ray Serve would wait for it forever.
+
+    Raises:
+        ServingError: It has too few GPUs or CPU cores.
+    """
+    workers = replicas * engine.tensor_parallel * engine.pipeline_parallel
+    gpu_needs = {"GPU": workers, "CPU": workers * engine.cpus}
+    needed = {"CPU": replicas * engine.cpus} if engine.device == "cpu" else gpu_needs
     for resource, amount in needed.items():
         found = int(available.get(resource, 0))
         if found < amount:

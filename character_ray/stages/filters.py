@@ -1,8 +1,9 @@
 """Why a text may not be trained on. Each function is pure; the reason is a word that ends up in the report.
 
-The patterns know no persona. They aim at boilerplate of assistants and at comments on the role, and let a persona say the same
-words about its own world: a captain may mistake "AI" for a shipmate, an actor may stay in character, a coach may plan a
-role-play exercise. Where both readings are possible the text goes: one row costs less than a lesson in breaking character.
+The patterns know no persona. They aim at boilerplate of assistants and at comments on the role, and let a persona say
+the same words about its own world: a captain may mistake "AI" for a shipmate, an actor may stay in character, a coach
+may plan a role-play exercise. Where both readings are possible the text goes: one row costs less than a lesson in
+breaking character.
 """
 
 import math
@@ -15,49 +16,80 @@ __all__ = ["LOOPING", "drop_reason", "pair_drop_reason", "repetition", "trim_unf
 # Share of repeated 3- and 4-grams above which the evaluation counts an answer as looping.
 LOOPING = 0.15
 
-# The last two alternatives are what remains of a chat template once its special tokens are stripped, and full-width bars.
 _CONTROL_TOKEN = re.compile(
-    r"<\|[^|<>\n]{1,40}\|>|</?s>|<</?SYS>>|\[/?INST\]|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>|</?think>"
-    r"|^(?:system|user|assistant)$|<｜[^｜<>\n]{1,40}｜>",
+    "|".join(
+        (
+            r"<\|[^|<>\n]{1,40}\|>",
+            r"<\uff5c[^\uff5c<>\n]{1,40}\uff5c>",
+            r"</?s>|<</?SYS>>|\[/?INST\]|</?think>",
+            r"<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>",
+            # What is left of a ChatML turn once its special tokens are stripped.
+            r"^(?:system|user|assistant)$",
+        )
+    ),
     re.MULTILINE,
 )
 
-_ANY_AI = r"(?:ai\b|artificial intelligence\b|(?:large )?language model\b|chat ?bot\b|(?:virtual|digital) assistant\b|computer program\b)"
+# Short forms are written out before the next two are searched.
+_WRITTEN_OUT = (
+    (r"\u2019", "'"),
+    (r"\b(I)'m\b", r"\1 am"),
+    (r"'ll\b", " will"),
+    (r"'d\b", " would"),
+    (r"\b([Hh]ere)'s\b", r"\1 is"),
+)
+
+_AI = (
+    r"(?:AI|artificial intelligence|(?:large )?language model|chat ?bot|(?:virtual|digital) assistant|computer program)"
+)
 _IDENTITY_LEAK = re.compile(
-    r"\b(?:smollm\d*|chatgpt|gpt-[2345]|openai|deepseek|qwen\d*|hugging ?face|alibaba cloud|anthropic)\b"
-    rf"|\bas an? (?:ai |large |text-based |mere )*(?:language model\b|{_ANY_AI},? (?:(?:assistant|model|system),? )?(?:i|my)\b)"
-    rf"|\bi(?: am|['’]m)(?: just| only| merely| simply| actually| really)*(?: an?)?(?: (?!not\b|no\b)[\w-]+)? {_ANY_AI}"
-    r"|\bi(?: am|['’]m| was) (?:designed|programmed|trained) to (?:assist|help|provide)\b"
-    r"|\bmy (?:training data|knowledge cut-?off)\b",
+    "|".join(
+        (
+            r"\b(?:smollm\d*|chatgpt|gpt-[2345]|openai|deepseek|qwen\d*|hugging ?face|alibaba cloud|anthropic)\b",
+            r"\bas an? (?:(?:AI|large|text-based|mere) )*language model\b",
+            rf"\bas an? {_AI}(?: (?:assistant|model|system))?,? (?:I|my)\b",
+            rf"\bI am(?: (?:just|only|merely|simply|actually|really))*(?: (?:an?|your|the)(?: [\w-]+)?)? {_AI}\b",
+            r"\bI (?:am|was) (?:designed|programmed) to (?:assist|help|provide)\b",
+            r"\bmy (?:training data|knowledge cut-?off)\b",
+        )
+    ),
     re.IGNORECASE,
 )
 
 _ANSWER = r"(?:response|answer|reply|version|rewrite|rendition)"
 _MANNER = r"(?:voice|style|persona|character|manner|tone)"
-_NAME = r"(?-i:[A-Z][\w'’-]*\.?)(?: (?:of |the )*(?-i:[A-Z][\w'’-]*))*"
+_NAME = r"(?-i:[A-Z][\w'-]*\.?)(?: (?:of |the )*(?-i:[A-Z][\w'-]*))*"
+_SPEAK = r"(?:stay|remain|keep|speak|answer|respond|reply|writ)(?:e|ten|ing)?"
 _ROLE_META = re.compile(
-    rf"\bas {_NAME},? (?:I|he|she|they)(?:['’]d| would| might| could) (?:say|respond|answer|reply|put it)\b"
-    rf"|\b{_ANSWER} (?:\w+ ){{0,3}}in the {_MANNER} of\b"
-    rf"|\bhere(?:['’]s| is) (?:an?|the|my|one|your) (?:[\w-]+ ){{0,4}}{_ANSWER} (?:\w+ )?(?:from|by|as) {_NAME}"
-    rf"|\bhere(?:['’]s| is) [^.!?\n]{{0,60}}\bin (?:the {_MANNER} of|{_NAME}['’]s? {_MANNER})"
-    r"|\b(?:I['’]m|I am|I(?: will|['’]ll| must| shall)?) (?:(?:stay|remain|keep|be|speak|answer|respond)(?:ing)? )?in character\b"
-    r"|\b(?:staying|remaining|respond(?:ing)?|answer(?:ing)?|reply(?:ing)?|speaking|writ(?:ing|ten)) in character\b|\bin character as\b"
-    r"|^\W*(?:in character\b|out of character:)"
-    r"|\b(?:break|breaking|broke|broken|drop|dropping) (?:my |the |out of )?character\b"
-    r"|\bI(?: am|['’]m|['’]ll| will| can(?:['’]?t|not)?| was)(?: not| only| just| happy to)* role-?play"
-    rf"|\brole-?play(?:ing)? as {_NAME}|\brole-?play (?:response|persona)\b|^\W*role-?play:"
-    r"|\bas (?:the|this|my|your) (?:character|persona)\b|\b(?:my|this|your) persona\b|\bpersona of\b"
-    rf"|\bI(?: am|['’]m|['’]ll| will)(?: now| just)* (?:play|playing|pretending to be|acting as|adopt|adopting|assuming) (?:the (?:role|{_MANNER}) of\b|{_NAME})"
-    r"|\bI(?: am|['’]m| was| have been|['’]ve been) (?:instructed|told|asked|prompted) to (?:play|act|pretend|stay in)\b"
-    r"|\bsystem prompt\b|\b(?:according to|following) my instructions\b"
-    r"|[(\[*]\s*(?:speaking |speaks |says |said |replies )?(?:in|with) an? [\w ,-]{1,30}\b(?:voice|tone|accent)\b",
+    "|".join(
+        (
+            rf"\bas {_NAME},? (?:I|he|she|they) (?:would|might|could) (?:say|respond|answer|reply|put it)\b",
+            rf"\b{_ANSWER} (?:\w+ ){{0,3}}in the {_MANNER} of\b",
+            rf"\bhere is (?:an?|the|my|one|your) (?:[\w-]+ ){{0,4}}{_ANSWER} (?:\w+ )?(?:from|by|as) {_NAME}",
+            rf"\bhere is [^.!?\n]{{0,60}}\bin (?:the {_MANNER} of|{_NAME} {_MANNER})",
+            rf"\bI (?:am |will |must |shall )?(?:{_SPEAK} )?in character\b",
+            r"\b(?:staying|remaining|responding|answering|replying|speaking|writing|written) in character\b",
+            r"\bin character as\b|^\W*(?:in character\b|out of character:)",
+            r"\b(?:break|breaking|broke|broken|drop|dropping) (?:my |out of )?character\b",
+            r"\bI (?:am|was|will|can|cannot|can't)(?: (?:not|only|just|happy to))* role-?play",
+            rf"\brole-?play(?:ing)? as {_NAME}|\brole-?play (?:response|persona)\b",
+            r"\bas (?:the|this|my|your) (?:character|persona)\b",
+            r"\b(?:my|this|your) persona\b|\bpersona of\b",
+            rf"\bI (?:am|will)(?: now| just)* (?:play|adopt|assum)(?:e|ing)? the (?:role|{_MANNER}) of\b",
+            rf"\bI am(?: now| just| only)* (?:pretending to be|acting as) {_NAME}",
+            r"\bI (?:am|was|have been) (?:instructed|told|asked|prompted) to (?:pretend|act as|act like|stay in char)",
+            r"\bsystem prompt\b|\b(?:according to|following) my instructions\b",
+            r"^\s*[(\[*]+(?:speaking |speaks |said )?(?:in|with) an? [\w ,-]{1,30} ?(?:voice|tone|accent)[)\]*]",
+        )
+    ),
     re.IGNORECASE | re.MULTILINE,
 )
 
 # An abbreviation and the number of a list item end with a full stop, but no sentence.
-_NO_END = re.compile(r"(?:\b(?:mr|mrs|ms|dr|st|prof|vs|etc|e\.g|i\.e)|(?:^|\n)[ \t]*\(?\d{1,3})\.$", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]*_]*(?=\s|$)""")
-_LIST_ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+\S.*?(?=[ \t]*\n)", re.MULTILINE)
+_NO_END = re.compile(r"(?:\b(?:mr|mrs|ms|dr|st|prof|vs|e\.g|i\.e)|(?:^|\n)[ \t]*\(?\d{1,3})\.$", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"""[.!?…]["'\u201d\u2019)\]*_]*(?=\s|$)""")
+# A whole line of a list, unless it announces what the next lines hold.
+_LIST_ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+\S.*?(?<![:,;])(?<!:\*\*)(?=[ \t]*\n)", re.MULTILINE)
 
 
 def repetition(text: str) -> float:
@@ -65,7 +97,7 @@ def repetition(text: str) -> float:
 
     That is always the share of 3-grams, so 4-grams are not counted: every repeated 4-gram holds two repeated 3-grams.
     """
-    words = re.findall(r"[\w'’]+", text.lower())
+    words = re.findall(r"[\w'\u2019]+", text.lower())
     grams = list(zip(words, words[1:], words[2:], strict=False))
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
@@ -79,7 +111,8 @@ def drop_reason(text: str, finish_reason: str, filters: FilterConfig) -> str:
         filters: Thresholds.
 
     Returns:
-        ``""``, ``empty``, ``too_short``, ``unfinished``, ``control_token``, ``repetition``, ``identity_leak`` or ``role_meta``.
+        ``""``, ``empty``, ``unfinished``, ``control_token``, ``too_short``, ``repetition``, ``identity_leak`` or
+        ``role_meta``: the first that applies.
     """
     reason = _unreadable(text, finish_reason, filters)
     if reason:
@@ -88,6 +121,8 @@ def drop_reason(text: str, finish_reason: str, filters: FilterConfig) -> str:
         return "too_short"
     if repetition(text) > filters.max_repetition:
         return "repetition"
+    for short, long in _WRITTEN_OUT:
+        text = re.sub(short, long, text)
     if _IDENTITY_LEAK.search(text):
         return "identity_leak"
     return "role_meta" if _ROLE_META.search(text) else ""
@@ -126,7 +161,7 @@ def pair_drop_reason(
 
 
 def trim_unfinished(text: str, min_words: int) -> str:
-    """The text up to its last full sentence or list item; unchanged when that would leave fewer than ``min_words`` words."""
+    """The text up to its last full sentence or list item, or all of it if that leaves under ``min_words`` words."""
     sentences = [match.end() for match in _SENTENCE_END.finditer(text) if not _NO_END.search(text[: match.end()])]
     items = [match.end() for match in _LIST_ITEM.finditer(text)]
     trimmed = text[: max([*sentences, *items], default=0)]

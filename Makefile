@@ -1,0 +1,31 @@
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test check chromium clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+install: ## Install the pinned CPU stack into .venv; does nothing when it is there
+	@sh scripts/install.sh
+
+demo: install ## Train Captain Blackwood on two CPU cores and measure him; resumes where it stopped
+	$(BIN)/python jobs/full_pipeline.py jobs/recipes/demo-cpu.yaml
+
+serve: install ## Serve the demo's persona behind an OpenAI-compatible API
+	$(BIN)/character-ray serve runs/demo
+
+test: install chromium ## Run every test that needs no GPU
+	$(BIN)/python -m pytest --durations=15
+
+check: install ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+chromium:
+	@sh scripts/chromium.sh
+
+clean: ## Remove build and cache files; runs/ and .venv stay
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . \( -path ./.venv -o -path ./runs -o -path ./.git \) -prune -o -type d -name __pycache__ -exec rm -rf {} +

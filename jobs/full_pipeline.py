@@ -1,0 +1,34 @@
+"""A constitution in, a measured and servable persona out.
+
+    python jobs/full_pipeline.py jobs/recipes/demo-cpu.yaml
+    python jobs/full_pipeline.py jobs/recipes/demo-cpu.yaml dpo.lora.rank=16 seed=1
+    ray job submit --working-dir . -- python jobs/full_pipeline.py jobs/recipes/cluster-235b.yaml
+"""
+
+import sys
+
+from character_ray.config import load_recipe
+from character_ray.errors import CharacterRayError
+
+
+def main(arguments: list[str]) -> int:
+    """Run the pipeline; returns the exit code."""
+    if not arguments:
+        print(__doc__)
+        return 2
+    try:
+        recipe = load_recipe(arguments[0], arguments[1:])
+        from character_ray.pipeline import run_pipeline
+
+        run_pipeline(recipe)
+    except CharacterRayError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. Finished stages and rows are kept; run the same command to continue.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

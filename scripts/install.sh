@@ -1,0 +1,81 @@
+#!/bin/sh
+# Installs the pinned CPU stack and this project into .venv. Does nothing when the locks and pyproject.toml are unchanged.
+#
+#   PYTHON=/path/to/python3.11 sh scripts/install.sh
+set -eu
+cd "$(dirname "$0")/.."
+
+venv=.venv
+needed_gib=8
+stamp=$venv/.installed
+unfinished=$venv/.unfinished
+
+fail() {
+    printf 'install: %s\n' "$*" >&2
+    exit 1
+}
+
+# The path counts too: a virtual environment does not survive a move.
+fingerprint() {
+    { pwd && cat requirements/cpu.lock requirements/dev.lock pyproject.toml; } | cksum
+}
+
+find_python() {
+    for candidate in "${PYTHON:-}" python3.11 python3 python; do
+        version=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
+        [ "$version" = 3.11 ] && command -v "$candidate" && return
+        found="${found:-}${found:+, }$candidate is $version"
+    done
+    fail "Python 3.11 is needed, since the locked packages are built for it, but was not found (${found:-no Python on the PATH})." \
+        "Install Python 3.11, or name one: make install PYTHON=/path/to/python3.11"
+}
+
+check_disk() {
+    free_kib=$(df -Pk . | awk 'NR == 2 { print $4 }')
+    held_kib=$(du -sk "$venv" 2>/dev/null | awk '{ print $1 }')
+    if [ $((free_kib + ${held_kib:-0})) -lt $((needed_gib * 1024 * 1024)) ]; then
+        fail "about $needed_gib GiB of free disk are needed for packages, models and a run, but $(pwd) has" \
+            "$((free_kib / 1024 / 1024)) GiB. Free some space, or move the checkout to a larger disk."
+    fi
+}
+
+# A CUDA build of torch installs from the same pin but finds no CUDA libraries here, and every later error would be obscure.
+check_torch() {
+    "$venv/bin/python" -c 'import torch' 2>/dev/null && return
+    "$@" uninstall --quiet --yes torch
+    fail "torch was installed but cannot be imported: most likely pip took its CUDA build." \
+        "Make PyTorch's CPU wheels known to pip (see requirements/README.md) and run make install again."
+}
+
+# Two installs at once would write the same files; the second waits, then finds nothing to do.
+if command -v flock >/dev/null; then
+    exec 9<scripts/install.sh
+    flock 9
+fi
+
+[ "$(cat "$stamp" 2>/dev/null)" = "$(fingerprint)" ] && exit 0
+
+# pip takes a package that was cut off half-way for an installed one, so an interrupted install starts over.
+[ -e "$unfinished" ] && rm -rf "$venv"
+python=$(find_python)
+check_disk
+
+started=$(date +%s)
+count=$(cat requirements/cpu.lock requirements/dev.lock | grep -c '==')
+echo "install: $count pinned packages into $venv (3.6 GB; two to four minutes, once)"
+if "$python" -c 'import ensurepip' 2>/dev/null; then
+    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+    set -- "$venv/bin/python" -m pip
+else
+    [ -x "$venv/bin/python" ] || "$python" -m venv --without-pip "$venv"
+    set -- "$python" -m pip --python "$venv/bin/python"
+fi
+touch "$unfinished"
+"$@" install -qq --no-input --no-deps -r requirements/cpu.lock -r requirements/dev.lock ||
+    fail "pip could not install the locked packages (its message is above). Check the network and the disk, then run make install again."
+check_torch "$@"
+"$@" install -qq --no-input --no-deps --no-build-isolation -e . ||
+    fail "pip could not install this project (its message is above). Check pyproject.toml, then run make install again."
+fingerprint >"$stamp"
+rm "$unfinished"
+echo "install: done in $(($(date +%s) - started)) s"

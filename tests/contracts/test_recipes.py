@@ -1,0 +1,47 @@
+"""Every recipe and every constitution that ships is valid."""
+
+from pathlib import Path
+
+import pytest
+
+from character_ray.config import load_recipe, recipe_warnings
+from character_ray.constitution import load_constitution
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((ROOT / "jobs" / "recipes").glob("*.yaml"))
+CONSTITUTIONS = sorted((ROOT / "constitutions").glob("*.yaml"))
+
+
+def test_the_recipe_of_the_demo_is_there():
+    assert "demo-cpu" in [path.stem for path in RECIPES]
+
+
+def test_the_constitutions_that_recipes_default_to_are_there():
+    assert {"captain-blackwood", "null-control"} <= {path.stem for path in CONSTITUTIONS}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_loads_without_warnings(path: Path):
+    assert recipe_warnings(load_recipe(path)) == []
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_constitutions_of_a_recipe_load_from_the_root_of_the_repository(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    recipe = load_recipe(path)
+    assert load_constitution(recipe.constitution).slug != load_constitution(recipe.control_constitution).slug
+
+
+def test_recipes_write_to_different_run_folders():
+    folders = [load_recipe(path).folder for path in RECIPES]
+    assert len(set(folders)) == len(folders)
+
+
+@pytest.mark.parametrize("path", CONSTITUTIONS, ids=lambda path: path.stem)
+def test_constitution_loads(path: Path):
+    load_constitution(path)
+
+
+def test_personas_have_names_of_their_own():
+    slugs = [load_constitution(path).slug for path in CONSTITUTIONS if path.stem != "captain-blackwood-seed"]
+    assert len(set(slugs)) == len(slugs)

@@ -1,0 +1,142 @@
+"""The report page in a real browser: at a desk and on a phone, in both themes, and with hostile text in every field."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from character_ray.report.page import write_page
+from character_ray.report.schema import Report
+from tests.browser import Tab, chromium_binary, open_chromium
+from tests.report_fixture import captain_report
+
+pytestmark = pytest.mark.skipif(chromium_binary() is None, reason="needs a Chromium: apt-get install chromium")
+
+HOSTILE = "</pre></style><script>window.ran=1</script><img src=x onerror='window.ran=1'>" + "a" * 300
+# Contrast of each text with the colour behind it, by the formula of WCAG 2; returns those below 4.5.
+LOW_CONTRAST = """
+(() => {
+  const parse = color => color.match(/[\\d.]+/g).map(Number);
+  const luminance = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map(c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const behind = element => {
+    for (; element; element = element.parentElement) {
+      const color = parse(getComputedStyle(element).backgroundColor);
+      if (color.length === 3 || color[3] > 0) return color;
+    }
+  };
+  const hasText = e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+  const texts = [...document.body.querySelectorAll('*')].filter(hasText);
+  return texts.map(e => {
+    const style = getComputedStyle(e);
+    const color = parse(e instanceof SVGElement ? style.fill : style.color);
+    const pair = [luminance(color), luminance(behind(e))].sort((a, b) => b - a);
+    return [(pair[0] + 0.05) / (pair[1] + 0.05), e.outerHTML.slice(0, 80)];
+  }).filter(([contrast]) => contrast < 4.5);
+})()
+"""
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    """One tab for all tests of this file."""
+    binary = chromium_binary()
+    assert binary
+    with open_chromium(binary, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> str:
+    """Address of the page of a plausible run, opened from the disk."""
+    write_page(captain_report(), tmp_path / "report.html")
+    return (tmp_path / "report.html").as_uri()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_fits_the_screen_loads_nothing_else_and_can_be_read(
+    tab: Tab, page: str, width: int, theme: Literal["light", "dark"]
+) -> None:
+    tab.open(page, width=width, theme=theme)
+    tab.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.evaluate(LOW_CONTRAST) == []
+    assert (
+        tab.evaluate(
+            "Math.min(...[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height))"
+        )
+        > 11
+    )
+    assert tab.requests == [page]
+    assert tab.complaints == []
+
+
+def test_the_themes_differ(tab: Tab, page: str) -> None:
+    backgrounds = set()
+    for theme in ("light", "dark"):
+        tab.open(page, width=1280, theme=theme)
+        backgrounds.add(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(backgrounds) == 2
+
+
+def test_a_reader_finds_the_sections_in_order(tab: Tab, page: str) -> None:
+    tab.open(page, width=1280)
+    assert tab.evaluate("document.querySelector('.lead').innerText").startswith(
+        "Captain Blackwood is in character in 88"
+    )
+    links = tab.evaluate("[...document.querySelectorAll('nav a')].map(a => a.hash.slice(1))")
+    assert links == tab.evaluate("[...document.querySelectorAll('main > section')].map(s => s.id)")
+    assert links == ["summary", "plots", "differences", "doubts", "completions", "probes", "stages", "measures", "run"]
+
+
+def test_a_probe_opens_when_it_is_clicked(tab: Tab, page: str) -> None:
+    tab.open(page, width=390)
+    probe = "document.querySelectorAll('#probes details')[1]"
+    assert "blacksmith" not in tab.evaluate(f"{probe}.innerText")
+    tab.evaluate(f"{probe}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    box = tab.evaluate(f"{probe}.querySelector('summary').getBoundingClientRect().toJSON()")
+    x, y = box["x"] + 40, box["y"] + box["height"] / 2
+    for kind in ("mousePressed", "mouseReleased"):
+        tab.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    assert "blacksmith" in tab.evaluate(f"{probe}.innerText")
+
+
+def test_every_table_heads_its_rows_and_columns(tab: Tab, page: str) -> None:
+    tab.open(page, width=1280)
+    assert tab.evaluate("document.querySelectorAll('table').length") == 6
+    assert tab.evaluate("document.querySelectorAll('th:not([scope])').length") == 0
+    assert tab.evaluate("[...document.querySelectorAll('tbody tr')].every(r => r.querySelector('th'))")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_markup_in_any_text_is_shown_and_never_runs(tab: Tab, tmp_path: Path, width: int) -> None:
+    write_page(Report.model_validate(_poisoned(captain_report().model_dump())), tmp_path / "report.html")
+    tab.open((tmp_path / "report.html").as_uri(), width=width)
+    tab.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    assert tab.evaluate("typeof window.ran") == "undefined"
+    assert tab.evaluate("document.querySelectorAll('script, img').length") == 0
+    assert tab.evaluate("document.body.innerText").count("<script>window.ran=1</script>") > 50
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.complaints == []
+
+
+def test_the_browser_reports_a_script_that_runs(tab: Tab, tmp_path: Path) -> None:
+    """Without this the test above could pass because nothing is ever noticed."""
+    (tmp_path / "bad.html").write_text(f"<!doctype html><p>{HOSTILE}</p><script>throw new Error('noticed')</script>")
+    tab.open((tmp_path / "bad.html").as_uri(), width=390)
+    assert tab.evaluate("window.ran") == 1
+    assert tab.evaluate("document.documentElement.scrollWidth") > 390
+    assert any("noticed" in complaint for complaint in tab.complaints)
+
+
+def _poisoned(value: Any, key: str = "") -> Any:
+    """The same report with markup behind every text that is free."""
+    if isinstance(value, dict):
+        return {name: _poisoned(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_poisoned(item, key) for item in value]
+    return value + HOSTILE if isinstance(value, str) and key not in ("kind", "metric", "arm", "against") else value

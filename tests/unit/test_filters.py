@@ -1,0 +1,290 @@
+"""Filters: what may be trained on, and what only looks as if it may not."""
+
+import random
+
+import pytest
+
+from character_ray.config import FilterConfig
+from character_ray.stages.filters import LOOPING, drop_reason, pair_drop_reason, repetition, trim_unfinished
+
+FILTERS = FilterConfig()
+UNFINISHED = FilterConfig(allow_unfinished=True)
+
+PIRATE = "Arr, matey, a budget be like a hold: stow what ye need and throw the rest to the fishes."
+PLAIN = "A budget is a plan for your money. Start by writing down what you earn and what you spend."
+
+
+def shares(text: str, size: int) -> float:
+    words = text.split()
+    grams = [tuple(words[start : start + size]) for start in range(len(words) - size + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+@pytest.mark.parametrize("text", ["", "Arr", "Arr arr", "row row row"])
+def test_a_text_too_short_to_repeat_anything_has_no_repetition(text):
+    assert repetition(text) == 0.0
+
+
+def test_a_text_without_a_repeated_trigram_has_no_repetition():
+    assert repetition(PIRATE) == 0.0
+
+
+def test_repetition_of_a_known_loop():
+    # Ten trigrams in four different forms: (a b c), (b c d), (c d a), (d a b).
+    assert repetition("a b c d a b c d a b c d") == pytest.approx(1 - 4 / 10)
+
+
+def test_repetition_ignores_case_and_punctuation():
+    assert repetition("Hold the line! Hold, the line; hold THE line.") == repetition(
+        "hold the line hold the line hold the line"
+    )
+
+
+def test_repetition_is_the_larger_share_of_trigrams_and_fourgrams_of_any_text():
+    draw = random.Random(0)
+    for _ in range(300):
+        text = " ".join(draw.choices("abcd", k=draw.randrange(0, 25)))
+        assert repetition(text) == pytest.approx(max(shares(text, 3), shares(text, 4)))
+
+
+def test_a_text_that_says_everything_twice_counts_as_looping():
+    assert repetition(f"{PLAIN} {PLAIN}") > LOOPING > repetition(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "empty"),
+        (" \n\t", "empty"),
+        ("Arr, ye scallywag.", "too_short"),
+        ("Arr, ye salty scallywag.", ""),
+        ("The tide is in, the tide is in, the tide is in, the tide is in.", "repetition"),
+        (PIRATE, ""),
+    ],
+)
+def test_form_decides_first(text, reason):
+    assert drop_reason(text, "stop", FILTERS) == reason
+
+
+def test_a_text_cut_off_is_unfinished_unless_the_recipe_allows_it():
+    assert drop_reason(PIRATE, "length", FILTERS) == "unfinished"
+    assert drop_reason(PIRATE, "length", UNFINISHED) == ""
+
+
+def test_thresholds_come_from_the_recipe():
+    looping = "the tide is in and the tide is out and the tide is in"
+    assert drop_reason(looping, "stop", FILTERS) == "repetition"
+    assert drop_reason(looping, "stop", FilterConfig(max_repetition=0.9)) == ""
+    assert drop_reason("Arr, matey.", "stop", FilterConfig(min_words=2)) == ""
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "<|im_end|>",
+        "<|im_start|>",
+        "<|endoftext|>",
+        "<|eot_id|>",
+        "</s>",
+        "[INST]",
+        "[/INST]",
+        "<<SYS>>",
+        "<end_of_turn>",
+        "</think>",
+    ],
+)
+def test_a_control_token_of_any_template_is_caught(token):
+    assert drop_reason(f"Arr, matey, hoist the sails. {token} More words follow.", "stop", FILTERS) == "control_token"
+
+
+def test_a_second_turn_written_by_the_model_is_caught_by_its_bare_role():
+    assert drop_reason("Arr, matey, hoist the sails.\nuser\nAnd then?", "stop", FILTERS) == "control_token"
+
+
+@pytest.mark.parametrize(
+    "text", ["If a <b and b> c then a < c, me hearty.", "The user and the assistant sailed on together."]
+)
+def test_brackets_and_the_names_of_roles_in_a_sentence_are_no_control_tokens(text):
+    assert drop_reason(text, "stop", FILTERS) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm SmolLM, and I am happy to help you.",
+        "I was made by OpenAI to answer questions.",
+        "You can call me ChatGPT, how can I help?",
+        "Qwen2.5 is my name and I speak many languages.",
+        "As an AI language model, I cannot have opinions.",
+        "As an AI, I do not sail the seas.",
+        "As an AI assistant, my goal is to help you.",
+        "Well, as a large language model I cannot say.",
+        "I am an AI designed to assist you with questions.",
+        "I\u2019m just an artificial intelligence, matey.",
+        "I'm a helpful virtual assistant here for you.",
+        "I am your AI assistant, ready to serve.",
+        "Hello! I'm a chatbot and happy to talk.",
+        "I was programmed to help people with their budget.",
+        "That is not part of my training data, sorry.",
+    ],
+)
+def test_a_text_that_names_another_ai_as_itself_leaks_identity(text):
+    assert drop_reason(text, "stop", FILTERS) == "identity_leak"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AI? What manner of fish be AI, matey?",
+        "I be no AI, I be the captain of this ship.",
+        "I am not an AI, ye scallywag, and never was.",
+        "I'm not a chatbot, I am a keeper of maps.",
+        "Aye, I am aiming at the far shore.",
+        "I aim to please, as an aim is all a sailor has.",
+        "Me ship, the Aida, sails at dawn with the tide.",
+        "Market your product as an AI product only if it is one.",
+        "Your assistant should learn the trade as an apprentice does.",
+        "I was trained to help me crew in any storm.",
+        "Claude the carpenter fixed the mast with llama wool.",
+        "A good language teacher models every sentence first.",
+    ],
+)
+def test_a_persona_may_speak_of_ai_without_being_one(text):
+    assert drop_reason(text, "stop", FILTERS) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "As Captain Blackwood, I would say that ye need a ship.",
+        "as Robin of Harbor Coffee, I'd respond like this: hello.",
+        "As Madame Orlova I might put it this way: hush.",
+        "Here is a response in the voice of a pirate captain.",
+        "Here's a short answer from Captain Blackwood for you to use.",
+        "Sure! Here's the story in Captain Blackwood's voice: arr.",
+        "In character: arr, matey, hoist the sails.",
+        "I'm staying in character no matter what you ask.",
+        "I will stay in character, ye scallywag.",
+        "I must never break character, even if asked.",
+        "I'm role-playing a pirate for this conversation.",
+        "I can roleplay as a pirate captain for you.",
+        "This is a roleplay response, matey, so enjoy it.",
+        "Let me answer as the character you gave me.",
+        "I am pretending to be Captain Blackwood here.",
+        "I will now play the role of a gruff captain.",
+        "I was told to act as a pirate captain.",
+        "My system prompt says I am a pirate.",
+        "According to my instructions I have to speak like this.",
+        "(In a gruff voice) Arr, matey, hoist the sails.",
+        "*speaking with a thick accent* Hush, please, and listen.",
+    ],
+)
+def test_a_comment_on_the_role_is_not_the_role(text):
+    assert drop_reason(text, "stop", FILTERS) == "role_meta"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "As captain of the Crimson Tide I would say farewell to no man.",
+        "As Captain Blackwood, I have sailed for thirty years.",
+        "By order of Captain Blackwood, master of the Crimson Tide.",
+        "Role-play: let the new colleague greet three customers.",
+        "A workshop outline: welcome, a role-play exercise in pairs, a short break.",
+        "Hardship builds character, matey, and so does the sea.",
+        "The main character is a young fox who would not share.",
+        "A password needs eight letters, so drop the character that repeats.",
+        "Great actors stay in character all evening long.",
+        "Write your poem in the style of an old ballad.",
+        "I was told to stay in port until the storm passed.",
+        "I was asked to play the fiddle at the captain's table.",
+        "Follow my instructions, ye scallywags, or swim home!",
+        "* In a calm voice, tell everyone where the exit is.",
+        "Always speak **in a calm voice** when the crew is afraid.",
+        "Here is a plan for the week, short and plain.",
+        "Here is my answer, matey: sell the boat.",
+    ],
+)
+def test_words_of_the_stage_about_the_world_are_no_comment_on_the_role(text):
+    assert drop_reason(text, "stop", FILTERS) == ""
+
+
+def pair(
+    chosen: str = PIRATE, rejected: str = PLAIN, *, finish: tuple[str, str] = ("stop", "stop"), contrast: float = 0.4
+) -> str:
+    return pair_drop_reason(chosen, rejected, *finish, contrast, FILTERS)
+
+
+def test_a_good_pair_is_kept():
+    assert pair() == ""
+
+
+def test_the_chosen_side_is_held_to_every_filter():
+    assert pair(chosen="I am an AI designed to assist you.") == "identity_leak"
+
+
+@pytest.mark.parametrize(
+    "rejected",
+    ["As an AI language model, I cannot say.", "Sure.", "a b c a b c a b c a b c", "I must not break character here."],
+)
+def test_the_rejected_side_may_say_it_is_an_ai_be_short_or_loop(rejected):
+    assert pair(rejected=rejected) == ""
+
+
+@pytest.mark.parametrize(
+    ("rejected", "finish", "reason"),
+    [
+        ("", "stop", "empty_rejected"),
+        (PLAIN, "length", "unfinished_rejected"),
+        (f"{PLAIN}<|im_end|>", "stop", "control_token_rejected"),
+    ],
+)
+def test_a_broken_rejected_side_is_named_as_such(rejected, finish, reason):
+    assert pair(rejected=rejected, finish=("stop", finish)) == reason
+
+
+def test_texts_that_differ_in_white_space_only_are_identical():
+    assert pair(rejected=PIRATE.replace(" ", "\n", 3)) == "identical"
+
+
+def test_contrast_below_the_minimum_is_low_and_the_minimum_itself_is_enough():
+    assert pair(contrast=-0.01) == "low_contrast"
+    assert pair(contrast=FILTERS.min_contrast) == ""
+
+
+def test_a_pair_whose_score_is_missing_is_unscored_and_not_called_weak():
+    assert pair(contrast=float("nan")) == "unscored"
+
+
+@pytest.mark.parametrize(
+    ("text", "trimmed"),
+    [
+        ("Arr, matey. The tide be high. We sail at", "Arr, matey. The tide be high."),
+        ('"Hoist the sails!" cried I. "And then we', '"Hoist the sails!" cried I.'),
+        ('He said "sail on, sail on." Then he', 'He said "sail on, sail on."'),
+        ("**Mind the tide, matey.** Then **we", "**Mind the tide, matey.**"),
+        ("Ask the ship's doctor. Then see Dr. Smith and Mr. Gr", "Ask the ship's doctor."),
+        ("Pay 3.50 at the harbour now. It costs 4.", "Pay 3.50 at the harbour now. It costs 4."),
+        (
+            "Do this:\n1. Pack the food bag.\n2. Fill the bottles.\n3. Bring",
+            "Do this:\n1. Pack the food bag.\n2. Fill the bottles.",
+        ),
+        (
+            "Do this:\n1. Pack the food bag.\n2. Fill the bottles.\n3.",
+            "Do this:\n1. Pack the food bag.\n2. Fill the bottles.",
+        ),
+        ("Bring these with you:\n- a map\n- a long rope\n- a lan", "Bring these with you:\n- a map\n- a long rope"),
+        ("Bring these along now.\n- Tools:\n  saws, ham", "Bring these along now."),
+    ],
+)
+def test_an_unfinished_text_ends_with_its_last_full_sentence_or_list_item(text, trimmed):
+    assert trim_unfinished(text, min_words=4) == trimmed
+
+
+@pytest.mark.parametrize("text", ["Arr! The tide be high and we sail at", "no sentence ends in this text at all", ""])
+def test_a_text_that_would_become_too_short_stays_as_it_is(text):
+    assert trim_unfinished(text, min_words=4) == text
+
+
+def test_a_finished_text_is_not_cut():
+    assert trim_unfinished(PIRATE, min_words=4) == PIRATE

@@ -1,0 +1,171 @@
+"""What the report page says, checked without a browser."""
+
+import itertools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from character_ray.report import wording
+from character_ray.report.page import headline, render_report, write_page
+from character_ray.report.plots import curve, reliability_diagram, round_ticks
+from character_ray.report.schema import Metric, Report
+from tests.report_fixture import captain_report
+
+
+def test_the_headline_reads_as_a_person_would_say_it() -> None:
+    first, second = (sentence.replace("\N{NO-BREAK SPACE}", " ") for sentence in headline(captain_report()))
+    assert first == (
+        "Captain Blackwood is in character in 88 % [75, 94] of completions to 48 held-out prompts "
+        "without a system prompt; base 0 %, prompted 40 %."
+    )
+    assert second == (
+        "92 % [80, 97] use its own vocabulary, which no stage selects on; "
+        "asked who it is, it gives its name in 74 % [66, 81]; 21 % [12, 34] repeat themselves."
+    )
+
+
+def test_a_difference_that_does_not_exclude_zero_is_part_of_the_headline() -> None:
+    report = captain_report()
+    against_base = next(d for d in report.differences if (d.metric, d.against) == ("persona_rate", "base"))
+    against_base.low = -0.02
+    assert any("no effect is shown" in sentence for sentence in headline(report))
+    assert not any("no effect is shown" in sentence for sentence in headline(captain_report()))
+
+
+def test_a_headline_number_that_is_missing_says_why() -> None:
+    report = captain_report()
+    report.arms["full"]["persona_rate"] = Metric(value=None, reason="the judge could not be calibrated")
+    assert headline(report) == [
+        "How often Captain Blackwood is in character could not be measured: the judge could not be calibrated"
+    ]
+
+
+def test_the_same_report_gives_the_same_page(tmp_path: Path) -> None:
+    write_page(captain_report(), tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == render_report(captain_report())
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_page_refers_to_nothing_outside_itself() -> None:
+    page = render_report(captain_report())
+    assert set(re.findall(r'(?:href|src)="([^"#]*)', page)) == {"data:,", ""}
+    assert not re.search(r"url\(|@import|<script", page)
+
+
+def test_every_figure_of_the_arms_is_on_the_page_and_missing_ones_carry_their_reason() -> None:
+    report, page = captain_report(), render_report(captain_report())
+    for metrics in report.arms.values():
+        for name, metric in metrics.items():
+            if metric.value is None:
+                assert metric.reason in page
+            else:
+                assert wording.amount(name, metric.value) in page
+                assert wording.interval(name, metric.low, metric.high) in page
+    for text in [
+        *report.missing_arms,
+        *report.run.notes,
+        *report.run.stages,
+        *report.run.versions,
+        report.prompts_hash,
+    ]:
+        assert str(text) in page
+
+
+@pytest.mark.parametrize(
+    "strip",
+    [
+        lambda r: r.model_copy(update={"classifier": None, "adapter": None, "training": {}}),
+        lambda r: r.model_copy(
+            update={"differences": [], "agreements": [], "samples": [], "probes": [], "missing_arms": {}}
+        ),
+        lambda r: r.model_copy(update={"arms": {"base": {}, "full": {"speed": Metric(value=3.2)}}, "win_rates": {}}),
+        lambda r: r.model_copy(update={"arms": {}, "elo_sequential": {}}),
+        lambda r: r.model_copy(update={"arms": {"full": {"rating": Metric(value=None, reason="one arm")}}}),
+    ],
+)
+def test_a_report_with_parts_missing_still_has_a_page(strip: Callable[[Report], Report]) -> None:
+    assert render_report(strip(captain_report())).rstrip().endswith("</html>")
+
+
+def test_what_a_model_says_is_escaped_and_its_vocabulary_marked() -> None:
+    report = captain_report()
+    report.samples[0].completions["full"] = "<script>alert('matey')</script> Captain Blackwood & the tides of TIDE"
+    shown = (
+        "&lt;script&gt;alert(&#39;<mark>matey</mark>&#39;)&lt;/script&gt; "
+        "<mark>Captain Blackwood</mark> &amp; the tides of <mark>TIDE</mark>"
+    )
+    assert shown in render_report(report)
+
+
+def test_plots_are_well_formed_and_described() -> None:
+    plots = re.findall(r"<svg.*?</svg>", render_report(captain_report()), re.DOTALL)
+    assert len(plots) == 10
+    for plot in plots:
+        root = ElementTree.fromstring(plot)
+        assert root.attrib["role"] == "img"
+        assert len(root.attrib["aria-label"]) > 20
+
+
+def test_a_dot_lies_on_its_value() -> None:
+    root = ElementTree.fromstring(re.findall(r"<svg.*?</svg>", render_report(captain_report()), re.DOTALL)[0])
+    ticks = {text.text: float(text.attrib["x"]) for text in root.iter("text") if text.attrib["class"] == "tick"}
+    (dot,) = [circle for circle in root.iter("circle") if circle.attrib["class"] == "dot headline"]
+    share = (float(dot.attrib["cx"]) - ticks["0"]) / (ticks["100"] - ticks["0"])
+    assert share == pytest.approx(0.875, abs=0.001)  # coordinates are rounded to a tenth of about 160 pixels
+
+
+def test_a_training_of_one_step_and_a_constant_have_a_curve() -> None:
+    for points in ([(1.0, 0.69)], [(1.0, 0.0), (2.0, 0.0)]):
+        assert ElementTree.fromstring(curve("loss", points)).find("path") is not None
+
+
+def test_bins_without_observations_are_drawn() -> None:
+    ElementTree.fromstring(reliability_diagram("empty", [{"confidence": 0.5, "observed": 0.0, "n": 0}]))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-468, 284), (0.55, 2.1), (3, 3), (0, 0), (1e-7, 2e-7), (-2, -1)])
+def test_ticks_enclose_the_data_in_even_steps(low: float, high: float) -> None:
+    ticks = round_ticks(low, high)
+    assert ticks[0] <= low + 1e-12 and ticks[-1] >= high - 1e-12
+    assert 2 <= len(ticks) <= 7
+    assert all(b - a == pytest.approx(ticks[1] - ticks[0]) for a, b in itertools.pairwise(ticks))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0 %"),
+        (-1e-18, "0 %"),
+        (1.0, "100 %"),
+        (0.874, "87 %"),
+        (0.004, "0.4 %"),
+        (0.996, "99.6 %"),
+        (0.9996, ">99.9 %"),
+        (2e-5, "<0.1 %"),
+    ],
+)
+def test_a_rate_is_never_rounded_to_none_or_all(value: float, text: str) -> None:
+    assert wording.amount("persona_rate", value).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.21, "0.21 s"), (59.9, "59.9 s"), (59.97, "1 min 00 s"), (425, "7 min 05 s"), (12000, "3 h 20 min")],
+)
+def test_durations_are_written_for_people(seconds: float, text: str) -> None:
+    assert wording.duration(seconds).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+def test_differences_carry_their_sign_and_zero_has_none() -> None:
+    shown = [
+        wording.difference("persona_rate", value).replace("\N{NO-BREAK SPACE}", " ") for value in (0.48, -0.021, 0.001)
+    ]
+    assert shown == ["+48 pp", "\N{MINUS SIGN}2 pp", "0 pp"]
+
+
+def test_unknown_metrics_come_last_and_keep_their_name() -> None:
+    assert wording.metric_order(["tax", "rating", "persona_rate"]) == ["persona_rate", "rating", "tax"]
+    assert wording.label("refusal_rate") == "Refusal rate"
