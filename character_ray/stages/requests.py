@@ -19,9 +19,8 @@ def build_request(
         sample: Number of the repetition, from 0.
         seed: The recipe's seed.
     """
+    # Every request names every parameter: Arrow would fill what one row lacks with NaN.
     parameters = sampling.model_dump()
-    if not parameters["top_k"]:
-        del parameters["top_k"]
     row_id = content_hash(kind, prompt_id, messages, parameters, sample, seed)
     # vLLM takes a signed 64-bit seed; 31 bits are safe everywhere.
     parameters["seed"] = int(row_id, 16) % 2**31

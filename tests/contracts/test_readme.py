@@ -43,7 +43,8 @@ def exit_status(*arguments: str) -> int:
 
 def test_commands_are_found_in_code_blocks_only():
     block = "```sh\n$ make demo   # twelve minutes\ncharacter-ray chat \\\n  runs/demo\n```"
-    assert commands(f"Type `make joke`:\n\n{block}\nmake that\n") == [["make", "demo"], ["character-ray", "chat", "runs/demo"]]
+    found = commands(f"Type `make joke`:\n\n{block}\nmake that\n")
+    assert found == [["make", "demo"], ["character-ray", "chat", "runs/demo"]]
 
 
 @pytest.mark.skipif(not README.is_file(), reason="there is no README.md yet")
@@ -52,7 +53,7 @@ def test_readme_shows_how_to_start():
 
 
 @pytest.mark.parametrize("words", commands_of_readme(), ids=" ".join)
-def test_command_of_the_readme_exists(words: list[str]):
+def test_command_of_the_readme_exists_and_its_recipe_loads(words: list[str]):
     program, *arguments = words
     if program == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
@@ -65,9 +66,5 @@ def test_command_of_the_readme_exists(words: list[str]):
     for word in arguments:
         if word.startswith(OUR_FOLDERS):
             assert (ROOT / word).exists()
-
-
-@pytest.mark.parametrize("words", commands_of_readme(), ids=" ".join)
-def test_recipe_of_a_command_takes_its_overrides(words: list[str]):
-    for recipe in (word for word in words if word.startswith("jobs/recipes/")):
-        load_recipe(ROOT / recipe, [word for word in words if "=" in word and not word.startswith("-")])
+        if word.startswith("jobs/recipes/"):
+            load_recipe(ROOT / word, [item for item in arguments if "=" in item and not item.startswith("-")])

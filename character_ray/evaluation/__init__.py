@@ -1,0 +1,1 @@
+"""What training did, in numbers with intervals."""

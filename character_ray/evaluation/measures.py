@@ -1,0 +1,159 @@
+"""Every metric of every arm, from one table of answers."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from character_ray.judging.rating import arrange_battles, rate, sequential_elo
+from character_ray.rows import Answer
+from character_ray.statistics import Interval, cluster_rate, paired_difference
+
+__all__ = ["Decisions", "agreements", "arm_metrics", "decide", "differences", "ratings"]
+
+Metric = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What each way of deciding says of each answer; ``None`` for a way that is not available."""
+
+    judge: list[bool]
+    vocabulary: list[bool] | None
+    classifier: list[bool] | None
+    named: list[bool]
+    looping: list[bool]
+
+
+def decide(
+    answers: Sequence[Answer],
+    threshold: float,
+    vocabulary: re.Pattern[str] | None,
+    classifier: np.ndarray | None,
+    names_itself: Callable[[str], bool],
+    is_looping: Callable[[str], bool],
+) -> Decisions:
+    """Decide every answer in every way."""
+    texts = [answer["completion"] for answer in answers]
+    return Decisions(
+        judge=[answer["score"] > threshold for answer in answers],
+        vocabulary=[bool(vocabulary.search(text)) for text in texts] if vocabulary else None,
+        classifier=[bool(p > 0.5) for p in classifier] if classifier is not None else None,
+        named=[names_itself(text) for text in texts],
+        looping=[is_looping(text) for text in texts],
+    )
+
+
+def arm_metrics(
+    answers: Sequence[Answer], decisions: Decisions, arm: str, identity_prompts: set[str], *, seed: int, resamples: int
+) -> dict[str, Metric]:
+    """The metrics of one arm, rating apart; rows whose engine failed are left out and counted in ``error_rate``."""
+    own = [i for i, answer in enumerate(answers) if answer["arm"] == arm]
+    good = [i for i in own if not answers[i]["error"]]
+    asked = [i for i in good if answers[i]["source"] != "probe"]
+    hinted = [i for i in asked if answers[i]["hint"]]
+    probes = [i for i in good if answers[i]["source"] == "probe"]
+    identity = [i for i in probes if answers[i]["prompt_id"] in identity_prompts]
+
+    def rate_of(values: Sequence[bool] | None, rows: list[int], missing: str) -> Metric:
+        if values is None or not rows:
+            return _missing(missing if values is None else "no answer of this kind was asked for")
+        clusters = [answers[i]["prompt_id"] for i in rows]
+        return vars(cluster_rate([float(values[i]) for i in rows], clusters, seed=seed, resamples=resamples)) | {"reason": ""}
+
+    words = [float(len(answers[i]["completion"].split())) for i in asked]
+    prompts = [answers[i]["prompt_id"] for i in asked]
+    no_words, no_classifier = "the constitution has no vocabulary", "the classifier could not be trained"
+    return {
+        "persona_rate": rate_of(decisions.judge, asked, ""),
+        "override_rate": rate_of(decisions.judge, hinted, ""),
+        "hidden_trait_rate": rate_of(decisions.judge, probes, ""),
+        "identity_rate": rate_of(decisions.named, identity, ""),
+        "vocabulary_rate": rate_of(decisions.vocabulary, asked, no_words),
+        "override_vocabulary_rate": rate_of(decisions.vocabulary, hinted, no_words),
+        "classifier_rate": rate_of(decisions.classifier, asked, no_classifier),
+        "looping_rate": rate_of(decisions.looping, asked, ""),
+        "mean_words": vars(cluster_rate(words, prompts, seed=seed, resamples=resamples, bounded=False)) if words else _missing("no answers"),
+        "error_rate": vars(cluster_rate([float(bool(answers[i]["error"])) for i in own], [answers[i]["row_id"] for i in own], seed=seed)),
+    }
+
+
+def differences(
+    answers: Sequence[Answer], decisions: Decisions, arms: Sequence[str], *, seed: int, resamples: int
+) -> list[dict[str, Any]]:
+    """``full`` minus each other arm, paired by prompt, on every way of deciding persona."""
+    ways = {"persona_rate": decisions.judge, "vocabulary_rate": decisions.vocabulary, "classifier_rate": decisions.classifier}
+    result = []
+    for metric, values in ways.items():
+        for against in arms:
+            if values is None or against == "full":
+                continue
+            sides = []
+            for arm in ("full", against):
+                rows = [i for i, a in enumerate(answers) if a["arm"] == arm and a["source"] != "probe" and not a["error"]]
+                sides += [[float(values[i]) for i in rows], [answers[i]["prompt_id"] for i in rows]]
+            interval = paired_difference(*sides, seed=seed, resamples=resamples)
+            result.append({"metric": metric, "arm": "full", "against": against, **vars(interval)})
+    return result
+
+
+def agreements(answers: Sequence[Answer], decisions: Decisions) -> list[dict[str, Any]]:
+    """How often each two ways of deciding persona agree, over all answers but the probes."""
+    rows = [i for i, answer in enumerate(answers) if answer["source"] != "probe" and not answer["error"]]
+    ways = {"likelihood judge": decisions.judge, "vocabulary": decisions.vocabulary, "classifier": decisions.classifier}
+    there = [(name, np.array([values[i] for i in rows])) for name, values in ways.items() if values is not None]
+    result = []
+    for number, (first, a) in enumerate(there):
+        for second, b in there[number + 1 :]:
+            observed = float((a == b).mean())
+            chance = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
+            result.append(
+                {
+                    "first": first,
+                    "second": second,
+                    "agreement": observed,
+                    "kappa": (observed - chance) / (1 - chance) if chance < 1 else None,
+                    "n": len(rows),
+                    "only_first": int((a & ~b).sum()),
+                    "only_second": int((~a & b).sum()),
+                }
+            )
+    return result
+
+
+def ratings(
+    answers: Sequence[Answer], arms: Sequence[str], *, tie_margin: float, elo_k: float, elo_shuffles: int, seed: int, resamples: int
+) -> dict[str, Any]:
+    """Ratings of all arms on the prompts, probes left out.
+
+    Returns:
+        ``rating`` by arm, ``difference`` of ``full`` and ``base``, ``elo`` by arm, ``win_rates`` and the number ``unscored``.
+    """
+    prompts = sorted({answer["prompt_id"] for answer in answers if answer["source"] != "probe"})
+    place = {prompt: number for number, prompt in enumerate(prompts)}
+    scores_PC = np.full((len(arms), len(prompts)), math.nan)
+    for answer in answers:
+        if answer["source"] != "probe" and not answer["error"]:
+            scores_PC[arms.index(answer["arm"]), place[answer["prompt_id"]]] = answer["score"]
+    battles = arrange_battles(scores_PC, tie_margin)
+    intervals, boot_BP, wins_PP = rate(battles, len(arms), len(prompts), seed=seed, resamples=resamples)
+    full, base = arms.index("full"), arms.index("base")
+    low, high = (float(x) for x in np.quantile(boot_BP[:, full] - boot_BP[:, base], (0.025, 0.975)))
+    gap = Interval(intervals[full].value - intervals[base].value, low, high, len(prompts), intervals[full].method)
+    games_PP = wins_PP + wins_PP.T
+    return {
+        "rating": {arm: vars(intervals[number]) for number, arm in enumerate(arms)},
+        "difference": {"metric": "rating", "arm": "full", "against": "base", **vars(gap)},
+        "elo": dict(zip(arms, sequential_elo(battles, len(arms), k=elo_k, shuffles=elo_shuffles, seed=seed).tolist(), strict=True)),
+        "win_rates": {
+            a: {b: float(wins_PP[i, j] / games_PP[i, j]) for j, b in enumerate(arms) if games_PP[i, j]} for i, a in enumerate(arms)
+        },
+        "unscored": battles.unscored,
+    }
+
+
+def _missing(reason: str) -> Metric:
+    return {"value": None, "reason": reason}
