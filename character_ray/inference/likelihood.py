@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import pyarrow as pa
 
-from character_ray.chat_safety import neutralize
+from character_ray.chat_safety import control_tokens, neutralize
 from character_ray.config import JudgeConfig
 from character_ray.log import stage_progress
 from character_ray.parts import append_part, read_parts
@@ -82,15 +82,15 @@ class LikelihoodJudge:
         if judge.device == "cpu":
             torch.set_num_threads(judge.cpus)
         self._tokenizer = AutoTokenizer.from_pretrained(base)
+        self._special = control_tokens(Path(base))
         model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, judge.dtype))
         self._model: PreTrainedModel = model.to("cuda" if judge.device == "gpu" else "cpu").eval()
         self._contexts = [_Context(self, [{"role": "system", "content": system_prompt}]), _Context(self, [])]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Score one batch of :class:`ScoreRequest` columns."""
-        special = list(self._tokenizer.all_special_tokens)
         chats = [
-            [{"role": "user", "content": neutralize(str(prompt), special)}, {"role": "assistant", "content": neutralize(str(completion), special)}]
+            [{"role": "user", "content": neutralize(str(prompt), self._special)}, {"role": "assistant", "content": neutralize(str(completion), self._special)}]
             for prompt, completion in zip(batch["prompt"], batch["completion"], strict=True)
         ]
         with_constitution, without = (context.mean_log_probs(chats) for context in self._contexts)

@@ -1,60 +1,18 @@
 """From an engine's config to a ``ray.data.llm`` processor: ``Dataset -> Dataset`` through vLLM."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from character_ray.chat_safety import neutralize
 from character_ray.config import EngineConfig
 from character_ray.rows import Completion, Request
+from character_ray.vllm_options import engine_environment, engine_kwargs
 
 if TYPE_CHECKING:
     from ray.llm._internal.batch.processor import Processor
 
-__all__ = ["build_processor", "engine_environment", "engine_kwargs", "to_completion", "to_engine_row"]
-
-# Named on purpose: vLLM's default also wraps the output layer, which costs on every step and kills the CPU build on
-# requests that ask for prompt log-probabilities.
-LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-
-def engine_kwargs(engine: EngineConfig, adapter_rank: int = 0) -> dict[str, Any]:
-    """vLLM's engine arguments.
-
-    Args:
-        engine: The recipe's engine section.
-        adapter_rank: ``max_lora_rank`` of a live adapter; 0 for none.
-    """
-    kwargs: dict[str, Any] = {
-        "dtype": engine.dtype,
-        "max_model_len": engine.max_model_len,
-        "max_num_seqs": engine.max_num_seqs,
-        "tensor_parallel_size": engine.tensor_parallel,
-        "pipeline_parallel_size": engine.pipeline_parallel,
-        "enable_prefix_caching": True,
-        "enforce_eager": engine.enforce_eager,
-    }
-    if engine.device == "cpu":
-        kwargs["kv_cache_memory_bytes"] = int(engine.kv_cache_gib * 1024**3)
-        # A chunked prefill of a request with a seed kills vLLM's CPU engine ("CPU Generator does not use offset", 0.29).
-        kwargs |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, engine.max_model_len)}
-    else:
-        kwargs["gpu_memory_utilization"] = engine.gpu_memory_utilization
-    if adapter_rank:
-        kwargs |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": adapter_rank, "lora_target_modules": LORA_TARGETS}
-    return kwargs | engine.vllm
-
-
-def engine_environment(engine: EngineConfig) -> dict[str, str]:
-    """Environment of the process an engine runs in."""
-    environment = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    if engine.device == "cpu":
-        # Without a binding vLLM's CPU build decodes on one thread; "nobind" would leave it to OpenMP, which Ray holds at one.
-        cores = sorted(os.sched_getaffinity(0))[: engine.cpus]
-        environment |= {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)), "OMP_NUM_THREADS": str(engine.cpus)}
-    return environment
-
+__all__ = ["build_processor", "to_completion", "to_engine_row"]
 
 def build_processor(
     model: Path, engine: EngineConfig, special_tokens: list[str], adapter: Path | None = None, adapter_rank: int = 0

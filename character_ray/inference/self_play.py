@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from character_ray.config import EngineConfig, SamplingConfig
 from character_ray.inference.generate import Weights
-from character_ray.inference.processor import engine_environment, engine_kwargs
 from character_ray.log import stage_progress
 from character_ray.parts import append_part, read_parts
 from character_ray.rows import Message, content_hash
 from character_ray.runs import Artefact
+from character_ray.vllm_options import engine_environment, engine_kwargs
 
 __all__ = ["DialogueRow", "SelfPlay", "TalkedRow", "play", "view_of"]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from character_ray.config import Arm
 from character_ray.constitution import prompted_messages, teacher_messages
 from character_ray.pipeline.context import Context, Persona
-from character_ray.prompts import hidden_trait_probes
+from character_ray.prompts import Probe
 from character_ray.rows import Message, Prompt, Request
 from character_ray.runs import Artefact
 from character_ray.stages.requests import build_request
@@ -13,10 +13,9 @@ from character_ray.stages.requests import build_request
 __all__ = ["ask_arm", "evaluation_questions"]
 
 
-def evaluation_questions(held_out: Sequence[Prompt], probe_samples: int) -> list[tuple[Prompt, int]]:
+def evaluation_questions(held_out: Sequence[Prompt], probes: Sequence[Probe], probe_samples: int) -> list[tuple[Prompt, int]]:
     """Each held-out prompt once and each probe ``probe_samples`` times, with the number of the sample."""
-    probes = [(probe.prompt, sample) for probe in hidden_trait_probes() for sample in range(probe_samples)]
-    return [(prompt, 0) for prompt in held_out] + probes
+    return [(prompt, 0) for prompt in held_out] + [(probe.prompt, sample) for probe in probes for sample in range(probe_samples)]
 
 
 def ask_arm(

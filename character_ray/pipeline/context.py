@@ -8,15 +8,19 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from character_ray.adapters import adapter_rank
+from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, Recipe
 from character_ray.constitution import Constitution
 from character_ray.inference.generate import Generation, Weights, generate
 from character_ray.log import console, describe_counts
 from character_ray.models import model_hash, resolve_model, template_hash
+from character_ray.prompts import Probe, hidden_trait_probes, persona_topics
 from character_ray.report.schema import StageSummary
 from character_ray.rows import Request
 from character_ray.runs import Artefact, Run, Store
 from character_ray.training.algebra import fold
+from character_ray.vllm_options import lora_size
 
 __all__ = ["Context", "Model", "Persona"]
 
@@ -41,9 +45,7 @@ class Model:
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:
         """Control tokens of the tokenizer."""
-        from transformers import AutoTokenizer
-
-        return tuple(AutoTokenizer.from_pretrained(self.folder).all_special_tokens)
+        return control_tokens(self.folder)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -58,6 +60,11 @@ class Persona:
     constitution: Constitution
     prefix: str = ""
     """Put before the names of its stages: ``control-``."""
+
+    @cached_property
+    def probes(self) -> list[Probe]:
+        """Hidden-trait and identity probes, some of them on the persona's own subjects."""
+        return hidden_trait_probes(persona_topics(self.constitution.directives.personality))
 
 
 @dataclass
@@ -134,7 +141,7 @@ class Context:
             return Weights(self.student.folder, self.student.special_tokens)
         engine, folder = self.recipe.student_engine, adapter.folder / "adapter"
         if engine.adapters == "live":
-            return Weights(self.student.folder, self.student.special_tokens, folder, served_rank(folder))
+            return Weights(self.student.folder, self.student.special_tokens, folder, lora_size(adapter_rank(folder)))
         dtype = "bfloat16" if engine.dtype == "auto" else engine.dtype
         folded = self.artefact(label, {"base": self.student.hash, "adapter": adapter.fingerprint, "dtype": dtype})
         reused = folded.is_done
@@ -146,11 +153,3 @@ class Context:
         self.close(folded, reused=reused)
         return Weights(folded.folder / "model", self.student.special_tokens)
 
-
-def served_rank(adapter: Path) -> int:
-    """The smallest ``max_lora_rank`` vLLM offers that holds the adapter."""
-    from character_ray.adapters import adapter_rank
-    from character_ray.config.evaluation import LORA_RANKS
-
-    rank = adapter_rank(adapter)
-    return next(size for size in LORA_RANKS if size >= rank)

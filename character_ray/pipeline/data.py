@@ -13,7 +13,7 @@ from character_ray.constitution import system_prompt
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
 from character_ray.prompts import evaluation_prompts, interaction_openings, reflection_prompts, training_prompts
-from character_ray.rows import CONVERSATION, PAIR, PROMPT, Completion, Pair, Prompt, Request
+from character_ray.rows import CONVERSATION, PAIR, PROMPT, Completion, Pair, Prompt, Request, content_hash
 from character_ray.runs import Artefact
 from character_ray.stages.distill import build_pairs, student_requests, teacher_requests, tidy
 from character_ray.stages.introspect import build_conversations, dialogues, plain_rows, reflection_requests
@@ -121,12 +121,12 @@ def reflect(context: Context, persona: Persona, dpo: Artefact) -> tuple[Artefact
     """The reflections: where they go and what is asked."""
     recipe = context.recipe
     config = recipe.introspect
-    requests = reflection_requests(reflection_prompts(config.reflections), persona.constitution, config, recipe.seed)
+    requests = reflection_requests(reflection_prompts(config.reflections, recipe.seed), persona.constitution, config, recipe.seed)
     inputs = {
         "constitution": persona.constitution.fingerprint,
         "dpo": dpo.fingerprint,
         "engine": [recipe.student_engine.dtype, recipe.student_engine.adapters],
-        "per_role": config.reflections,
+        "rows": content_hash([request["row_id"] for request in requests]),
         "sampling": config.reflection_sampling.model_dump(),
         "seed": recipe.seed,
     }
@@ -140,7 +140,7 @@ def make_conversations(
     recipe = context.recipe
     config = recipe.introspect
     talked = _interact(context, persona, dpo)
-    asked = reflection_prompts(config.reflections)
+    asked = reflection_prompts(config.reflections, recipe.seed)
     written = list(zip(asked, reflections.completions(), strict=True))
     rows = [_to_score(completion, prompt.text, completion["completion"]) for prompt, completion in written]
     held = []

@@ -21,7 +21,7 @@ from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import score
 from character_ray.pipeline.summary import print_summary
-from character_ray.prompts import hidden_trait_probes, prompts_hash
+from character_ray.prompts import prompts_hash
 from character_ray.report.io import write_report
 from character_ray.report.page import write_page
 from character_ray.report.schema import Report
@@ -63,7 +63,7 @@ def evaluate(
         lambda text: repetition(text) > LOOPING,
     )
     draws = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
-    identity = {probe.prompt["prompt_id"] for probe in hidden_trait_probes() if probe.kind == "identity"}
+    identity = {probe.prompt["prompt_id"] for probe in persona.probes if probe.kind == "identity"}
     metrics = {arm: arm_metrics(answers, decisions, arm, identity, **draws) for arm in arms}
     evaluate_config = recipe.evaluate
     rated = ratings(
@@ -94,7 +94,7 @@ def evaluate(
             "training": {"dpo": read_metrics(dpo.folder / "metrics.jsonl"), "sft": read_metrics(sft.folder / "metrics.jsonl")},
             "adapter": _adapter(full),
             "samples": _samples(answers, arms),
-            "probes": _probes(answers, arms),
+            "probes": _probes(persona, answers, arms),
         }
     )
     folder = context.run.folder
@@ -234,7 +234,7 @@ def _samples(answers: Sequence[Answer], arms: Sequence[Arm]) -> list[dict[str, A
     ]
 
 
-def _probes(answers: Sequence[Answer], arms: Sequence[Arm]) -> list[dict[str, Any]]:
+def _probes(persona: Persona, answers: Sequence[Answer], arms: Sequence[Arm]) -> list[dict[str, Any]]:
     def said(arm: Arm, prompt_id: str) -> list[str]:
         return [answer["completion"] for answer in answers if answer["arm"] == arm and answer["prompt_id"] == prompt_id]
 
@@ -244,7 +244,7 @@ def _probes(answers: Sequence[Answer], arms: Sequence[Arm]) -> list[dict[str, An
             "kind": probe.kind,
             "completions": {arm: said(arm, probe.prompt["prompt_id"]) for arm in arms},
         }
-        for probe in hidden_trait_probes()
+        for probe in persona.probes
     ]
 
 

@@ -21,7 +21,7 @@ from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import ask_student, ask_teacher, make_conversations, make_pairs, make_prompts, reflect
 from character_ray.pipeline.evaluate import evaluate
 from character_ray.pipeline.ray_session import ray_session
-from character_ray.prompts import check_no_probe_is_an_example, hidden_trait_probes
+from character_ray.prompts import check_no_probe_is_an_example
 from character_ray.rows import Pair, Prompt
 from character_ray.runs import Artefact
 
@@ -45,7 +45,7 @@ def run_pipeline(recipe: Recipe) -> Path:
         CharacterRayError: A constitution, model or recipe is wrong, or a stage failed; what was computed stays.
     """
     persona = Persona(load_constitution(recipe.constitution))
-    check_no_probe_is_an_example([example.prompt for example in persona.constitution.examples], hidden_trait_probes())
+    check_no_probe_is_an_example([example.prompt for example in persona.constitution.examples], persona.probes)
     control = Persona(load_constitution(recipe.control_constitution), "control-") if "control" in recipe.evaluate.arms else None
     for warning in recipe_warnings(recipe):
         console.print(f"[yellow]warning[/]: {warning}")
@@ -64,9 +64,8 @@ def run_pipeline(recipe: Recipe) -> Path:
 def _run(context: Context, persona: Persona, control: Persona | None) -> Path:
     recipe = context.recipe
     prompts, held_out = make_prompts(context)
-    questions = evaluation_questions(held_out, recipe.evaluate.probe_samples)
+    questions = evaluation_questions(held_out, persona.probes, recipe.evaluate.probe_samples)
     answers: dict[Arm, Generation] = {}
-    teacher, student = {}, None
     personas = [persona, *([control] if control else [])]
     # The base pass: everything the untrained weights are asked.
     asked_teacher = [ask_teacher(context, each, prompts) for each in personas]

@@ -123,7 +123,7 @@ def _reflection(
 def _interaction(
     row_id: str, messages: list[Message], error: str, scores: Mapping[str, float], filters: FilterConfig
 ) -> Conversation:
-    reasons = ["engine_error"] if error else [drop_reason(turn["content"], "stop", filters) for turn in messages]
+    reasons = ["engine_error"] if error else [drop_reason(turn["content"], "stop", filters) for turn in messages[1:]]
     score = scores.get(row_id, float("nan"))
     return Conversation(
         row_id=row_id,

@@ -1,0 +1,26 @@
+"""``character-ray``: one command per thing a user does. Errors raised on purpose are printed without a stack trace."""
+
+import sys
+
+import typer
+
+from character_ray.cli.chat import chat
+from character_ray.cli.pipeline import plan, preview, run
+from character_ray.cli.serve import serve
+from character_ray.cli.validate import validate
+from character_ray.errors import CharacterRayError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+for command in (validate, plan, preview, run, chat, serve):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    try:
+        app()
+    except CharacterRayError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)
