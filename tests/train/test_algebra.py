@@ -1,0 +1,48 @@
+"""Two adapters become one without changing what the model says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from character_ray.errors import AdapterError
+from character_ray.training.algebra import concatenate, fold, logit_difference
+
+TEXT = "Arr, the tide turns for every sailor who waits."
+
+
+@pytest.mark.parametrize("targets", [("q_proj", "down_proj"), ("v_proj",)])
+def test_one_adapter_says_what_two_in_sequence_say(tmp_path, tiny_base, random_adapter, targets):
+    first = random_adapter(tmp_path / "a", 4, 8, seed=1)
+    second = random_adapter(tmp_path / "b", 8, 4, seed=2, targets=targets)
+    assert concatenate(first, second, tmp_path / "both") == 12
+    assert logit_difference(tiny_base, [first, second], tmp_path / "both", TEXT, "float32") < 1e-5
+
+
+def test_the_check_sees_a_wrong_concatenation(tmp_path, tiny_base, random_adapter):
+    first, second = random_adapter(tmp_path / "a", 4, 8, seed=1), random_adapter(tmp_path / "b", 4, 8, seed=2)
+    assert logit_difference(tiny_base, [first, second], first, TEXT, "float32") > 1e-3
+
+
+def test_a_folded_model_says_what_base_and_adapter_say(tmp_path, tiny_base, random_adapter):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    adapter = random_adapter(tmp_path / "a", 4, 8, seed=1)
+    fold(tiny_base, adapter, tmp_path / "folded", "float32")
+    ids = AutoTokenizer.from_pretrained(tiny_base)(TEXT, return_tensors="pt").input_ids
+    with torch.no_grad():
+        expected = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), str(adapter))(ids).logits
+        folded = AutoModelForCausalLM.from_pretrained(tmp_path / "folded")(ids).logits
+        base = AutoModelForCausalLM.from_pretrained(tiny_base)(ids).logits
+    assert torch.allclose(folded, expected, atol=1e-5)
+    assert not torch.allclose(folded, base, atol=1e-3)
+
+
+def test_an_adapter_that_a_concatenation_would_not_reproduce_is_refused(tmp_path: Path, random_adapter):
+    adapter = random_adapter(tmp_path / "a", 4, 8, seed=1)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"use_rslora": True}))
+    with pytest.raises(AdapterError, match="use_rslora"):
+        concatenate(adapter, adapter, tmp_path / "both")

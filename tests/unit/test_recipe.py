@@ -1,0 +1,55 @@
+"""Recipes: what a user gets told, and when."""
+
+from pathlib import Path
+
+import pytest
+
+from character_ray.config import load_recipe, recipe_warnings
+from character_ray.errors import RecipeError
+
+DEMO = Path(__file__).parents[2] / "jobs" / "recipes" / "demo-cpu.yaml"
+
+
+def test_overrides_are_merged_and_checked_like_the_file():
+    assert load_recipe(DEMO, ["dpo.lora.rank=4", "seed=7"]).dpo.lora.rank == 4
+    with pytest.raises(RecipeError, match=r"dpo\.lora\.rnk: unknown key 'rnk'\. Did you mean 'rank'\?"):
+        load_recipe(DEMO, ["dpo.lora.rnk=4"])
+
+
+def test_all_problems_are_reported_at_once_with_their_lines(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("name: demo\nconstitution: c.yaml\nsede: 1\ndpo: {beta: -1}\n")
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path)
+    assert "r.yaml:3: sede: unknown key" in str(error.value)
+    assert "r.yaml:4: dpo.beta:" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dpo.lora.rank=300", "could never be served"),
+        ("dpo.micro_batch_size=3", "Set dpo.batch_size to a multiple of 3"),
+        ("teacher.name=Qwen/Qwen3-4B", "teacher_engine is missing"),
+        ("evaluate.arms=[base]", "must contain full"),
+        ("train.precision=bfloat16", "trains in float32 only"),
+        ("evaluate.sampling.max_tokens=4000", "max_model_len=1536 must hold"),
+        ("nonsense", "is not of the form section.key=value"),
+    ],
+)
+def test_what_could_not_work_is_refused_before_anything_starts(override, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(DEMO, [override])
+
+
+def test_a_repetition_penalty_is_warned_about():
+    recipe = load_recipe(DEMO, ["distill.teacher.repetition_penalty=1.15"])
+    assert any("distill.teacher.repetition_penalty=1.15" in warning for warning in recipe_warnings(recipe))
+    assert recipe_warnings(load_recipe(DEMO)) == []
+
+
+def test_a_key_written_twice_is_an_error(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("name: demo\nconstitution: c.yaml\nseed: 1\nseed: 2\n")
+    with pytest.raises(RecipeError, match="seed is written twice"):
+        load_recipe(path)

@@ -1,0 +1,43 @@
+"""Stage results are found again by what made them, and damage is noticed."""
+
+import pytest
+
+from character_ray.errors import ResumeError
+from character_ray.runs import Run, Store, describe_changes
+
+
+def test_the_same_inputs_find_the_same_folder_and_others_do_not(tmp_path):
+    store = Store(tmp_path)
+    first = store.artefact("dpo", {"rank": 8})
+    assert store.artefact("dpo", {"rank": 8}).folder == first.folder
+    assert store.artefact("dpo", {"rank": 16}).folder != first.folder
+
+
+def test_a_stage_is_done_only_when_it_says_so(tmp_path):
+    artefact = Store(tmp_path).artefact("pairs", {})
+    (artefact.folder / "pairs.parquet").write_bytes(b"rows")
+    assert not artefact.is_done
+    artefact.finish({"rows_out": 4})
+    assert Store(tmp_path).artefact("pairs", {}).summary == {"rows_out": 4}
+
+
+def test_a_result_damaged_after_the_fact_is_an_error(tmp_path):
+    artefact = Store(tmp_path).artefact("pairs", {})
+    (artefact.folder / "pairs.parquet").write_bytes(b"rows")
+    artefact.finish({})
+    (artefact.folder / "pairs.parquet").write_bytes(b"row")
+    with pytest.raises(ResumeError, match=r"pairs.parquet is missing or damaged"):
+        _ = Store(tmp_path).artefact("pairs", {}).summary
+
+
+def test_a_run_says_what_changed_since_last_time(tmp_path):
+    store = Store(tmp_path / "store")
+    run = Run(tmp_path / "demo", {})
+    run.link(store.artefact("dpo", {"dpo": {"lora": {"rank": 8}}, "seed": 0}))
+    again = Run(tmp_path / "demo", {})
+    assert again.changes(store.artefact("dpo", {"dpo": {"lora": {"rank": 16}}, "seed": 0})) == ["dpo.lora.rank was 8, is 16"]
+    assert again.changes(store.artefact("dpo", {"dpo": {"lora": {"rank": 8}}, "seed": 0})) == []
+
+
+def test_equal_values_of_other_types_are_no_change():
+    assert describe_changes({"turns": (1, 2)}, {"turns": [1, 2]}) == []
