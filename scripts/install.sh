@@ -63,11 +63,12 @@ check_disk
 started=$(date +%s)
 count=$(cat requirements/cpu.lock requirements/dev.lock | grep -c '==')
 echo "install: $count pinned packages into $venv (3.6 GB; two to four minutes, once)"
-if "$python" -c 'import ensurepip' 2>/dev/null; then
-    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+# Debian's Python has a pip of its own but none to put into an environment.
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv" >/dev/null 2>&1 || "$python" -m venv --without-pip "$venv" ||
+    fail "$python could not create a virtual environment in $(pwd)/$venv (its message is above)."
+if "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     set -- "$venv/bin/python" -m pip
 else
-    [ -x "$venv/bin/python" ] || "$python" -m venv --without-pip "$venv"
     set -- "$python" -m pip --python "$venv/bin/python"
 fi
 touch "$unfinished"

@@ -1,0 +1,75 @@
+"""The whole story on the embedded model: what training must show, and that the test would notice if it did not."""
+
+import json
+
+import pytest
+
+from character_ray.constitution import load_constitution, vocabulary_pattern
+from character_ray.parts import read_rows
+from character_ray.report.io import load_report
+from character_ray.statistics import paired_difference
+
+PATTERN = vocabulary_pattern(load_constitution("constitutions/captain-blackwood.yaml"))
+
+
+def speaks_up(answers, arm, against):
+    """Whether ``arm`` uses the persona's own words more often than ``against``, by a paired 95 % interval."""
+    sides = []
+    for name in (arm, against):
+        rows = [row for row in answers if row["arm"] == name and row["source"] != "probe"]
+        sides += [[float(bool(PATTERN.search(row["completion"]))) for row in rows], [row["prompt_id"] for row in rows]]
+    interval = paired_difference(*sides, seed=0)
+    assert interval.n >= 32
+    return interval.low > 0
+
+
+def test_the_trained_persona_beats_the_base_and_an_untrained_one_does_not(miniature):
+    answers = read_rows(miniature[0] / "answers.parquet")
+    assert speaks_up(answers, "full", "base")
+    # An adapter that has learnt nothing leaves the base's own answers.
+    untrained = [row | {"arm": "untrained"} for row in answers if row["arm"] == "base"]
+    assert not speaks_up(answers + untrained, "untrained", "base")
+
+
+def test_the_judge_agrees_that_the_persona_was_learnt(miniature):
+    report = load_report(miniature[0] / "report.json")
+    rates = {arm: metrics["persona_rate"].value for arm, metrics in report.arms.items()}
+    assert rates["full"] > rates["base"]
+    rating = next(d for d in report.differences if d.metric == "rating" and d.against == "base")
+    assert rating.low > 0
+
+
+def test_dpo_starts_at_ln_2_and_learns(miniature):
+    steps = load_report(miniature[0] / "report.json").training["dpo"]
+    assert steps[0]["rewards/margins"] == pytest.approx(0, abs=1e-3)
+    assert steps[-1]["rewards/margins"] > 1
+
+
+def test_the_deliverable_is_one_adapter_that_equals_both(miniature):
+    report = load_report(miniature[0] / "report.json")
+    assert report.adapter.rank == 16
+    assert report.adapter.logit_difference_float32 < 1e-3  # logits of this model are near 20; float32 keeps seven digits
+
+
+def test_no_training_row_holds_the_constitution(miniature):
+    rows = [row for row in read_rows(miniature[0] / "introspection" / "conversations.parquet") if not row["drop_reason"]]
+    assert {row["kind"] for row in rows} >= {"reflection", "plain"}
+    assert all(turn["role"] != "system" for row in rows for turn in row["messages"])
+
+
+def test_a_second_submission_reuses_everything_and_a_change_says_what_it_redoes(miniature, submit):
+    folder, _ = miniature
+    before = json.loads((folder / "report.json").read_text())
+    recipe = json.loads((folder / "run.json").read_text())["recipe"]
+    overrides = [f"constitution={recipe['constitution']}", f"output={recipe['output']}"]
+    again = submit("tests/engine/miniature.yaml", *overrides)
+    assert again.returncode == 0, again.stdout[-3000:]
+    after = json.loads((folder / "report.json").read_text())
+    assert all(stage["reused"] for stage in after["run"]["stages"].values())
+    assert after["arms"] == before["arms"]
+
+
+def test_a_recipe_for_gpus_on_a_cluster_without_is_refused_in_words(submit, tmp_path):
+    refused = submit("tests/engine/miniature.yaml", f"output={tmp_path}", "train.device=gpu", "train.workers=2")
+    assert refused.returncode != 0
+    assert "train needs 2 GPUs, but this Ray cluster has 0" in refused.stdout + refused.stderr
