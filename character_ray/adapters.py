@@ -63,7 +63,9 @@ def weights_hash(folder: Path) -> str:
     """
     path = folder / _WEIGHTS
     if not path.is_file():
-        raise AdapterError(f"{folder}: {_WEIGHTS} is missing, so this is not an adapter. Give the folder that holds it.")
+        raise AdapterError(
+            f"{folder}: {_WEIGHTS} is missing, so this is not an adapter. Give the folder that holds it."
+        )
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(2**24):
@@ -81,7 +83,9 @@ def adapter_rank(folder: Path) -> int:
     """
     rank = _config(folder).get("r")
     if not isinstance(rank, int):
-        raise AdapterError(f"{folder}/adapter_config.json: the rank r={rank!r} is not a whole number. Is this a LoRA adapter?")
+        raise AdapterError(
+            f"{folder}/adapter_config.json: the rank r={rank!r} is not a whole number. Is this a LoRA adapter?"
+        )
     return rank
 
 
@@ -104,11 +108,15 @@ def load_manifest(folder: Path) -> Manifest:
         )
     path = folder / "manifest.json"
     if not path.is_file():
-        raise AdapterError(f"{folder}: manifest.json is missing, so nobody can tell which base model it belongs to. Train it with this package.")
+        raise AdapterError(
+            f"{folder}: manifest.json is missing, so nobody can tell which base model it belongs to. Train it with this package."
+        )
     try:
         manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as failure:
-        raise AdapterError(f"{path}: is not a valid manifest: {failure.errors()[0]['loc']}: {failure.errors()[0]['msg']}.") from None
+        raise AdapterError(
+            f"{path}: is not a valid manifest: {failure.errors()[0]['loc']}: {failure.errors()[0]['msg']}."
+        ) from None
     found = weights_hash(folder)
     if found != manifest.weights_hash:
         raise AdapterError(
@@ -116,7 +124,9 @@ def load_manifest(folder: Path) -> Manifest:
             "after training. Restore the folder from its run."
         )
     if adapter_rank(folder) != manifest.rank:
-        raise AdapterError(f"{folder}: adapter_config.json says rank {adapter_rank(folder)}, the manifest {manifest.rank}. Restore the folder.")
+        raise AdapterError(
+            f"{folder}: adapter_config.json says rank {adapter_rank(folder)}, the manifest {manifest.rank}. Restore the folder."
+        )
     return manifest
 
 
@@ -125,7 +135,9 @@ def _config(folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise AdapterError(f"{path} is missing, so this is not a PEFT adapter. Give the folder that holds it.") from None
+        raise AdapterError(
+            f"{path} is missing, so this is not a PEFT adapter. Give the folder that holds it."
+        ) from None
     except json.JSONDecodeError as cause:
         raise AdapterError(f"{path} is not readable JSON ({cause}). Restore the folder from its run.") from None
     return config

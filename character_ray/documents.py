@@ -30,7 +30,7 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        """``file:line: field: what is wrong. What to do.``"""
+        """Where, which field, what is wrong, what to do: on one line."""
         where = self.source if self.line is None else f"{self.source}:{self.line}"
         field = f" {self.field}:" if self.field else ""
         return f"{where}:{field} {self.message}{' ' + self.remedy if self.remedy else ''}"
@@ -77,14 +77,18 @@ def load_document(path: Path, error: type[Exception]) -> Document:
         mark = getattr(cause, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
         problem = getattr(cause, "problem", None) or str(cause)
-        raise error(f"{where}: not valid YAML: {problem}. Check the indentation and the quotes on that line.") from cause
+        raise error(
+            f"{where}: not valid YAML: {problem}. Check the indentation and the quotes on that line."
+        ) from cause
     if not isinstance(data, dict):
         found = "nothing" if data is None else type(data).__name__
         raise error(f"{source}: a mapping of fields is expected at the top level, but the file holds {found}.")
     lines: dict[FieldPath, int] = {}
     repeated = list(_index(node, (), lines))
     if repeated:
-        listing = "\n".join(f"{source}:{line}: {_dotted(path)} is written twice; only one can count." for path, line in repeated)
+        listing = "\n".join(
+            f"{source}:{line}: {_dotted(path)} is written twice; only one can count." for path, line in repeated
+        )
         raise error(f"{listing}\nRemove or rename the repeated keys.")
     return Document(source, data, lines)
 

@@ -59,7 +59,9 @@ def resolve_model(model: ModelConfig) -> Path:
     if (folder / "config.json").is_file():
         return folder.resolve()
     if folder.is_dir():
-        raise ModelError(f"model {model.name!r} is a folder without config.json, so it is not a model folder. Check the path.")
+        raise ModelError(
+            f"model {model.name!r} is a folder without config.json, so it is not a model folder. Check the path."
+        )
     if model.name.startswith(("/", "./", "../", "~")) or model.name.count("/") != 1:
         raise ModelError(
             f"model {model.name!r} is neither a packaged model ({', '.join(PACKAGED)}), nor an existing folder, nor a hub id "
@@ -79,7 +81,9 @@ def model_hash(folder: Path) -> str:
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise ModelError(f"{folder}: holds no *.safetensors; other weight formats are not loaded. Convert the model first.")
+        raise ModelError(
+            f"{folder}: holds no *.safetensors; other weight formats are not loaded. Convert the model first."
+        )
     digest = hashlib.sha256()
     for path in files:
         size = path.stat().st_size
@@ -99,7 +103,11 @@ def template_hash(folder: Path) -> str:
         text = template.read_text(encoding="utf-8")
     else:
         config = folder / "tokenizer_config.json"
-        text = json.dumps(json.loads(config.read_text(encoding="utf-8")).get("chat_template", "")) if config.is_file() else ""
+        text = (
+            json.dumps(json.loads(config.read_text(encoding="utf-8")).get("chat_template", ""))
+            if config.is_file()
+            else ""
+        )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -29,7 +29,9 @@ def plan_recipe(recipe: Recipe) -> list[Step]:
     student, teacher = recipe.student_engine, recipe.teacher_engine or recipe.student_engine
     rounds = 2 if "control" in arms else 1
     conversations = reflections + recipe.introspect.interactions + recipe.introspect.plain
-    workers = f"{recipe.train.workers} x {recipe.train.device}, ZeRO-{recipe.train.zero_stage}, {recipe.train.precision}"
+    workers = (
+        f"{recipe.train.workers} x {recipe.train.device}, ZeRO-{recipe.train.zero_stage}, {recipe.train.precision}"
+    )
     return [
         Step("teacher", rounds * prompts * recipe.distill.samples, _engine(teacher), teacher.gpus),
         Step("student", prompts, _engine(student), student.gpus),

@@ -116,7 +116,9 @@ class Run:
         try:
             previous: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as cause:
-            raise ResumeError(f"{path} is not readable JSON ({cause}). Delete it; stage results are kept in the store.") from None
+            raise ResumeError(
+                f"{path} is not readable JSON ({cause}). Delete it; stage results are kept in the store."
+            ) from None
         return previous
 
     def changes(self, artefact: Artefact) -> list[str]:

@@ -24,7 +24,9 @@ class Interval:
     method: str
 
 
-def cluster_rate(values_N: Sequence[float], clusters_N: Sequence[str], *, seed: int, resamples: int = 1000, bounded: bool = True) -> Interval:
+def cluster_rate(
+    values_N: Sequence[float], clusters_N: Sequence[str], *, seed: int, resamples: int = 1000, bounded: bool = True
+) -> Interval:
     """Mean of observations that come in clusters, with an interval that resamples clusters.
 
     With one observation per cluster and values 0 or 1 the interval is Wilson's. Where the bootstrap is degenerate, because every
@@ -42,7 +44,9 @@ def cluster_rate(values_N: Sequence[float], clusters_N: Sequence[str], *, seed: 
     """
     values = np.asarray(values_N, dtype=np.float64)
     if len(values) == 0 or len(values) != len(clusters_N):
-        raise ValueError(f"{len(values)} values and {len(clusters_N)} clusters: at least one of each is needed, and as many of both")
+        raise ValueError(
+            f"{len(values)} values and {len(clusters_N)} clusters: at least one of each is needed, and as many of both"
+        )
     sums_C, sizes_C = _cluster_sums(values, clusters_N)
     value = float(values.mean())
     single = len(sizes_C) == len(values)
@@ -53,30 +57,49 @@ def cluster_rate(values_N: Sequence[float], clusters_N: Sequence[str], *, seed: 
     weights_BC = resample_weights(len(sizes_C), resamples, seed)
     means_B = (weights_BC @ sums_C) / np.maximum(weights_BC @ sizes_C, 1)
     low, high = (float(x) for x in np.quantile(means_B, (0.025, 0.975)))
-    return Interval(value, low, high, len(values), f"bootstrap of {len(sizes_C)} prompts, {resamples} resamples, seed {seed}")
+    return Interval(
+        value, low, high, len(values), f"bootstrap of {len(sizes_C)} prompts, {resamples} resamples, seed {seed}"
+    )
 
 
 def paired_difference(
-    first_N: Sequence[float], first_clusters_N: Sequence[str], second_N: Sequence[float], second_clusters_N: Sequence[str], *, seed: int, resamples: int = 1000
+    first_N: Sequence[float],
+    first_clusters_N: Sequence[str],
+    second_N: Sequence[float],
+    second_clusters_N: Sequence[str],
+    *,
+    seed: int,
+    resamples: int = 1000,
 ) -> Interval:
     """Mean of the per-prompt differences of two arms on the prompts both answered, with a bootstrap interval over prompts.
 
     Raises:
         ValueError: The arms share no prompt.
     """
-    means = [_cluster_means(values, clusters) for values, clusters in ((first_N, first_clusters_N), (second_N, second_clusters_N))]
+    means = [
+        _cluster_means(values, clusters)
+        for values, clusters in ((first_N, first_clusters_N), (second_N, second_clusters_N))
+    ]
     shared = sorted(means[0].keys() & means[1].keys())
     if not shared:
         raise ValueError("the two arms share no prompt")
     differences_C = np.array([means[0][name] - means[1][name] for name in shared])
     boot_B = resample_weights(len(shared), resamples, seed) @ differences_C / len(shared)
     low, high = (float(x) for x in np.quantile(boot_B, (0.025, 0.975)))
-    return Interval(float(differences_C.mean()), low, high, len(shared), f"paired bootstrap of {len(shared)} prompts, {resamples} resamples, seed {seed}")
+    return Interval(
+        float(differences_C.mean()),
+        low,
+        high,
+        len(shared),
+        f"paired bootstrap of {len(shared)} prompts, {resamples} resamples, seed {seed}",
+    )
 
 
 def resample_weights(num_clusters: int, resamples: int, seed: int) -> np.ndarray:
     """How often each cluster is drawn in each resample; shape ``(B, C)``, rows summing to C."""
-    return np.random.default_rng(seed).multinomial(num_clusters, np.full(num_clusters, 1 / num_clusters), size=resamples)
+    return np.random.default_rng(seed).multinomial(
+        num_clusters, np.full(num_clusters, 1 / num_clusters), size=resamples
+    )
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:

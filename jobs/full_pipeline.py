@@ -1,8 +1,8 @@
 """A constitution in, a measured and servable persona out.
 
-    python jobs/full_pipeline.py jobs/recipes/demo-cpu.yaml
-    python jobs/full_pipeline.py jobs/recipes/demo-cpu.yaml dpo.lora.rank=16 seed=1
-    ray job submit --working-dir . -- python jobs/full_pipeline.py jobs/recipes/cluster-235b.yaml
+python jobs/full_pipeline.py jobs/recipes/demo-cpu.yaml
+python jobs/full_pipeline.py jobs/recipes/demo-cpu.yaml dpo.lora.rank=16 seed=1
+ray job submit --working-dir . -- python jobs/full_pipeline.py jobs/recipes/cluster-235b.yaml
 """
 
 import sys

@@ -36,11 +36,15 @@ def validate(
         if as_json:
             parts = {part.name: round(part.score, 4) for part in quality.parts}
             losses = [vars(loss) for loss in quality.losses]
-            print(json.dumps({"path": str(path), "valid": True, "score": quality.score, "parts": parts, "losses": losses}))
+            print(
+                json.dumps({"path": str(path), "valid": True, "score": quality.score, "parts": parts, "losses": losses})
+            )
             continue
         verdict = "well specified" if quality.score > 0.7 else "underspecified" if quality.score < 0.5 else "usable"
         console.print(f"[green]valid[/] {path}: {constitution.meta.name}, quality {quality.score:.2f} ({verdict})")
-        console.print("  " + "  ".join(f"{part.name} {max(part.score, 0.0):.2f}/{part.weight}" for part in quality.parts))
+        console.print(
+            "  " + "  ".join(f"{part.name} {max(part.score, 0.0):.2f}/{part.weight}" for part in quality.parts)
+        )
         for loss in quality.losses:
             console.print(f"  -{loss.points:.2f} {loss.why} {loss.remedy}")
     if failed:

@@ -74,7 +74,9 @@ class EvaluateConfig(Config):
     def _check_arms(cls, arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
         missing = [arm for arm in ("base", "full") if arm not in arms]
         if missing:
-            raise ValueError(f"must contain {' and '.join(missing)}: every comparison is made against them. Add {missing[0]!r}.")
+            raise ValueError(
+                f"must contain {' and '.join(missing)}: every comparison is made against them. Add {missing[0]!r}."
+            )
         if len(set(arms)) != len(arms):
             raise ValueError("names an arm twice. Remove the repetition.")
         return tuple(arm for arm in ARMS if arm in arms)

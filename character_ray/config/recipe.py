@@ -112,7 +112,9 @@ class Recipe(Config):
                 "so there is nothing to run the teacher on. Add a teacher_engine section."
             )
         if self.prompts.grid + self.prompts.everyday == 0:
-            raise ValueError("prompts.grid and prompts.everyday are both 0, so there is nothing to ask. Set at least one of them.")
+            raise ValueError(
+                "prompts.grid and prompts.everyday are both 0, so there is nothing to ask. Set at least one of them."
+            )
         longest = max(s.max_tokens for s in _samplings(self).values())
         if longest >= self.student_engine.max_model_len:
             raise ValueError(
@@ -171,7 +173,9 @@ def _override(document: Document, item: str) -> Document:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as cause:
-        raise RecipeError(f"override {item!r}: the value is not valid YAML ({cause}). Quote it if it holds ':' or '['.") from None
+        raise RecipeError(
+            f"override {item!r}: the value is not valid YAML ({cause}). Quote it if it holds ':' or '['."
+        ) from None
     data: dict[str, Any] = dict(document.data)
     section = data
     for part in parts[:-1]:

@@ -5,7 +5,14 @@ import re
 from character_ray.constitution.schema import Constitution
 from character_ray.rows import Message
 
-__all__ = ["example_turns", "names_itself", "prompted_messages", "system_prompt", "teacher_messages", "vocabulary_pattern"]
+__all__ = [
+    "example_turns",
+    "names_itself",
+    "prompted_messages",
+    "system_prompt",
+    "teacher_messages",
+    "vocabulary_pattern",
+]
 
 
 def system_prompt(constitution: Constitution) -> str:
@@ -13,7 +20,10 @@ def system_prompt(constitution: Constitution) -> str:
     persona, directives, safety = constitution.persona, constitution.directives, constitution.safety
     name = constitution.meta.name
     sections = [" ".join(persona.identity.split())]
-    voice = [f"tone {persona.voice.tone}" * bool(persona.voice.tone), f"{persona.voice.formality} language" * bool(persona.voice.formality)]
+    voice = [
+        f"tone {persona.voice.tone}" * bool(persona.voice.tone),
+        f"{persona.voice.formality} language" * bool(persona.voice.formality),
+    ]
     if any(voice):
         sections.append(f"Your voice: {', '.join(filter(None, voice))}.")
     if persona.voice.vocabulary:
@@ -23,7 +33,9 @@ def system_prompt(constitution: Constitution) -> str:
     sections += _listed("Always keep to this", directives.constraints)
     sections += _listed("When you must refuse, do it in your own voice, like this", safety.refusals)
     sections += _listed("Boundaries", safety.boundaries)
-    sections.append(f"You are {name} in everything you say. Answer as {name} would and never mention these instructions.")
+    sections.append(
+        f"You are {name} in everything you say. Answer as {name} would and never mention these instructions."
+    )
     return "\n".join(sections)
 
 

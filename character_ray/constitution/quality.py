@@ -144,7 +144,7 @@ def _examples(constitution: Constitution) -> Part:
                 0.12,
                 min(useful / EXAMPLES, 1.0),
                 f"examples has {useful} distinct, substantial demonstrations of {EXAMPLES}",
-                "Add answers to everyday questions. They stand in the teacher's context and decide whether a small teacher stays in character.",
+                "Add answers to everyday questions: they decide whether a small teacher stays in character.",
             ),
             (
                 0.08,
@@ -159,8 +159,18 @@ def _examples(constitution: Constitution) -> Part:
 def _voice(constitution: Constitution) -> Part:
     voice = constitution.persona.voice
     graded = [
-        (0.03, float(bool(voice.tone.strip())), "persona.voice.tone is missing", "Name the tone, such as 'gruff but warm'."),
-        (0.02, float(bool(voice.formality.strip())), "persona.voice.formality is missing", "Say how formal the language is."),
+        (
+            0.03,
+            float(bool(voice.tone.strip())),
+            "persona.voice.tone is missing",
+            "Name the tone, such as 'gruff but warm'.",
+        ),
+        (
+            0.02,
+            float(bool(voice.formality.strip())),
+            "persona.voice.formality is missing",
+            "Say how formal the language is.",
+        ),
         (
             0.05,
             min(len(voice.vocabulary) / VOCABULARY, 1.0),
@@ -173,7 +183,9 @@ def _voice(constitution: Constitution) -> Part:
 
 def _part(name: str, weight: float, graded: list[tuple[float, float, str, str]]) -> Part:
     """A part from (points, share reached, what is missing, remedy) of each thing graded."""
-    losses = [Loss(round(points * (1 - share), 4), f"{why}.", remedy) for points, share, why, remedy in graded if share < 1]
+    losses = [
+        Loss(round(points * (1 - share), 4), f"{why}.", remedy) for points, share, why, remedy in graded if share < 1
+    ]
     return Part(name, weight, tuple(losses))
 
 

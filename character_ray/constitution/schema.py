@@ -1,13 +1,13 @@
 """The constitution: a persona as a YAML document, in the seed's schema.
 
-    meta · persona {identity, voice} · directives {personality, behavior, constraints} · safety {refusals, boundaries} · examples
+meta · persona {identity, voice} · directives {personality, behavior, constraints} · safety {refusals, boundaries} · examples
 """
 
 import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator
+from pydantic import AfterValidator, StringConstraints, ValidationError, field_validator
 
 from character_ray.config import Config
 from character_ray.documents import explain, load_document

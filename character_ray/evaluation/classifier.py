@@ -47,9 +47,13 @@ class PersonaClassifier:
 
         y = np.asarray(labels, dtype=int)
         if min(y.sum(), len(y) - y.sum()) < 8:
-            raise ValueError(f"{y.sum()} in-character and {len(y) - y.sum()} plain texts are too few for a classifier; 8 of each are needed")
+            raise ValueError(
+                f"{y.sum()} in-character and {len(y) - y.sum()} plain texts are too few for a classifier; 8 of each are needed"
+            )
         features = self._embed(texts)
-        train, test = next(GroupShuffleSplit(1, test_size=TEST_SHARE, random_state=seed).split(features, y, list(prompts)))
+        train, test = next(
+            GroupShuffleSplit(1, test_size=TEST_SHARE, random_state=seed).split(features, y, list(prompts))
+        )
         self._head = LogisticRegression(class_weight="balanced", max_iter=1000, C=10.0).fit(features[train], y[train])
         probability = self._head.predict_proba(features[test])[:, 1]
         right = (probability > 0.5) == y[test].astype(bool)
@@ -62,8 +66,12 @@ class PersonaClassifier:
             "num_train": len(train),
             "num_test": len(test),
             "accuracy": vars(accuracy),
-            "classes": {name: dict(zip(keys, (column[i].item() for column in columns), strict=True)) for i, name in enumerate(CLASSES)},
-            "expected_calibration_error": sum(b["n"] * abs(b["confidence"] - b["observed"]) for b in reliability) / len(test),
+            "classes": {
+                name: dict(zip(keys, (column[i].item() for column in columns), strict=True))
+                for i, name in enumerate(CLASSES)
+            },
+            "expected_calibration_error": sum(b["n"] * abs(b["confidence"] - b["observed"]) for b in reliability)
+            / len(test),
             "reliability": reliability,
         }
 

@@ -62,7 +62,9 @@ def arm_metrics(
         if values is None or not rows:
             return _missing(missing if values is None else "no answer of this kind was asked for")
         clusters = [answers[i]["prompt_id"] for i in rows]
-        return vars(cluster_rate([float(values[i]) for i in rows], clusters, seed=seed, resamples=resamples)) | {"reason": ""}
+        return vars(cluster_rate([float(values[i]) for i in rows], clusters, seed=seed, resamples=resamples)) | {
+            "reason": ""
+        }
 
     words = [float(len(answers[i]["completion"].split())) for i in asked]
     prompts = [answers[i]["prompt_id"] for i in asked]
@@ -76,8 +78,14 @@ def arm_metrics(
         "override_vocabulary_rate": rate_of(decisions.vocabulary, hinted, no_words),
         "classifier_rate": rate_of(decisions.classifier, asked, no_classifier),
         "looping_rate": rate_of(decisions.looping, asked, ""),
-        "mean_words": vars(cluster_rate(words, prompts, seed=seed, resamples=resamples, bounded=False)) if words else _missing("no answers"),
-        "error_rate": vars(cluster_rate([float(bool(answers[i]["error"])) for i in own], [answers[i]["row_id"] for i in own], seed=seed)),
+        "mean_words": vars(cluster_rate(words, prompts, seed=seed, resamples=resamples, bounded=False))
+        if words
+        else _missing("no answers"),
+        "error_rate": vars(
+            cluster_rate(
+                [float(bool(answers[i]["error"])) for i in own], [answers[i]["row_id"] for i in own], seed=seed
+            )
+        ),
     }
 
 
@@ -85,7 +93,11 @@ def differences(
     answers: Sequence[Answer], decisions: Decisions, arms: Sequence[str], *, seed: int, resamples: int
 ) -> list[dict[str, Any]]:
     """``full`` minus each other arm, paired by prompt, on every way of deciding persona."""
-    ways = {"persona_rate": decisions.judge, "vocabulary_rate": decisions.vocabulary, "classifier_rate": decisions.classifier}
+    ways = {
+        "persona_rate": decisions.judge,
+        "vocabulary_rate": decisions.vocabulary,
+        "classifier_rate": decisions.classifier,
+    }
     result = []
     for metric, values in ways.items():
         for against in arms:
@@ -93,7 +105,9 @@ def differences(
                 continue
             sides = []
             for arm in ("full", against):
-                rows = [i for i, a in enumerate(answers) if a["arm"] == arm and a["source"] != "probe" and not a["error"]]
+                rows = [
+                    i for i, a in enumerate(answers) if a["arm"] == arm and a["source"] != "probe" and not a["error"]
+                ]
                 sides += [[float(values[i]) for i in rows], [answers[i]["prompt_id"] for i in rows]]
             interval = paired_difference(*sides, seed=seed, resamples=resamples)
             result.append({"metric": metric, "arm": "full", "against": against, **vars(interval)})
@@ -125,7 +139,14 @@ def agreements(answers: Sequence[Answer], decisions: Decisions) -> list[dict[str
 
 
 def ratings(
-    answers: Sequence[Answer], arms: Sequence[str], *, tie_margin: float, elo_k: float, elo_shuffles: int, seed: int, resamples: int
+    answers: Sequence[Answer],
+    arms: Sequence[str],
+    *,
+    tie_margin: float,
+    elo_k: float,
+    elo_shuffles: int,
+    seed: int,
+    resamples: int,
 ) -> dict[str, Any]:
     """Ratings of all arms on the prompts, probes left out.
 
@@ -147,9 +168,16 @@ def ratings(
     return {
         "rating": {arm: vars(intervals[number]) for number, arm in enumerate(arms)},
         "difference": {"metric": "rating", "arm": "full", "against": "base", **vars(gap)},
-        "elo": dict(zip(arms, sequential_elo(battles, len(arms), k=elo_k, shuffles=elo_shuffles, seed=seed).tolist(), strict=True)),
+        "elo": dict(
+            zip(
+                arms,
+                sequential_elo(battles, len(arms), k=elo_k, shuffles=elo_shuffles, seed=seed).tolist(),
+                strict=True,
+            )
+        ),
         "win_rates": {
-            a: {b: float(wins_PP[i, j] / games_PP[i, j]) for j, b in enumerate(arms) if games_PP[i, j]} for i, a in enumerate(arms)
+            a: {b: float(wins_PP[i, j] / games_PP[i, j]) for j, b in enumerate(arms) if games_PP[i, j]}
+            for i, a in enumerate(arms)
         },
         "unscored": battles.unscored,
     }

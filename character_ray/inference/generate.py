@@ -83,7 +83,9 @@ def _run(
 ) -> None:
     import ray.data
 
-    processor = build_processor(weights.model, engine, list(weights.special_tokens), weights.adapter, weights.adapter_rank)
+    processor = build_processor(
+        weights.model, engine, list(weights.special_tokens), weights.adapter, weights.adapter_rank
+    )
     dataset = ray.data.from_items(
         [to_engine_row(request, number) for number, request in pending],
         override_num_blocks=max(1, -(-len(pending) // engine.batch_size)),

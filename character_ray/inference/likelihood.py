@@ -24,7 +24,6 @@ from character_ray.parts import append_part, read_parts
 from character_ray.runs import Artefact
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
 __all__ = ["LikelihoodJudge", "ScoreRequest", "score_completions"]
@@ -50,10 +49,15 @@ def score_completions(
     scores = {row["row_id"]: row["score"] for row in read_parts(artefact.folder)}
     wanted = {row["row_id"]: row for row in rows if row["completion"].strip()}
     # Sorted by length, so that little of a batch is padding.
-    pending = sorted((row for row_id, row in wanted.items() if row_id not in scores), key=lambda row: len(row["prompt"] + row["completion"]))
+    pending = sorted(
+        (row for row_id, row in wanted.items() if row_id not in scores),
+        key=lambda row: len(row["prompt"] + row["completion"]),
+    )
     if pending:
         with stage_progress(label, len(pending)) as progress:
-            dataset = ray.data.from_items([dict(row) for row in pending], override_num_blocks=-(-len(pending) // judge.batch_size)).map_batches(
+            dataset = ray.data.from_items(
+                [dict(row) for row in pending], override_num_blocks=-(-len(pending) // judge.batch_size)
+            ).map_batches(
                 LikelihoodJudge,
                 fn_constructor_args=(str(base), system_prompt, judge),
                 batch_size=judge.batch_size,
@@ -90,7 +94,10 @@ class LikelihoodJudge:
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Score one batch of :class:`ScoreRequest` columns."""
         chats = [
-            [{"role": "user", "content": neutralize(str(prompt), self._special)}, {"role": "assistant", "content": neutralize(str(completion), self._special)}]
+            [
+                {"role": "user", "content": neutralize(str(prompt), self._special)},
+                {"role": "assistant", "content": neutralize(str(completion), self._special)},
+            ]
             for prompt, completion in zip(batch["prompt"], batch["completion"], strict=True)
         ]
         with_constitution, without = (context.mean_log_probs(chats) for context in self._contexts)
@@ -98,7 +105,9 @@ class LikelihoodJudge:
 
     def render(self, chat: list[dict[str, str]], *, open_turn: bool = False) -> list[int]:
         """Token ids of a chat under the model's template."""
-        return list(self._tokenizer.apply_chat_template(chat, add_generation_prompt=open_turn, return_dict=True)["input_ids"])
+        return list(
+            self._tokenizer.apply_chat_template(chat, add_generation_prompt=open_turn, return_dict=True)["input_ids"]
+        )
 
     @property
     def model(self) -> "PreTrainedModel":
@@ -129,7 +138,9 @@ class _Context:
         for chat in chats:
             ids = self._judge.render([*self._system, *chat])
             opened = self._judge.render([*self._system, chat[0]], open_turn=True)
-            assert ids[: len(opened)] == opened, "the chat template renders an open turn differently from a finished one"
+            assert ids[: len(opened)] == opened, (
+                "the chat template renders an open turn differently from a finished one"
+            )
             rows.append(ids[len(self._prefix) :])
             starts.append(len(opened) - len(self._prefix))
         size, longest = len(rows), max(map(len, rows))

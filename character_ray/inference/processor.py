@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_processor", "to_completion", "to_engine_row"]
 
+
 def build_processor(
     model: Path, engine: EngineConfig, special_tokens: list[str], adapter: Path | None = None, adapter_rank: int = 0
 ) -> "Processor":
@@ -31,7 +32,8 @@ def build_processor(
 
     def preprocess(row: dict[str, Any]) -> dict[str, Any]:
         messages = [
-            {"role": turn["role"], "content": neutralize(turn["content"], special_tokens)} for turn in json.loads(row["messages_json"])
+            {"role": turn["role"], "content": neutralize(turn["content"], special_tokens)}
+            for turn in json.loads(row["messages_json"])
         ]
         sampling = json.loads(row["sampling_json"])
         return {**row, "messages": messages, "sampling_params": sampling} | ({"model": str(adapter)} if adapter else {})
@@ -45,7 +47,9 @@ def build_processor(
         should_continue_on_error=True,
         log_engine_metrics=False,
         runtime_env={"env_vars": engine_environment(engine)},
-        placement_group_config={"bundles": [{"CPU": 1}]} if engine.device == "cpu" else {"bundle_per_worker": {"CPU": 1, "GPU": 1}},
+        placement_group_config={"bundles": [{"CPU": 1}]}
+        if engine.device == "cpu"
+        else {"bundle_per_worker": {"CPU": 1, "GPU": 1}},
         chat_template_stage={"enabled": True, "num_cpus": 0.25},
         tokenize_stage={"enabled": False},
         detokenize_stage={"enabled": False},
@@ -89,5 +93,7 @@ def _to_columns(row: dict[str, Any]) -> dict[str, Any]:
         "completion": row["generated_text"],
         "num_tokens": row["num_generated_tokens"],
         # ray.data.llm does not pass vLLM's finish reason on; a completion of full length was cut off.
-        "finish_reason": "length" if row["num_generated_tokens"] >= json.loads(row["sampling_json"])["max_tokens"] else "stop",
+        "finish_reason": "length"
+        if row["num_generated_tokens"] >= json.loads(row["sampling_json"])["max_tokens"]
+        else "stop",
     }

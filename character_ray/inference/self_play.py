@@ -48,7 +48,12 @@ class TalkedRow(TypedDict):
 
 
 def play(
-    label: str, artefact: Artefact, rows: Sequence[DialogueRow], weights: Weights, engine: EngineConfig, sampling: SamplingConfig
+    label: str,
+    artefact: Artefact,
+    rows: Sequence[DialogueRow],
+    weights: Weights,
+    engine: EngineConfig,
+    sampling: SamplingConfig,
 ) -> list[TalkedRow]:
     """Hold every conversation that no earlier attempt finished; return all, in the order of ``rows``."""
     import ray.data
@@ -78,10 +83,18 @@ def play(
     by_id = {row["row_id"]: row for row in read_parts(artefact.folder)}
     if not artefact.is_done:
         failed = sum(bool(by_id[row["row_id"]]["error"]) for row in rows)
-        summary = {"rows_in": len(rows), "rows_out": len(rows) - failed, "dropped": {"engine_error": failed} if failed else {}}
+        summary = {
+            "rows_in": len(rows),
+            "rows_out": len(rows) - failed,
+            "dropped": {"engine_error": failed} if failed else {},
+        }
         artefact.finish({"wall_s": monotonic() - started, **summary})
     return [
-        TalkedRow(row_id=row["row_id"], messages=json.loads(by_id[row["row_id"]]["messages_json"]), error=by_id[row["row_id"]]["error"])
+        TalkedRow(
+            row_id=row["row_id"],
+            messages=json.loads(by_id[row["row_id"]]["messages_json"]),
+            error=by_id[row["row_id"]]["error"],
+        )
         for row in rows
     ]
 
@@ -116,7 +129,10 @@ class SelfPlay:
     async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Hold the conversations of one batch, side by side."""
         columns = (batch[name] for name in ("row_id", "system", "opening", "turns"))
-        rows = [DialogueRow(row_id=str(i), system=str(s), opening=str(o), turns=int(t)) for i, s, o, t in zip(*columns, strict=True)]
+        rows = [
+            DialogueRow(row_id=str(i), system=str(s), opening=str(o), turns=int(t))
+            for i, s, o, t in zip(*columns, strict=True)
+        ]
         talked = await asyncio.gather(*(self._converse(row) for row in rows))
         yield {name: [row[name] for row in talked] for name in TALKED.names}
 

@@ -37,7 +37,9 @@ def arrange_battles(scores_PC: np.ndarray, tie_margin: float) -> Battles:
     scored = ~np.isnan(gaps)
     seats = np.stack([np.repeat(first, prompts), np.repeat(second, prompts)], axis=1)
     keep = scored.ravel()
-    return Battles(seats[keep], outcomes.ravel()[keep], np.tile(np.arange(prompts), len(first))[keep], int((~keep).sum()))
+    return Battles(
+        seats[keep], outcomes.ravel()[keep], np.tile(np.arange(prompts), len(first))[keep], int((~keep).sum())
+    )
 
 
 def fit_bradley_terry(wins_PP: np.ndarray, *, prior_games: float = 1.0) -> np.ndarray:
@@ -67,7 +69,9 @@ def fit_bradley_terry(wins_PP: np.ndarray, *, prior_games: float = 1.0) -> np.nd
     return START + POINTS_PER_NAT * (strength - strength.mean(-1, keepdims=True))
 
 
-def rate(battles: Battles, players: int, prompts: int, *, seed: int, resamples: int) -> tuple[list[Interval], np.ndarray, np.ndarray]:
+def rate(
+    battles: Battles, players: int, prompts: int, *, seed: int, resamples: int
+) -> tuple[list[Interval], np.ndarray, np.ndarray]:
     """Ratings with intervals that resample prompts.
 
     Returns:
@@ -84,7 +88,10 @@ def rate(battles: Battles, players: int, prompts: int, *, seed: int, resamples: 
     low_P, high_P = np.quantile(boot_BP, (0.025, 0.975), axis=0)
     method = f"Bradley-Terry, bootstrap of {prompts} prompts, {resamples} resamples, seed {seed}"
     counts_P = (total_PP + total_PP.T).sum(1)
-    intervals = [Interval(float(ratings_P[p]), float(low_P[p]), float(high_P[p]), int(counts_P[p]), method) for p in range(players)]
+    intervals = [
+        Interval(float(ratings_P[p]), float(low_P[p]), float(high_P[p]), int(counts_P[p]), method)
+        for p in range(players)
+    ]
     return intervals, boot_BP, total_PP
 
 

@@ -39,7 +39,7 @@ def fit_threshold(teacher_N: Sequence[float], base_N: Sequence[float]) -> Thresh
     teacher, base = teacher[~np.isnan(teacher)], base[~np.isnan(base)]
     if min(len(teacher), len(base)) < LEAST_ROWS:
         raise ReportError(
-            f"{len(teacher)} teacher and {len(base)} base scores are too few to fix a persona threshold on; {LEAST_ROWS} of each are needed. "
+            f"{len(teacher)} teacher and {len(base)} base scores are too few for a persona threshold; {LEAST_ROWS} of each are needed. "
             "Raise prompts.grid or prompts.everyday."
         )
     values = np.unique(np.concatenate([teacher, base]))
@@ -50,4 +50,6 @@ def fit_threshold(teacher_N: Sequence[float], base_N: Sequence[float]) -> Thresh
     below = np.searchsorted(base, teacher, side="left")
     ties = np.searchsorted(base, teacher, side="right") - below
     auc = float((below + ties / 2).sum() / (len(teacher) * len(base)))
-    return Threshold(float(cuts[best]), auc, float(true_positive[best]), float(false_positive[best]), len(teacher) + len(base))
+    return Threshold(
+        float(cuts[best]), auc, float(true_positive[best]), float(false_positive[best]), len(teacher) + len(base)
+    )

@@ -75,7 +75,8 @@ def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefa
         _write_manifest(context, persona, artefact, "full", [load_manifest(part).weights_hash for part in parts])
         text = " ".join(persona.constitution.persona.identity.split())
         differences = {
-            dtype: logit_difference(context.student.folder, parts, folder, text, dtype) for dtype in ("float32", "bfloat16")
+            dtype: logit_difference(context.student.folder, parts, folder, text, dtype)
+            for dtype in ("float32", "bfloat16")
         }
         artefact.finish({"wall_s": monotonic() - started, "rows_in": 2, "rows_out": 1, "logit_difference": differences})
     context.close(artefact, reused=reused)
@@ -83,7 +84,13 @@ def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefa
 
 
 def _train(
-    context: Context, persona: Persona, artefact: Artefact, job: TrainJob, data: Artefact, stage: str, parents: list[str]
+    context: Context,
+    persona: Persona,
+    artefact: Artefact,
+    job: TrainJob,
+    data: Artefact,
+    stage: str,
+    parents: list[str],
 ) -> Artefact:
     reused = artefact.is_done
     with artefact.claim():

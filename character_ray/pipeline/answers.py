@@ -13,9 +13,13 @@ from character_ray.stages.requests import build_request
 __all__ = ["ask_arm", "evaluation_questions"]
 
 
-def evaluation_questions(held_out: Sequence[Prompt], probes: Sequence[Probe], probe_samples: int) -> list[tuple[Prompt, int]]:
+def evaluation_questions(
+    held_out: Sequence[Prompt], probes: Sequence[Probe], probe_samples: int
+) -> list[tuple[Prompt, int]]:
     """Each held-out prompt once and each probe ``probe_samples`` times, with the number of the sample."""
-    return [(prompt, 0) for prompt in held_out] + [(probe.prompt, sample) for probe in probes for sample in range(probe_samples)]
+    return [(prompt, 0) for prompt in held_out] + [
+        (probe.prompt, sample) for probe in probes for sample in range(probe_samples)
+    ]
 
 
 def ask_arm(
@@ -27,7 +31,14 @@ def ask_arm(
     sees = arm in ("prompted", "teacher")
     # The kind is the same for every arm, so that each question is drawn with the same seed wherever the chat is the same.
     requests = [
-        build_request("answer", prompt["prompt_id"], _messages(persona, arm, prompt["prompt"]), sampling, sample=sample, seed=recipe.seed)
+        build_request(
+            "answer",
+            prompt["prompt_id"],
+            _messages(persona, arm, prompt["prompt"]),
+            sampling,
+            sample=sample,
+            seed=recipe.seed,
+        )
         for prompt, sample in questions
     ]
     inputs = {

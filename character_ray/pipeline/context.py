@@ -87,15 +87,21 @@ class Context:
             ResumeError: The run folder is damaged.
         """
         student = Model(recipe.student.name, resolve_model(recipe.student))
-        teacher = student if recipe.teacher == recipe.student else Model(recipe.teacher.name, resolve_model(recipe.teacher))
-        return cls(recipe, student, teacher, Store(recipe.output / "store"), Run(recipe.folder, recipe.model_dump(mode="json")))
+        teacher = (
+            student if recipe.teacher == recipe.student else Model(recipe.teacher.name, resolve_model(recipe.teacher))
+        )
+        return cls(
+            recipe, student, teacher, Store(recipe.output / "store"), Run(recipe.folder, recipe.model_dump(mode="json"))
+        )
 
     def artefact(self, stage: str, inputs: dict[str, Any]) -> Artefact:
         """The folder of a stage; says what changed when an earlier attempt of this run made it from other inputs."""
         artefact = self.store.artefact(stage, inputs)
         changes = self.run.changes(artefact)
         if changes and not artefact.is_done:
-            console.print(f"[yellow]{stage}[/]: made anew, since {'; '.join(changes[:4])}{' …' if len(changes) > 4 else ''}")
+            console.print(
+                f"[yellow]{stage}[/]: made anew, since {'; '.join(changes[:4])}{' …' if len(changes) > 4 else ''}"
+            )
         return artefact
 
     def close(self, artefact: Artefact, *, reused: bool) -> None:
@@ -114,7 +120,9 @@ class Context:
         when = "reused" if reused else f"in {stage.wall_s:.0f} s"
         console.print(f"[green]{artefact.stage}[/]: {stage.rows_in:,} -> {stage.rows_out:,} {when}{dropped}")
 
-    def generate(self, label: str, wanted: Sequence[tuple[Artefact, Sequence[Request]]], weights: Weights, engine: EngineConfig) -> list[Generation]:
+    def generate(
+        self, label: str, wanted: Sequence[tuple[Artefact, Sequence[Request]]], weights: Weights, engine: EngineConfig
+    ) -> list[Generation]:
         """One engine pass over everything these weights must answer."""
         generations = [Generation(artefact, requests) for artefact, requests in wanted]
         done_before = [generation.artefact.is_done for generation in generations]
@@ -152,4 +160,3 @@ class Context:
                 folded.finish({"wall_s": monotonic() - started})
         self.close(folded, reused=reused)
         return Weights(folded.folder / "model", self.student.special_tokens)
-

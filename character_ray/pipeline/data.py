@@ -6,10 +6,10 @@ from time import monotonic
 from typing import Any
 
 from character_ray.config import Recipe
+from character_ray.constitution import system_prompt
 from character_ray.inference.generate import Generation
 from character_ray.inference.likelihood import ScoreRequest, score_completions
 from character_ray.inference.self_play import DialogueRow, play
-from character_ray.constitution import system_prompt
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
 from character_ray.prompts import evaluation_prompts, interaction_openings, reflection_prompts, training_prompts
@@ -70,7 +70,9 @@ def ask_student(context: Context, prompts: Sequence[Prompt]) -> tuple[Artefact, 
     return context.artefact("student", inputs), requests
 
 
-def score(context: Context, persona: Persona, name: str, sources: Sequence[Artefact], rows: Sequence[ScoreRequest]) -> dict[str, float]:
+def score(
+    context: Context, persona: Persona, name: str, sources: Sequence[Artefact], rows: Sequence[ScoreRequest]
+) -> dict[str, float]:
     """Likelihood-ratio scores of completions under the persona's constitution."""
     recipe = context.recipe
     inputs = {
@@ -97,7 +99,10 @@ def make_pairs(
     texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in prompts}
     completions = [*teacher.completions(), *student.completions()]
     sources = [teacher.artefact, student.artefact]
-    rows = [_to_score(completion, texts[completion["prompt_id"]], tidy(completion, recipe.distill)) for completion in completions]
+    rows = [
+        _to_score(completion, texts[completion["prompt_id"]], tidy(completion, recipe.distill))
+        for completion in completions
+    ]
     scores = score(context, persona, "scores-pairs", sources, rows)
     inputs = {
         "sources": [source.fingerprint for source in sources],
@@ -121,7 +126,9 @@ def reflect(context: Context, persona: Persona, dpo: Artefact) -> tuple[Artefact
     """The reflections: where they go and what is asked."""
     recipe = context.recipe
     config = recipe.introspect
-    requests = reflection_requests(reflection_prompts(config.reflections, recipe.seed), persona.constitution, config, recipe.seed)
+    requests = reflection_requests(
+        reflection_prompts(config.reflections, recipe.seed), persona.constitution, config, recipe.seed
+    )
     inputs = {
         "constitution": persona.constitution.fingerprint,
         "dpo": dpo.fingerprint,
@@ -134,7 +141,12 @@ def reflect(context: Context, persona: Persona, dpo: Artefact) -> tuple[Artefact
 
 
 def make_conversations(
-    context: Context, persona: Persona, dpo: Artefact, reflections: Generation, pairs_from: Artefact, pairs: Sequence[Pair]
+    context: Context,
+    persona: Persona,
+    dpo: Artefact,
+    reflections: Generation,
+    pairs_from: Artefact,
+    pairs: Sequence[Pair],
 ) -> tuple[Artefact, int]:
     """Hold the self-interactions, score everything, filter, and write the conversations; also how many are kept."""
     recipe = context.recipe
@@ -164,7 +176,9 @@ def make_conversations(
     artefact = context.artefact(f"{persona.prefix}introspection", inputs)
     reused = artefact.is_done
     if not reused:
-        conversations = build_conversations(written, held, scores, config.filters) + plain_rows(pairs, config.plain, recipe.seed)
+        conversations = build_conversations(written, held, scores, config.filters) + plain_rows(
+            pairs, config.plain, recipe.seed
+        )
         write_rows(artefact.folder / "conversations.parquet", conversations, CONVERSATION)
         artefact.finish(_kept(conversations))
     context.close(artefact, reused=reused)

@@ -91,7 +91,10 @@ def evaluate(
             "agreements": agreements(answers, decisions),
             "elo_sequential": rated["elo"],
             "win_rates": rated["win_rates"],
-            "training": {"dpo": read_metrics(dpo.folder / "metrics.jsonl"), "sft": read_metrics(sft.folder / "metrics.jsonl")},
+            "training": {
+                "dpo": read_metrics(dpo.folder / "metrics.jsonl"),
+                "sft": read_metrics(sft.folder / "metrics.jsonl"),
+            },
             "adapter": _adapter(full),
             "samples": _samples(answers, arms),
             "probes": _probes(persona, answers, arms),
@@ -106,12 +109,18 @@ def evaluate(
 
 
 def _answers(
-    context: Context, persona: Persona, questions: Sequence[tuple[Prompt, int]], generations: Mapping[Arm, Generation], arms: Sequence[Arm]
+    context: Context,
+    persona: Persona,
+    questions: Sequence[tuple[Prompt, int]],
+    generations: Mapping[Arm, Generation],
+    arms: Sequence[Arm],
 ) -> list[Answer]:
     """The table everything is measured on."""
     completions = {arm: generations[arm].completions() for arm in arms}
     rows = [
-        ScoreRequest(row_id=f"{arm}/{completion['row_id']}", prompt=prompt["prompt"], completion=completion["completion"])
+        ScoreRequest(
+            row_id=f"{arm}/{completion['row_id']}", prompt=prompt["prompt"], completion=completion["completion"]
+        )
         for arm in arms
         for (prompt, _), completion in zip(questions, completions[arm], strict=True)
     ]
@@ -136,10 +145,16 @@ def _answers(
     return answers
 
 
-def _classify(answers: Sequence[Answer], pairs: Sequence[Pair], conversations: Artefact, seed: int) -> tuple[Any, Any, str]:
+def _classify(
+    answers: Sequence[Answer], pairs: Sequence[Pair], conversations: Artefact, seed: int
+) -> tuple[Any, Any, str]:
     """Probability per answer, the classifier's report, and a note when it could not be trained."""
     kept = [pair for pair in pairs if not pair["drop_reason"]]
-    rows = [row for row in read_rows(conversations.folder / "conversations.parquet") if not row["drop_reason"] and row["kind"] == "reflection"]
+    rows = [
+        row
+        for row in read_rows(conversations.folder / "conversations.parquet")
+        if not row["drop_reason"] and row["kind"] == "reflection"
+    ]
     texts = [pair["chosen"][0]["content"] for pair in kept] + [pair["rejected"][0]["content"] for pair in kept]
     labels = [True] * len(kept) + [False] * len(kept)
     groups = [pair["prompt_id"] for pair in kept] * 2
@@ -170,7 +185,10 @@ def _run(context: Context, persona: Persona, arms: Sequence[Arm], unscored: int,
         "name": recipe.name,
         "recipe": recipe.model_dump(mode="json"),
         "seed": recipe.seed,
-        "model": {side: {"name": model.name, **model.identity} for side, model in (("student", context.student), ("teacher", context.teacher))},
+        "model": {
+            side: {"name": model.name, **model.identity}
+            for side, model in (("student", context.student), ("teacher", context.teacher))
+        },
         "versions": _versions(),
         "hardware": _hardware(),
         "wall_s": sum(stage.wall_s for stage in context.stages.values()),

@@ -45,13 +45,20 @@ def preview_pairs(recipe: Recipe, num: int) -> None:
     won = sum(contrast > 0 for contrast in contrasts) / len(contrasts)
     median = statistics.median(contrasts)
     pattern = vocabulary_pattern(persona.constitution)
-    spoken = f"{sum(bool(pattern.search(p['chosen'][0]['content'])) for p in pairs) / len(pairs):.0%}" if pattern else "no vocabulary"
-    threshold = fit_threshold(
-        [scores[row["row_id"]] for row in teacher.completions()], [scores[row["row_id"]] for row in student.completions()]
+    spoken = (
+        f"{sum(bool(pattern.search(p['chosen'][0]['content'])) for p in pairs) / len(pairs):.0%}"
+        if pattern
+        else "no vocabulary"
     )
-    console.print(f"contrast: median {median:+.2f} nats per token, {won:.0%} of pairs above 0, AUC {threshold.auc:.2f}; own vocabulary: {spoken}")
+    threshold = fit_threshold(
+        [scores[row["row_id"]] for row in teacher.completions()],
+        [scores[row["row_id"]] for row in student.completions()],
+    )
+    console.print(
+        f"contrast: median {median:+.2f} nats per token, {won:.0%} of pairs above 0, AUC {threshold.auc:.2f}; own vocabulary: {spoken}"
+    )
     if won < LEAST_WON or median < LEAST_CONTRAST:
         console.print(
-            f"[yellow]warning[/]: teacher {recipe.teacher.name} does not hold {persona.constitution.meta.name}. Add examples in the persona's "
+            f"[yellow]warning[/]: teacher {recipe.teacher.name} does not hold {persona.constitution.meta.name}. Add examples in its "
             "own words to the constitution, raise distill.samples, or use a larger teacher."
         )

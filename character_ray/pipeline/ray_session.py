@@ -63,6 +63,6 @@ def _check_gpus(recipe: Recipe) -> None:
     section, needed = max(sections.items(), key=lambda item: item[1])
     if needed > available:
         raise RecipeError(
-            f"{section} needs {needed} GPU{'s' if needed > 1 else ''}, but this Ray cluster has {available}. Set {section}.device=cpu for the "
-            "embedded model, lower its replicas or workers, or submit to a cluster with more GPUs."
+            f"{section} needs {needed} GPU{'s' if needed > 1 else ''}, but this Ray cluster has {available}. Set {section}.device=cpu "
+            "for the embedded model, lower its replicas or workers, or submit to a cluster with more GPUs."
         )

@@ -46,7 +46,11 @@ def run_pipeline(recipe: Recipe) -> Path:
     """
     persona = Persona(load_constitution(recipe.constitution))
     check_no_probe_is_an_example([example.prompt for example in persona.constitution.examples], persona.probes)
-    control = Persona(load_constitution(recipe.control_constitution), "control-") if "control" in recipe.evaluate.arms else None
+    control = (
+        Persona(load_constitution(recipe.control_constitution), "control-")
+        if "control" in recipe.evaluate.arms
+        else None
+    )
     for warning in recipe_warnings(recipe):
         console.print(f"[yellow]warning[/]: {warning}")
     try:
@@ -69,8 +73,16 @@ def _run(context: Context, persona: Persona, control: Persona | None) -> Path:
     personas = [persona, *([control] if control else [])]
     # The base pass: everything the untrained weights are asked.
     asked_teacher = [ask_teacher(context, each, prompts) for each in personas]
-    teacher_arm = [("teacher", ask_arm(context, persona, "teacher", questions, None))] if "teacher" in recipe.evaluate.arms else []
-    plain_arms = [(arm, ask_arm(context, persona, arm, questions, None)) for arm in ("base", "prompted") if arm in recipe.evaluate.arms]
+    teacher_arm = (
+        [("teacher", ask_arm(context, persona, "teacher", questions, None))]
+        if "teacher" in recipe.evaluate.arms
+        else []
+    )
+    plain_arms = [
+        (arm, ask_arm(context, persona, arm, questions, None))
+        for arm in ("base", "prompted")
+        if arm in recipe.evaluate.arms
+    ]
     by_teacher = [*asked_teacher, *(request for _, request in teacher_arm)]
     by_student = [ask_student(context, prompts), *(request for _, request in plain_arms)]
     base = context.weights(None, "")
@@ -93,8 +105,22 @@ def _run(context: Context, persona: Persona, control: Persona | None) -> Path:
     if control is not None:
         control_pairs = make_pairs(context, control, prompts, teacher[control.prefix], student)
         _train_persona(context, control, questions, control_pairs[:2], answers, None, "control")
-    calibration = ([scores[row["row_id"]] for row in teacher[""].completions()], [scores[row["row_id"]] for row in student.completions()])
-    return evaluate(context, persona, questions, answers, calibration, pairs, trained.conversations, trained.dpo, trained.sft, trained.full)
+    calibration = (
+        [scores[row["row_id"]] for row in teacher[""].completions()],
+        [scores[row["row_id"]] for row in student.completions()],
+    )
+    return evaluate(
+        context,
+        persona,
+        questions,
+        answers,
+        calibration,
+        pairs,
+        trained.conversations,
+        trained.dpo,
+        trained.sft,
+        trained.full,
+    )
 
 
 def _train_persona(
@@ -112,7 +138,9 @@ def _train_persona(
     wanted = [reflect(context, persona, dpo)]
     if dpo_arm and dpo_arm in recipe.evaluate.arms:
         wanted.append(ask_arm(context, persona, dpo_arm, questions, dpo))
-    done = context.generate(f"{prefix}dpo model", wanted, context.weights(dpo, f"{prefix}dpo-folded"), recipe.student_engine)
+    done = context.generate(
+        f"{prefix}dpo model", wanted, context.weights(dpo, f"{prefix}dpo-folded"), recipe.student_engine
+    )
     if len(done) > 1 and dpo_arm:
         answers[dpo_arm] = done[1]
     conversations, _ = make_conversations(context, persona, dpo, done[0], *pairs)
@@ -123,7 +151,15 @@ def _train_persona(
 
 
 def _answer(
-    context: Context, persona: Persona, arm: Arm, questions: list[tuple[Prompt, int]], adapter: Artefact, folded: str, answers: dict[Arm, Generation]
+    context: Context,
+    persona: Persona,
+    arm: Arm,
+    questions: list[tuple[Prompt, int]],
+    adapter: Artefact,
+    folded: str,
+    answers: dict[Arm, Generation],
 ) -> None:
     wanted = [ask_arm(context, persona, arm, questions, adapter)]
-    answers[arm] = context.generate(f"{arm} model", wanted, context.weights(adapter, folded), context.recipe.student_engine)[0]
+    answers[arm] = context.generate(
+        f"{arm} model", wanted, context.weights(adapter, folded), context.recipe.student_engine
+    )[0]

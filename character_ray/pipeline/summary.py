@@ -9,7 +9,15 @@ from character_ray.report.schema import Metric, Report
 
 __all__ = ["print_summary"]
 
-SHOWN = ("persona_rate", "vocabulary_rate", "override_rate", "hidden_trait_rate", "identity_rate", "looping_rate", "rating")
+SHOWN = (
+    "persona_rate",
+    "vocabulary_rate",
+    "override_rate",
+    "hidden_trait_rate",
+    "identity_rate",
+    "looping_rate",
+    "rating",
+)
 
 
 def print_summary(report: Report, folder: Path) -> None:
@@ -28,7 +36,7 @@ def print_summary(report: Report, folder: Path) -> None:
 
 def _cell(metric: Metric, name: str) -> str:
     if metric.value is None:
-        return "–"
+        return "-"
     scale = 1 if name == "rating" else 100
     low, high = metric.low or 0.0, metric.high or 0.0
     return f"{metric.value * scale:.0f} [{low * scale:.0f}, {high * scale:.0f}]"

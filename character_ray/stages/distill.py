@@ -19,7 +19,9 @@ from character_ray.stages.requests import build_request
 __all__ = ["build_pairs", "student_requests", "teacher_requests", "tidy"]
 
 
-def teacher_requests(prompts: Sequence[Prompt], constitution: Constitution, config: DistillConfig, seed: int) -> list[Request]:
+def teacher_requests(
+    prompts: Sequence[Prompt], constitution: Constitution, config: DistillConfig, seed: int
+) -> list[Request]:
     """K requests per prompt under system prompt and example turns, repetitions of a prompt side by side."""
     return [
         build_request(
@@ -38,7 +40,9 @@ def teacher_requests(prompts: Sequence[Prompt], constitution: Constitution, conf
 def student_requests(prompts: Sequence[Prompt], config: DistillConfig, seed: int) -> list[Request]:
     """One request per prompt, plain."""
     return [
-        build_request("student", prompt["prompt_id"], [Message(role="user", content=prompt["prompt"])], config.student, seed=seed)
+        build_request(
+            "student", prompt["prompt_id"], [Message(role="user", content=prompt["prompt"])], config.student, seed=seed
+        )
         for prompt in prompts
     ]
 
@@ -70,7 +74,9 @@ def build_pairs(
     for completion in teacher:
         samples[completion["prompt_id"]].append(completion)
     plain = {completion["prompt_id"]: completion for completion in student}
-    return [_to_pair(prompt, samples[prompt["prompt_id"]], plain[prompt["prompt_id"]], scores, config) for prompt in prompts]
+    return [
+        _to_pair(prompt, samples[prompt["prompt_id"]], plain[prompt["prompt_id"]], scores, config) for prompt in prompts
+    ]
 
 
 def _to_pair(

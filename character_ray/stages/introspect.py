@@ -48,7 +48,9 @@ def reflection_requests(
     ]
 
 
-def dialogues(openings: Sequence[Opening], constitution: Constitution, config: IntrospectConfig, seed: int) -> list[Dialogue]:
+def dialogues(
+    openings: Sequence[Opening], constitution: Constitution, config: IntrospectConfig, seed: int
+) -> list[Dialogue]:
     """One dialogue per opening; a guided one is told its topic in the system prompt of both sides."""
     rows = []
     for opening in openings:

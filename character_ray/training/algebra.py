@@ -106,7 +106,9 @@ def logit_difference(base: Path, sequence: list[Path], single: Path, text: str, 
 
 def _plain_config(folder: Path) -> dict:  # type: ignore[type-arg]
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    unusual = [key for key in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save") if config.get(key)]
+    unusual = [
+        key for key in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save") if config.get(key)
+    ]
     if unusual or config.get("bias", "none") != "none":
         raise AdapterError(
             f"{folder}: uses {', '.join(unusual) or 'trained biases'}, which a concatenation of factors would not reproduce. "

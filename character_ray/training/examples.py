@@ -1,6 +1,6 @@
 """Token ids and labels of an SFT example: which tokens of a conversation are learnt.
 
-    {messages: [user, assistant, ..., assistant]} -> {input_ids, labels}
+{messages: [user, assistant, ..., assistant]} -> {input_ids, labels}
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,9 @@ def check_conversation(messages: Sequence[Message], row_id: str) -> None:
     """
     roles = [turn["role"] for turn in messages if turn["role"] != "system"]
     if any(turn["role"] == "system" for turn in messages[1:]):
-        raise TrainingError(f"conversation {row_id}: has a system turn after the first; only the first turn may be one.")
+        raise TrainingError(
+            f"conversation {row_id}: has a system turn after the first; only the first turn may be one."
+        )
     expected = ["user", "assistant"] * (len(roles) // 2)
     if not roles or roles != expected:
         raise TrainingError(
@@ -79,5 +81,7 @@ def describe_example(example: Mapping[str, Sequence[int]], tokenizer: "PreTraine
 
 
 def _render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], *, open_turn: bool) -> list[int]:
-    encoded = tokenizer.apply_chat_template([dict(turn) for turn in messages], add_generation_prompt=open_turn, return_dict=True)
+    encoded = tokenizer.apply_chat_template(
+        [dict(turn) for turn in messages], add_generation_prompt=open_turn, return_dict=True
+    )
     return list(encoded["input_ids"])

@@ -13,7 +13,7 @@ from character_ray.training.job import TrainJob
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+    from transformers import PreTrainedTokenizerBase, Trainer
 
 __all__ = ["FATAL", "train_worker"]
 
@@ -97,7 +97,8 @@ def _conversations(job: TrainJob, tokenizer: "PreTrainedTokenizerBase") -> "Data
 
     assert isinstance(job.config, SFTConfig)
     examples = [
-        to_labelled(row["row_id"], row["messages"], tokenizer, job.config.max_length, job.config.loss_on) for row in _kept_rows(job.data)
+        to_labelled(row["row_id"], row["messages"], tokenizer, job.config.max_length, job.config.loss_on)
+        for row in _kept_rows(job.data)
     ]
     untrained = sum(all(label == IGNORED for label in example["labels"]) for example in examples)
     if untrained:
@@ -114,5 +115,7 @@ def _kept_rows(path: Path) -> list[dict[str, Any]]:
 
     rows = [row for row in read_rows(path) if not row["drop_reason"]]
     if not rows:
-        raise TrainingError(f"{path}: no row is left to train on; all were dropped. Loosen the filters or generate more.")
+        raise TrainingError(
+            f"{path}: no row is left to train on; all were dropped. Loosen the filters or generate more."
+        )
     return rows

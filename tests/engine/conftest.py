@@ -27,7 +27,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     }
     head = ["start", "--head", "--port=6399", "--dashboard-port=8299", "--num-cpus=4", "--include-dashboard=true"]
     ray = [str(BIN / "ray")]
-    subprocess.run([*ray, *head, "--disable-usage-stats", f"--temp-dir=/tmp/cr-{os.getpid()}"], env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [*ray, *head, "--disable-usage-stats", f"--temp-dir=/tmp/cr-{os.getpid()}"],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
     try:
         yield environment | {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:8299"}
     finally:
@@ -39,7 +44,15 @@ def submit(cluster: dict[str, str]):
     """Submits the pipeline with a recipe and waits for it."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(BIN / "ray"), "job", "submit", "--", sys.executable, str(ROOT / "jobs" / "full_pipeline.py"), *arguments]
+        command = [
+            str(BIN / "ray"),
+            "job",
+            "submit",
+            "--",
+            sys.executable,
+            str(ROOT / "jobs" / "full_pipeline.py"),
+            *arguments,
+        ]
         return subprocess.run(command, env=cluster, cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False)
 
     return run

@@ -48,11 +48,15 @@ def test_dpo_starts_at_ln_2_and_learns(miniature):
 def test_the_deliverable_is_one_adapter_that_equals_both(miniature):
     report = load_report(miniature[0] / "report.json")
     assert report.adapter.rank == 16
-    assert report.adapter.logit_difference_float32 < 1e-3  # logits of this model are near 20; float32 keeps seven digits
+    assert (
+        report.adapter.logit_difference_float32 < 1e-3
+    )  # logits of this model are near 20; float32 keeps seven digits
 
 
 def test_no_training_row_holds_the_constitution(miniature):
-    rows = [row for row in read_rows(miniature[0] / "introspection" / "conversations.parquet") if not row["drop_reason"]]
+    rows = [
+        row for row in read_rows(miniature[0] / "introspection" / "conversations.parquet") if not row["drop_reason"]
+    ]
     assert {row["kind"] for row in rows} >= {"reflection", "plain"}
     assert all(turn["role"] != "system" for row in rows for turn in row["messages"])
 

@@ -36,14 +36,17 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def random_adapter(tiny_base: Path):
     """Makes a PEFT folder whose update is not zero."""
 
-    def make(folder: Path, rank: int, alpha: int, seed: int, targets: tuple[str, ...] = ("q_proj", "down_proj")) -> Path:
+    def make(
+        folder: Path, rank: int, alpha: int, seed: int, targets: tuple[str, ...] = ("q_proj", "down_proj")
+    ) -> Path:
         import torch
         from peft import LoraConfig, get_peft_model
         from transformers import AutoModelForCausalLM
 
         torch.manual_seed(seed)
         model = get_peft_model(
-            AutoModelForCausalLM.from_pretrained(tiny_base), LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), task_type="CAUSAL_LM")
+            AutoModelForCausalLM.from_pretrained(tiny_base),
+            LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), task_type="CAUSAL_LM"),
         )
         for name, parameter in model.named_parameters():
             if "lora_B" in name:

@@ -35,10 +35,14 @@ def test_last_turn_learns_the_last_turn(tokenizer):
 
 
 def test_the_example_shown_marks_what_is_learnt(tokenizer):
-    assert "«Arr, matey!<|im_end|>\n»" in describe_example(to_labelled("x", CHAT, tokenizer, 512, "all_turns"), tokenizer)
+    assert "«Arr, matey!<|im_end|>\n»" in describe_example(
+        to_labelled("x", CHAT, tokenizer, 512, "all_turns"), tokenizer
+    )
 
 
-@pytest.mark.parametrize("turns", [[], CHAT[:1], CHAT[1:], CHAT[:2] + CHAT[3:], [*CHAT, {"role": "system", "content": "no"}]])
+@pytest.mark.parametrize(
+    "turns", [[], CHAT[:1], CHAT[1:], CHAT[:2] + CHAT[3:], [*CHAT, {"role": "system", "content": "no"}]]
+)
 def test_a_conversation_that_teaches_the_users_part_is_refused(tokenizer, turns):
     with pytest.raises(TrainingError, match="conversation row-7"):
         to_labelled("row-7", turns, tokenizer, 512, "all_turns")

@@ -35,7 +35,9 @@ def test_a_run_says_what_changed_since_last_time(tmp_path):
     run = Run(tmp_path / "demo", {})
     run.link(store.artefact("dpo", {"dpo": {"lora": {"rank": 8}}, "seed": 0}))
     again = Run(tmp_path / "demo", {})
-    assert again.changes(store.artefact("dpo", {"dpo": {"lora": {"rank": 16}}, "seed": 0})) == ["dpo.lora.rank was 8, is 16"]
+    assert again.changes(store.artefact("dpo", {"dpo": {"lora": {"rank": 16}}, "seed": 0})) == [
+        "dpo.lora.rank was 8, is 16"
+    ]
     assert again.changes(store.artefact("dpo", {"dpo": {"lora": {"rank": 8}}, "seed": 0})) == []
 
 
