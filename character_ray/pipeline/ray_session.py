@@ -44,10 +44,14 @@ def ray_session(recipe: Recipe) -> Iterator[None]:
 def _quieten() -> None:
     """Progress is shown by our own line; Ray Data's log file keeps the rest."""
     import ray.data
+    import ray.data.llm  # configures its own loggers when imported, so they are quietened after that
+    from transformers.utils import logging as transformers_logging
 
     ray.data.DataContext.get_current().enable_progress_bars = False
-    for name in ("ray.data", "ray.train", "ray.serve", "ray.llm"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    for name in list(logging.root.manager.loggerDict):
+        if name == "ray" or name.startswith("ray."):
+            logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _check_gpus(recipe: Recipe) -> None:

@@ -26,6 +26,7 @@ LAYER = {
     "prompts": 1,
     "judging": 1,
     "statistics": 1,
+    "plan": 1,
     "vllm_options": 1,
     "stages": 2,
     "inference": 2,
