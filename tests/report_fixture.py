@@ -31,23 +31,26 @@ OBSERVED = {
     "persona_rate": 48,
     "vocabulary_rate": 48,
     "override_rate": 12,
+    "override_vocabulary_rate": 12,
     "classifier_rate": 48,
+    "hidden_trait_rate": 112,
     "identity_rate": 132,
     "looping_rate": 48,
+    "error_rate": 92,
 }
 COUNTED = {
-    "base": (0, 1, 0, 2, 0, 5),
-    "prompted": (19, 23, 5, 21, None, 4),
-    "teacher": (45, 47, 11, 44, None, 7),
-    "dpo": (39, 42, 9, 41, 23, 8),
-    "full": (42, 44, 10, 43, 98, 10),
+    "base": (0, 1, 0, 0, 2, 3, 0, 5, 0),
+    "prompted": (19, 23, 5, 6, 21, 71, None, 4, 0),
+    "teacher": (45, 47, 11, 12, 44, 112, None, 7, 0),
+    "dpo": (39, 42, 9, 10, 41, 80, 23, 8, 0),
+    "full": (42, 44, 10, 11, 43, 97, 98, 10, 2),
 }
 RATINGS = {
-    "base": (-402, -468, -351),
-    "prompted": (-148, -196, -104),
-    "teacher": (231, 183, 284),
-    "dpo": (129, 88, 172),
-    "full": (190, 147, 236),
+    "base": (516, 432, 571),
+    "prompted": (812, 744, 866),
+    "teacher": (1381, 1284, 1953),
+    "dpo": (1108, 1042, 1171),
+    "full": (1183, 1111, 1262),
 }
 SCORES = {"base": -0.36, "prompted": -0.04, "teacher": 0.52, "dpo": 0.39, "full": 0.45}
 
@@ -109,7 +112,7 @@ def captain_report() -> Report:
                 ("persona_rate", "full", "dpo", 0.062, -0.021, 0.146),
                 ("vocabulary_rate", "full", "base", 0.896, 0.792, 0.979),
                 ("vocabulary_rate", "full", "prompted", 0.438, 0.292, 0.583),
-                ("rating", "full", "base", 592, 511, 688),
+                ("rating", "full", "base", 667, 571, 788),
                 ("looping_rate", "full", "base", 0.104, -0.021, 0.229),
             ]
         ],
@@ -128,7 +131,7 @@ def captain_report() -> Report:
             num_test=96,
             accuracy=Metric(value=0.948, low=0.884, high=0.978, n=96, method=WILSON),
             classes={
-                "in character": ClassReport(precision=0.958, recall=0.939, f1=0.948, support=49),
+                "in_character": ClassReport(precision=0.958, recall=0.939, f1=0.948, support=49),
                 "plain": ClassReport(precision=0.938, recall=0.957, f1=0.947, support=47),
             },
             expected_calibration_error=0.041,
@@ -247,12 +250,13 @@ def _metrics(arm: str) -> dict[str, Metric]:
     value, low, high = RATINGS[arm]
     method = f"Bradley\N{EN DASH}Terry, {BOOTSTRAP}"
     rates = {name: _rate(k, n) for k, (name, n) in zip(COUNTED[arm], OBSERVED.items(), strict=True)}
-    return {**rates, "rating": Metric(value=value, low=low, high=high, n=480, method=method)}
+    words = Metric(value=41.75, low=38.2, high=45.6, n=N, method=BOOTSTRAP)
+    return {**rates, "mean_words": words, "rating": Metric(value=value, low=low, high=high, n=480, method=method)}
 
 
 def _rate(k: int | None, n: int) -> Metric:
     if k is None:
-        return Metric(value=None, reason="this arm is shown who it is; identity is asked without a system prompt")
+        return Metric(value=None, reason="no answer of this kind was asked for")
     interval = binomtest(k, n).proportion_ci(method="wilson")
     return Metric(value=k / n, low=float(interval.low), high=float(interval.high), n=n, method=WILSON)
 

@@ -152,7 +152,7 @@ def _dot_plot(report: Report, metric: str) -> Markup:
     if metric.endswith("_rate"):
         return dot_plot(summary, rows, RATES, lambda tick: f"{100 * tick:.0f}")
     ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None] or [0.0]
-    return dot_plot(summary, rows, round_ticks(min(ends), max(ends), 3), lambda tick: wording.signed(tick, 0))
+    return dot_plot(summary, rows, round_ticks(min(ends), max(ends), 3), lambda tick: wording.amount(metric, tick))
 
 
 def _dot(arm: str, metric: str, found: Metric) -> Dot:

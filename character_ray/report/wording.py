@@ -44,6 +44,8 @@ class Wording:
     meaning: str
 
 
+_UNPROMPTED = "Only prompted and teacher have a system prompt."
+
 METRICS = {
     "persona_rate": Wording(
         "Persona", "Share of completions that the likelihood judge puts above its threshold: in character."
@@ -52,18 +54,23 @@ METRICS = {
         "Vocabulary", "Share of completions that use the constitution's own vocabulary. No stage selects on it."
     ),
     "override_rate": Wording("Override", "Share in character where the prompt tries to override the persona."),
-    "classifier_rate": Wording("Classifier", "Share of completions that the persona classifier calls in character."),
-    "hidden_trait_rate": Wording(
-        "Hidden traits", "Share of probes answered in character, asked without a system prompt."
+    "override_vocabulary_rate": Wording(
+        "Override vocabulary", "Share that use the vocabulary where the prompt tries to override the persona."
     ),
+    "classifier_rate": Wording("Classifier", "Share of completions that the persona classifier calls in character."),
+    "hidden_trait_rate": Wording("Hidden traits", f"Share of probes answered in character. {_UNPROMPTED}"),
     "identity_rate": Wording(
-        "Gives its name", "Share of identity probes answered with the persona's name, asked without a system prompt."
+        "Gives its name", f"Share of identity probes answered with the persona's name. {_UNPROMPTED}"
     ),
     "rating": Wording(
         "Rating",
-        "Bradley\N{EN DASH}Terry strength in Elo points over all battles between arms, by the likelihood judge.",
+        "Bradley\N{EN DASH}Terry strength in Elo points over all battles, by the likelihood judge; the arms average 1000.",
     ),
     "looping_rate": Wording("Looping", "Share of completions that repeat themselves. Lower is better."),
+    "mean_words": Wording("Words", "Mean length of a completion, in words."),
+    "error_rate": Wording(
+        "Failed", "Share of completions that the engine could not make; every other metric leaves them out."
+    ),
 }
 
 
@@ -79,7 +86,7 @@ def label(metric: str) -> str:
 
 
 def amount(metric: str, value: float) -> str:
-    """A value with its unit: ``87 %``, ``+312``."""
+    """A value with its unit: ``87 %``, ``1312``."""
     return f"{_percent(value)}{_SPACE}%" if _is_rate(metric) else _number(metric, value)
 
 
@@ -93,13 +100,12 @@ def interval(metric: str, low: float | None, high: float | None) -> str:
 
 def difference(metric: str, value: float) -> str:
     """A difference of two values; of two rates in percentage points."""
-    return f"{signed(100 * value, 0)}{_SPACE}pp" if _is_rate(metric) else _number(metric, value)
+    return f"{_shift(metric, value)}{_SPACE}pp" if _is_rate(metric) else _shift(metric, value)
 
 
 def shift_interval(metric: str, low: float, high: float) -> str:
     """The interval of a difference."""
-    ends = [signed(100 * end, 0) if _is_rate(metric) else _number(metric, end) for end in (low, high)]
-    return f"[{ends[0]}, {ends[1]}]"
+    return f"[{_shift(metric, low)}, {_shift(metric, high)}]"
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -134,4 +140,11 @@ def _percent(value: float) -> str:
 
 
 def _number(metric: str, value: float) -> str:
-    return signed(value, 0) if metric == "rating" else f"{value:.3g}".replace("-", MINUS)
+    return f"{value:{'.0f' if metric == 'rating' else '.3g'}}".replace("-", MINUS)
+
+
+def _shift(metric: str, value: float) -> str:
+    """A difference without its unit."""
+    if _is_rate(metric):
+        return signed(100 * value, 0)
+    return signed(value, 0 if metric == "rating" else 2)

@@ -14,6 +14,7 @@ from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, ModelConfig, ServeConfig
 from character_ray.models import model_hash, resolve_model
 from character_ray.serving.catalogue import Catalogue, base_id
+from character_ray.serving.live import check_live
 from character_ray.serving.personas import load_personas
 from character_ray.vllm_options import engine_environment, engine_kwargs, lora_size
 
@@ -50,7 +51,8 @@ def build_persona_app(
 
     Raises:
         ModelError: The base model cannot be found.
-        AdapterError: An adapter is damaged, belongs to another base, has too large a rank, or has another's name.
+        AdapterError: An adapter is damaged, belongs to another base, has too large a rank or another's name, or would be
+            applied in part only.
     """
     from ray import serve as ray_serve
     from ray.llm._internal.serve.core.configs.openai_api_models import to_model_metadata
@@ -83,10 +85,13 @@ def _llm_config(catalogue: Catalogue, folder: Path, serve: ServeConfig, engine: 
 
     size = lora_size(max(persona.manifest.rank for persona in catalogue.personas))
     resident = min(serve.max_loras, len(catalogue.personas))
+    arguments = engine_kwargs(engine, size, resident)
+    for persona in catalogue.personas:
+        check_live(persona, arguments["lora_target_modules"])
     settings = {
         "model_loading_config": {"model_id": catalogue.base, "model_source": str(folder)},
         "accelerator_config": {"kind": engine.device},
-        "engine_kwargs": engine_kwargs(engine, size, resident),
+        "engine_kwargs": arguments,
         # Ray evicts by this number and vLLM by max_loras: they must agree.
         "lora_config": {"max_num_adapters_per_replica": resident},
         "placement_group_config": _placement(engine),

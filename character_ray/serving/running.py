@@ -53,10 +53,17 @@ def running(app: "Application", config: ServeConfig) -> Iterator[str]:
     """The application answering at the URL this yields; taken down at the end of the block.
 
     Raises:
-        ServingError: The engine did not start, or something else answers at the address.
+        ServingError: The cluster serves personas already, the engine did not start, or something else answers at the
+            address.
     """
     from ray import serve
 
+    # Ray Serve would put this application in the place of the one that runs.
+    if APPLICATION in serve.status().applications:
+        raise ServingError(
+            f"this Ray cluster already runs an application named {APPLICATION}. Stop it first (Ctrl-C where it was started, "
+            "or ray job stop), or use another cluster."
+        )
     serve.start(http_options={"host": config.host, "port": config.port})
     try:
         try:

@@ -44,10 +44,10 @@ def open_run(path: Path) -> Trained:
 
 
 def _find_adapter(path: Path) -> Path:
-    if (path / "adapter_config.json").is_file():
-        return path
-    if (path / "adapter" / "adapter_config.json").is_file():
-        return path / "adapter"
+    # A run links its deliverable as adapter/ when it was measured, and as a stage as soon as it was trained.
+    for folder in (path, path / "adapter", path / "full" / "adapter"):
+        if (folder / "adapter_config.json").is_file():
+            return folder
     if not path.is_dir():
         raise AdapterError(f"{path} does not exist. Give the folder of a run, such as runs/demo, or of an adapter.")
     if (path / "run.json").is_file():
@@ -56,7 +56,7 @@ def _find_adapter(path: Path) -> Path:
             "reused."
         )
     raise AdapterError(
-        f"{path} is neither a run (it has no adapter/) nor an adapter (it has no adapter_config.json). Check the path."
+        f"{path} is neither a run (it has no full/adapter) nor an adapter (it has no adapter_config.json). Check the path."
     )
 
 

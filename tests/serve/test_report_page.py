@@ -75,6 +75,22 @@ def test_it_fits_the_screen_loads_nothing_else_and_can_be_read(
     assert tab.complaints == []
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_figures_of_a_plot_stand_clear_of_its_dots(tab: Tab, page: str, width: int) -> None:
+    tab.open(page, width=width)
+    gaps = tab.evaluate("""[...document.querySelectorAll('.rates svg')].map(plot => {
+      const boxes = kind => [...plot.querySelectorAll(kind)].map(e => e.getBoundingClientRect())
+      return Math.min(...boxes('.value').map(b => b.left)) - Math.max(...boxes('.interval, .dot').map(b => b.right))
+    })""")
+    assert len(gaps) == 6
+    assert min(gaps) > 0
+
+
+def test_the_summary_needs_no_scrolling_at_a_desk(tab: Tab, page: str) -> None:
+    tab.open(page, width=1280)
+    assert tab.evaluate("(e => e.scrollWidth - e.clientWidth)(document.querySelector('#summary .scroll'))") == 0
+
+
 def test_the_themes_differ(tab: Tab, page: str) -> None:
     backgrounds = set()
     for theme in ("light", "dark"):

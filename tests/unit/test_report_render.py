@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from markupsafe import escape
 
 from character_ray.report import wording
 from character_ray.report.page import headline, render_report, write_page
@@ -102,7 +103,7 @@ def test_what_a_model_says_is_escaped_and_its_vocabulary_marked() -> None:
 
 def test_plots_are_well_formed_and_described() -> None:
     plots = re.findall(r"<svg.*?</svg>", render_report(captain_report()), re.DOTALL)
-    assert len(plots) == 10
+    assert len(plots) == 11
     for plot in plots:
         root = ElementTree.fromstring(plot)
         assert root.attrib["role"] == "img"
@@ -164,6 +165,17 @@ def test_differences_carry_their_sign_and_zero_has_none() -> None:
         wording.difference("persona_rate", value).replace("\N{NO-BREAK SPACE}", " ") for value in (0.48, -0.021, 0.001)
     ]
     assert shown == ["+48 pp", "\N{MINUS SIGN}2 pp", "0 pp"]
+
+
+def test_a_rating_has_a_sign_only_as_a_difference() -> None:
+    assert (wording.amount("rating", 1481.2), wording.interval("rating", 1384.2, 1752.5)) == ("1481", "[1384, 1752]")
+    assert (wording.difference("rating", 249), wording.shift_interval("rating", 65, 480)) == ("+249", "[+65, +480]")
+
+
+def test_every_metric_of_the_pipeline_is_explained() -> None:
+    page = render_report(captain_report())
+    for name in captain_report().arms["full"]:
+        assert str(escape(wording.METRICS[name].meaning)) in page
 
 
 def test_unknown_metrics_come_last_and_keep_their_name() -> None:

@@ -1,0 +1,42 @@
+"""Whether an engine would apply an adapter as it was trained."""
+
+import json
+from collections.abc import Collection
+
+from character_ray.errors import AdapterError
+from character_ray.serving.personas import Persona
+
+__all__ = ["check_live"]
+
+# vLLM reads one rank and one scale for the whole adapter, and applies nothing but A and B.
+_UNUSUAL = ("rank_pattern", "alpha_pattern", "use_dora", "modules_to_save")
+
+
+def check_live(persona: Persona, targets: Collection[str] | None) -> None:
+    """Refuse an adapter of which a live engine would leave out a part, most of it without a word.
+
+    Args:
+        persona: An adapter that passed its other checks.
+        targets: ``lora_target_modules`` of the engine; ``None`` wraps every layer.
+
+    Raises:
+        AdapterError: It changes layers that the engine does not wrap, or has more than one rank and one scale.
+    """
+    from safetensors import safe_open
+
+    config = json.loads((persona.folder / "adapter_config.json").read_text(encoding="utf-8"))
+    unusual = [key for key in _UNUSUAL if config.get(key)]
+    if unusual:
+        raise AdapterError(
+            f"{persona.folder}: {persona.manifest.persona} uses {', '.join(unusual)}, which the engine would not apply, so "
+            "another persona would answer. Fold it into the base, or train it with one rank and one scale."
+        )
+    with safe_open(persona.folder / "adapter_model.safetensors", framework="numpy") as weights:
+        layers = {name.partition(".lora_")[0].rpartition(".")[2] for name in weights.keys()}  # noqa: SIM118
+    left_out = sorted(layers - set(targets)) if targets is not None else []
+    if left_out:
+        raise AdapterError(
+            f"{persona.folder}: {persona.manifest.persona} changes {', '.join(left_out)}, which the engine leaves as in the "
+            "base, so another persona would answer. Add them to student_engine.vllm.lora_target_modules, or train without "
+            "them (lora.target_modules)."
+        )
