@@ -4,7 +4,7 @@ BIN := .venv/bin
 .PHONY: help install demo serve test test-e2e check chromium clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 install: ## Install the pinned CPU stack into .venv; does nothing when it is there
 	@sh scripts/install.sh

@@ -62,7 +62,7 @@ check_disk
 
 started=$(date +%s)
 count=$(cat requirements/cpu.lock requirements/dev.lock | grep -c '==')
-echo "install: $count pinned packages into $venv (3.6 GB; two to four minutes, once)"
+echo "install: $count pinned packages into $venv (3.5 GB; two to four minutes, once)"
 # Debian's Python has a pip of its own but none to put into an environment.
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" >/dev/null 2>&1 || "$python" -m venv --without-pip "$venv" ||
     fail "$python could not create a virtual environment in $(pwd)/$venv (its message is above)."

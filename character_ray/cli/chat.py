@@ -133,6 +133,9 @@ class Talk:
             for pieces in zip_longest(*streams, fillvalue=""):
                 answers = [answer + piece for answer, piece in zip(answers, pieces, strict=True)]
                 live.update(self._columns(answers))
+        if not self._console.is_terminal:
+            # There, Live ends without a line break.
+            self._console.print()
 
     def _columns(self, answers: Sequence[str]) -> Table:
         table = Table(expand=True, show_lines=False)

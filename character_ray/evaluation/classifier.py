@@ -23,13 +23,14 @@ class PersonaClassifier:
 
     Args:
         encoder: Folder of a sentence-transformers model.
+        name: What the report calls it.
     """
 
-    def __init__(self, encoder: Path) -> None:
+    def __init__(self, encoder: Path, name: str) -> None:
         from sentence_transformers import SentenceTransformer
 
         self._encoder = SentenceTransformer(str(encoder), device="cpu", local_files_only=True)
-        self._name = encoder.name
+        self._name = name
         self._head: Any = None
 
     def fit(self, texts: Sequence[str], labels: Sequence[bool], prompts: Sequence[str], *, seed: int) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def _classify(
     labels += [True] * len(rows)
     groups += [row["messages"][0]["content"] for row in rows]
     try:
-        model = PersonaClassifier(resolve_model(ENCODER))
+        model = PersonaClassifier(resolve_model(ENCODER), ENCODER.name)
         report = model.fit(texts, labels, groups, seed=seed)
     except ValueError as error:
         return None, None, f"The persona classifier could not be trained: {error}."

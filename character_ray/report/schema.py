@@ -4,7 +4,7 @@
 ``report.schema.json`` beside this file is generated from these models (``character-ray report --schema``).
 """
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,7 +25,7 @@ __all__ = [
     "StageSummary",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 
 class _Part(BaseModel):

@@ -56,7 +56,7 @@ def test_readme_shows_how_to_start():
 def test_command_of_the_readme_exists_and_its_recipe_loads(words: list[str]):
     program, *arguments = words
     if program == "make":
-        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         assert {word for word in arguments if "=" not in word} <= set(targets)
     elif program == "character-ray":
         assert exit_status(arguments[0], "--help") == 0

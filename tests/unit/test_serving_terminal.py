@@ -57,6 +57,11 @@ def test_compare_shows_both_and_leaves_the_persona_as_it_was(monkeypatch: pytest
     assert "base 2" not in shown
 
 
+def test_what_follows_a_table_starts_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    shown = run(monkeypatch, "hello", "/reset", compare=True)
+    assert "forgotten" in shown.splitlines()
+
+
 def test_quit_leaves_before_the_next_line(monkeypatch: pytest.MonkeyPatch):
     assert "persona" not in run(monkeypatch, "/quit", "hello")
 
