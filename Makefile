@@ -16,7 +16,7 @@ serve: install ## Serve the demo's persona behind an OpenAI-compatible API
 	$(BIN)/character-ray serve runs/demo
 
 test: install chromium ## Run every test that needs no GPU, the end-to-end run apart
-	$(BIN)/python -m pytest --durations=15 --ignore=tests/engine
+	$(BIN)/python -m pytest --durations=15
 
 test-e2e: install ## Submit the miniature pipeline to a local cluster and check what it shows (20 minutes on two cores)
 	$(BIN)/python -m pytest --durations=15 tests/engine
