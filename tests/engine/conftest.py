@@ -1,8 +1,12 @@
 """One miniature run on the embedded model, submitted as a user would, shared by every test of this layer."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,18 +29,40 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         "RAY_AUTH_TOKEN_PATH": str(token),
         "PYTHONPATH": str(ROOT),
     }
-    head = ["start", "--head", "--port=6399", "--dashboard-port=8299", "--num-cpus=4", "--include-dashboard=true"]
-    ray = [str(BIN / "ray")]
-    subprocess.run(
-        [*ray, *head, "--disable-usage-stats", f"--temp-dir=/tmp/cr-{os.getpid()}"],
-        env=environment,
-        check=True,
-        capture_output=True,
+    address = "http://127.0.0.1:8299"
+    head = [
+        "start",
+        "--head",
+        "--block",
+        "--port=6399",
+        "--dashboard-port=8299",
+        "--num-cpus=4",
+        "--include-dashboard=true",
+    ]
+    # Ended by its handle: `ray stop` would end every Ray on the machine.
+    process = subprocess.Popen(
+        [str(BIN / "ray"), *head, "--disable-usage-stats"], env=environment, stdout=subprocess.DEVNULL
     )
     try:
-        yield environment | {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:8299"}
+        _wait_for(address, process)
+        yield environment | {"RAY_API_SERVER_ADDRESS": address}
     finally:
-        subprocess.run([*ray, "stop"], env=environment, check=False, capture_output=True)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes], timeout_s: float = 120) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the Ray head ended before its dashboard answered"
+        try:
+            urllib.request.urlopen(address, timeout=2).close()
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(1)
+    raise TimeoutError(f"{address} did not answer within {timeout_s} s")
 
 
 @pytest.fixture(scope="session")
