@@ -1,0 +1,94 @@
+"""Thresholds, battles, ratings and intervals: properties, and agreement with what was simulated."""
+
+import numpy as np
+import pytest
+
+from character_ray.errors import ReportError
+from character_ray.judging.rating import arrange_battles, fit_bradley_terry, rate, sequential_elo
+from character_ray.judging.threshold import fit_threshold
+from character_ray.statistics import cluster_rate, paired_difference
+
+
+def test_a_separable_threshold_lies_in_the_middle_of_the_gap():
+    threshold = fit_threshold(np.linspace(1, 2, 20), np.linspace(-1, 0, 20))
+    assert threshold.value == pytest.approx(0.5)
+    assert (threshold.auc, threshold.true_positive_rate, threshold.false_positive_rate) == (1, 1, 0)
+
+
+def test_scores_that_say_nothing_have_an_auc_of_a_half():
+    assert fit_threshold([0.3] * 10, [0.3] * 10).auc == 0.5
+
+
+def test_too_few_scores_are_refused_and_nan_does_not_count():
+    with pytest.raises(ReportError, match="7 teacher and 20 base scores are too few"):
+        fit_threshold([1.0] * 7 + [float("nan")] * 5, [0.0] * 20)
+
+
+def test_close_scores_tie_and_missing_scores_are_unscored():
+    battles = arrange_battles(np.array([[1.0, 0.5, np.nan], [0.99, 0.1, 0.3]]), tie_margin=0.02)
+    assert battles.outcomes_N.tolist() == [0.5, 1.0]
+    assert battles.unscored == 1
+
+
+def test_known_strengths_are_recovered():
+    true_P = np.array([-200.0, 0.0, 50.0, 150.0])
+    share_PP = 1 / (1 + 10 ** ((true_P[None] - true_P[:, None]) / 400))
+    wins_PP = np.random.default_rng(0).binomial(2000, share_PP) * (1 - np.eye(4))
+    wins_PP = np.triu(wins_PP) + np.tril(2000 - wins_PP.T, -1)
+    fitted_P = fit_bradley_terry(wins_PP)
+    assert fitted_P.mean() == pytest.approx(1000)
+    # About three standard errors of a rating from 6,000 games.
+    assert fitted_P - 1000 == pytest.approx(true_P - true_P.mean(), abs=20)
+
+
+def test_an_undefeated_player_has_a_finite_rating():
+    assert np.isfinite(fit_bradley_terry(np.array([[0.0, 30.0], [0.0, 0.0]]))).all()
+
+
+def test_swapping_two_players_swaps_their_ratings():
+    scores_PC = np.random.default_rng(1).normal(size=(3, 40))
+    first, _, _ = rate(arrange_battles(scores_PC, 0.0), 3, 40, seed=0, resamples=100)
+    swapped, _, _ = rate(arrange_battles(scores_PC[[1, 0, 2]], 0.0), 3, 40, seed=0, resamples=100)
+    assert [first[0].value, first[1].value] == pytest.approx([swapped[1].value, swapped[0].value])
+
+
+def test_sequential_elo_follows_the_published_formula():
+    one = arrange_battles(np.array([[1.0], [0.0]]), 0.0)
+    assert sequential_elo(one, 2, k=32, shuffles=3, seed=0).tolist() == [1016.0, 984.0]
+
+
+def test_a_rate_with_one_answer_per_prompt_has_wilsons_interval():
+    interval = cluster_rate([1.0] * 8 + [0.0] * 2, [str(i) for i in range(10)], seed=0)
+    assert (interval.low, interval.high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+
+
+def test_a_rate_that_never_varies_still_has_an_interval():
+    interval = cluster_rate([1.0] * 12, ["a", "b", "c"] * 4, seed=0)
+    assert interval.low < 0.6
+    assert "3 prompts" in interval.method
+
+
+def test_repeated_answers_to_few_prompts_widen_the_interval():
+    values = [1.0] * 20 + [0.0] * 20
+    few = cluster_rate(values, ["a", "b", "c", "d"] * 5 + ["e", "f", "g", "h"] * 5, seed=0)
+    many = cluster_rate(values, [str(i) for i in range(40)], seed=0)
+    assert few.high - few.low > many.high - many.low
+
+
+def test_a_paired_difference_uses_the_prompts_both_answered():
+    interval = paired_difference([1.0, 1.0, 1.0], ["a", "b", "c"], [0.0, 1.0], ["a", "b"], seed=0)
+    assert (interval.value, interval.n) == (0.5, 2)
+    with pytest.raises(ValueError, match="share no prompt"):
+        paired_difference([1.0], ["a"], [1.0], ["b"], seed=0)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    draw = np.random.default_rng(0)
+    covered = 0
+    for trial in range(300):
+        first, second = draw.normal(0.3, 1, 60), draw.normal(0.0, 1, 60)
+        prompts = [str(i) for i in range(60)]
+        interval = paired_difference(first, prompts, second, prompts, seed=trial, resamples=300)
+        covered += interval.low <= 0.3 <= interval.high
+    # 0.95 less or more three standard errors of 300 trials, and a little for the percentile bootstrap at 60 prompts.
+    assert 0.90 <= covered / 300 <= 0.99
