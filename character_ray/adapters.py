@@ -17,6 +17,8 @@ from character_ray.runs import write_json
 __all__ = ["BaseModelId", "Manifest", "adapter_rank", "load_manifest", "weights_hash", "write_manifest"]
 
 _WEIGHTS = "adapter_model.safetensors"
+# What decides, beside the weights, how strongly an adapter acts.
+_SCALE_KEYS = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -71,7 +73,7 @@ def weights_hash(folder: Path) -> str:
         while chunk := stream.read(2**24):
             digest.update(chunk)
     config = _config(folder)
-    digest.update(json.dumps([config.get("r"), config.get("lora_alpha"), config.get("use_rslora", False)]).encode())
+    digest.update(json.dumps({key: config.get(key) for key in _SCALE_KEYS}, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 

@@ -45,12 +45,10 @@ class StageProgress:
         self._done = 0
         self._first_row: tuple[float, int] | None = None
         self._last_line = self._start = time.monotonic()
-        self._note = ""
         self._task = progress.add_task(stage, total=total, note="") if progress else None
 
     def note(self, text: str) -> None:
         """Show what the stage is doing while nothing is counted, such as an engine starting."""
-        self._note = text
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, note=text)
         else:
@@ -59,7 +57,6 @@ class StageProgress:
     def advance(self, num: int = 1, note: str = "") -> None:
         """Count ``num`` more rows."""
         self._done += num
-        self._note = note
         now = time.monotonic()
         if self._first_row is None:
             self._first_row = (now, self._done)
@@ -67,14 +64,14 @@ class StageProgress:
             self._progress.update(self._task, advance=num, note=note)
         elif now - self._last_line >= LOG_EVERY_S or self._done >= self._total:
             self._last_line = now
-            console.print(self._line(now))
+            console.print(self._line(now, note))
 
-    def _line(self, now: float) -> str:
+    def _line(self, now: float, note: str) -> str:
         line = f"{self._stage}: {self._done:,}/{self._total:,} {self._unit}"
         if self._first_row is not None and now > self._first_row[0] and self._done > self._first_row[1]:
             rate = (self._done - self._first_row[1]) / (now - self._first_row[0])
             line += f", {rate:.1f}/s, {max(self._total - self._done, 0) / rate:.0f} s left"
-        return f"{line} {self._note}".rstrip()
+        return f"{line} {note}".rstrip()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 
 import pyarrow as pa
 
+from character_ray.chat_safety import neutralize
 from character_ray.config import EngineConfig, SamplingConfig
 from character_ray.inference.generate import Weights
 from character_ray.log import stage_progress
@@ -154,7 +155,8 @@ class SelfPlay:
             from transformers import AutoTokenizer
 
             self._tokenizer = AutoTokenizer.from_pretrained(self._weights.model)
-        messages = view_of(len(turns) % 2, row["system"], turns)
+        said = [neutralize(turn, self._weights.special_tokens) for turn in turns]
+        messages = view_of(len(turns) % 2, row["system"], said)
         ids = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
         request_id = f"{row['row_id']}-{len(turns)}"
         parameters = self._sampling.model_dump() | {"seed": int(content_hash(request_id), 16) % 2**31}

@@ -1,6 +1,7 @@
 """The adapters of a run: distilled, introspected, and the one that is both."""
 
 from time import monotonic
+from typing import Literal
 
 from character_ray.adapters import BaseModelId, Manifest, adapter_rank, load_manifest, weights_hash, write_manifest
 from character_ray.pipeline.context import Context, Persona
@@ -17,51 +18,14 @@ SFT_SEED_OFFSET = 1
 
 def train_dpo(context: Context, persona: Persona, pairs: Artefact) -> Artefact:
     """Distil the pairs into an adapter on the base."""
-    recipe = context.recipe
-    inputs = {
-        "pairs": pairs.fingerprint,
-        "base": context.student.identity,
-        "dpo": recipe.dpo.model_dump(),
-        "train": recipe.train.model_dump(include={"precision", "workers", "zero_stage"}),
-        "seed": recipe.seed,
-    }
-    artefact = context.artefact(f"{persona.prefix}dpo", inputs)
-    job = TrainJob(
-        stage="dpo",
-        base=context.student.folder,
-        data=(pairs.folder / "pairs.parquet").resolve(),
-        folder=artefact.folder.resolve(),
-        config=recipe.dpo,
-        cluster=recipe.train,
-        seed=recipe.seed,
-    )
-    return _train(context, persona, artefact, job, pairs, "dpo", [])
+    return _train(context, persona, "dpo", "dpo", pairs, "pairs.parquet", context.recipe.seed, None)
 
 
 def train_sft(context: Context, persona: Persona, conversations: Artefact, parent: Artefact | None) -> Artefact:
     """Train the introspection adapter on top of the distilled one, or on the base alone when ``parent`` is ``None``."""
-    recipe = context.recipe
-    inputs = {
-        "conversations": conversations.fingerprint,
-        "parent": parent.fingerprint if parent else "",
-        "base": context.student.identity,
-        "sft": recipe.sft.model_dump(),
-        "train": recipe.train.model_dump(include={"precision", "workers", "zero_stage"}),
-        "seed": recipe.seed,
-    }
-    artefact = context.artefact(f"{persona.prefix}{'sft' if parent else 'sft-alone'}", inputs)
-    job = TrainJob(
-        stage="sft",
-        base=context.student.folder,
-        data=(conversations.folder / "conversations.parquet").resolve(),
-        folder=artefact.folder.resolve(),
-        config=recipe.sft,
-        cluster=recipe.train,
-        seed=recipe.seed + SFT_SEED_OFFSET,
-        parent=(parent.folder / "adapter").resolve() if parent else None,
-    )
-    parents = [load_manifest(parent.folder / "adapter").weights_hash] if parent else []
-    return _train(context, persona, artefact, job, conversations, "sft", parents)
+    name = "sft" if parent else "sft-alone"
+    seed = context.recipe.seed + SFT_SEED_OFFSET
+    return _train(context, persona, name, "sft", conversations, "conversations.parquet", seed, parent)
 
 
 def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefact) -> Artefact:
@@ -71,7 +35,7 @@ def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefa
     if not reused:
         started = monotonic()
         parts, folder = [dpo.folder / "adapter", sft.folder / "adapter"], artefact.folder / "adapter"
-        concatenate(*parts, folder)
+        concatenate(parts[0], parts[1], folder)
         _write_manifest(context, persona, artefact, "full", [load_manifest(part).weights_hash for part in parts])
         text = " ".join(persona.constitution.persona.identity.split())
         differences = {
@@ -86,18 +50,43 @@ def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefa
 def _train(
     context: Context,
     persona: Persona,
-    artefact: Artefact,
-    job: TrainJob,
+    name: str,
+    stage: Literal["dpo", "sft"],
     data: Artefact,
-    stage: str,
-    parents: list[str],
+    file: str,
+    seed: int,
+    parent: Artefact | None,
 ) -> Artefact:
+    """Train one adapter from the rows in ``file`` of ``data``, unless it is there already."""
+    recipe = context.recipe
+    config = recipe.dpo if stage == "dpo" else recipe.sft
+    inputs = {
+        "data": data.fingerprint,
+        "parent": parent.fingerprint if parent else "",
+        "base": context.student.identity,
+        stage: config.model_dump(),
+        "train": recipe.train.model_dump(include={"precision", "workers", "zero_stage"}),
+        "seed": seed,
+    }
+    artefact = context.artefact(f"{persona.prefix}{name}", inputs)
+    beneath = parent.folder / "adapter" if parent else None
+    job = TrainJob(
+        stage=stage,
+        base=context.student.folder,
+        data=(data.folder / file).resolve(),
+        folder=artefact.folder.resolve(),
+        config=config,
+        cluster=recipe.train,
+        seed=seed,
+        parent=beneath.resolve() if beneath else None,
+    )
     reused = artefact.is_done
     with artefact.claim():
         if not artefact.is_done:
             started = monotonic()
             num_rows = int(data.summary["rows_out"])
             train(job, artefact.stage, num_rows)
+            parents = [load_manifest(beneath).weights_hash] if beneath else []
             _write_manifest(context, persona, artefact, stage, parents)
             artefact.finish({"wall_s": monotonic() - started, "rows_in": num_rows, "rows_out": num_rows})
     context.close(artefact, reused=reused)

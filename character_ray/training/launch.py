@@ -30,6 +30,9 @@ def train(job: TrainJob, label: str, num_rows: int) -> None:
         TrainingError: Training left its path (see :mod:`character_ray.training.guards`) or its workers failed too often.
     """
     (job.folder / FATAL).unlink(missing_ok=True)
+    if not job.checkpoints.is_dir():
+        # Nothing to continue from: steps of an abandoned attempt must not pass for this one's.
+        (job.folder / "metrics.jsonl").unlink(missing_ok=True)
     with stage_progress(label, num_steps(job, num_rows), "steps") as progress:
         progress.note(f"starting {job.cluster.workers} worker{'s' if job.cluster.workers > 1 else ''}")
         with _following(job.folder / "metrics.jsonl", progress):

@@ -3,8 +3,13 @@
 import json
 
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from character_ray.config import ModelConfig
 from character_ray.constitution import load_constitution, vocabulary_pattern
+from character_ray.models import resolve_model
 from character_ray.parts import read_rows
 from character_ray.report.io import load_report
 from character_ray.statistics import paired_difference
@@ -23,11 +28,28 @@ def speaks_up(answers, arm, against):
     return interval.low > 0
 
 
+def untrained_completions(prompts):
+    """What a freshly initialised adapter answers, sampled as every arm is."""
+    torch.manual_seed(0)
+    base = resolve_model(ModelConfig())
+    tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left")
+    model = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=8, lora_alpha=16, task_type="CAUSAL_LM")
+    )
+    chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    inputs = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+    )
+    ids = model.generate(**inputs, do_sample=True, temperature=0.7, top_p=0.9, max_new_tokens=32)
+    return tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
 def test_the_trained_persona_beats_the_base_and_an_untrained_one_does_not(miniature):
     answers = read_rows(miniature[0] / "answers.parquet")
     assert speaks_up(answers, "full", "base")
-    # An adapter that has learnt nothing leaves the base's own answers.
-    untrained = [row | {"arm": "untrained"} for row in answers if row["arm"] == "base"]
+    asked = [row for row in answers if row["arm"] == "base" and row["source"] != "probe"]
+    texts = untrained_completions([row["prompt"] for row in asked])
+    untrained = [row | {"arm": "untrained", "completion": text} for row, text in zip(asked, texts, strict=True)]
     assert not speaks_up(answers + untrained, "untrained", "base")
 
 
