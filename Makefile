@@ -1,7 +1,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-e2e check chromium clean
+.PHONY: help install demo serve test check chromium clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -15,11 +15,8 @@ demo: install ## Train Captain Blackwood on two CPU cores and measure him; resum
 serve: install ## Serve the demo's persona behind an OpenAI-compatible API
 	$(BIN)/character-ray serve runs/demo
 
-test: install chromium ## Run every test that needs no GPU, the end-to-end run apart
+test: install chromium ## Run every test that needs no GPU (15 minutes on two cores)
 	$(BIN)/python -m pytest --durations=15
-
-test-e2e: install ## Submit the miniature pipeline to a local cluster and check what it shows (20 minutes on two cores)
-	$(BIN)/python -m pytest --durations=15 tests/engine
 
 check: install ## Lint, formatting and types
 	$(BIN)/ruff check .

@@ -44,7 +44,7 @@ class Manifest(BaseModel):
     """The persona's name as clients ask for it."""
     description: str = ""
     stage: str
-    """``dpo``, ``sft`` (the second stage alone) or ``full`` (both in one)."""
+    """``dpo``, ``sft`` (the second stage alone), ``full`` (both in one), or ``combined`` by hand."""
     base_model: BaseModelId
     template_hash: str
     """Chat template the adapter was trained under; serving under another changes the persona."""

@@ -13,6 +13,7 @@ __all__ = [
     "GenerationError",
     "ModelError",
     "RecipeError",
+    "RegistryError",
     "ReportError",
     "ResumeError",
     "ServingError",
@@ -54,6 +55,10 @@ class ReportError(CharacterRayError, ValueError):
 
 class ResumeError(CharacterRayError, RuntimeError):
     """What lies in a run folder does not belong to this recipe, or is damaged."""
+
+
+class RegistryError(CharacterRayError, ValueError):
+    """A registry does not hold what is asked for, or may not take what is published."""
 
 
 class ServingError(CharacterRayError, RuntimeError):

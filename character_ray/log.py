@@ -1,5 +1,6 @@
 """What a user sees while a run goes on: one live line per stage, one summary line when it ends."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,13 @@ from rich.text import Text
 
 __all__ = ["StageProgress", "console", "describe_counts", "stage_progress"]
 
-console = Console(highlight=False, soft_wrap=True)
+# A log file has no width of its own; tables with an interval in every cell need more than the 80 columns assumed otherwise.
+LOG_WIDTH = 160
+console = Console(
+    highlight=False,
+    soft_wrap=True,
+    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH,
+)
 
 # A log file gets a line this often instead of a moving one.
 LOG_EVERY_S = 15.0

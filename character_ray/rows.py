@@ -25,13 +25,15 @@ __all__ = [
     "Hint",
     "Message",
     "Pair",
+    "PairKind",
     "Prompt",
     "Request",
     "Source",
     "content_hash",
 ]
 
-Source = Literal["grid", "everyday", "probe"]
+Source = Literal["grid", "everyday", "language", "own", "trait", "probe"]
+PairKind = Literal["contrast", "violation", "refusal", "over_refusal", "boundary"]
 Hint = Literal["", "jailbreak", "context_switch", "persona_denial"]
 
 
@@ -83,6 +85,10 @@ class Pair(TypedDict):
     row_id: str
     prompt_id: str
     hint: Hint
+    kind: PairKind
+    """What it teaches: the voice (``contrast``), or a lesson about one directive."""
+    directive: str
+    """The directive a lesson is about; ``""`` for a contrast."""
     prompt: list[Message]
     chosen: list[Message]
     rejected: list[Message]
@@ -139,6 +145,8 @@ PAIR = pa.schema(
         "row_id": pa.string(),
         "prompt_id": pa.string(),
         "hint": pa.string(),
+        "kind": pa.string(),
+        "directive": pa.string(),
         "prompt": _MESSAGES,
         "chosen": _MESSAGES,
         "rejected": _MESSAGES,

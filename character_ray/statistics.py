@@ -3,12 +3,13 @@
 Axes: N observations, C clusters (prompts), B bootstrap resamples.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Interval", "cluster_rate", "paired_difference", "resample_weights"]
+__all__ = ["Interval", "cluster_rate", "holm", "mcnemar", "paired_difference", "resample_weights"]
 
 Z95 = 1.959963984540054
 
@@ -93,6 +94,35 @@ def paired_difference(
         len(shared),
         f"paired bootstrap of {len(shared)} prompts, {resamples} resamples, seed {seed}",
     )
+
+
+def mcnemar(first_C: Sequence[float], second_C: Sequence[float]) -> float:
+    """Exact two-sided p-value that two arms differ on the same prompts (McNemar 1947, by the binomial distribution).
+
+    Args:
+        first_C: 0 or 1 by prompt.
+        second_C: The same prompts in the same order.
+
+    Raises:
+        ValueError: The two differ in length, or hold something besides 0 and 1.
+    """
+    first, second = np.asarray(first_C, dtype=np.float64), np.asarray(second_C, dtype=np.float64)
+    if first.shape != second.shape or not np.isin([first, second], (0.0, 1.0)).all():
+        raise ValueError("McNemar's test compares two decisions, 0 or 1, on each prompt")
+    only_first, only_second = int(((first == 1) & (second == 0)).sum()), int(((first == 0) & (second == 1)).sum())
+    differing = only_first + only_second
+    tail: float = sum(math.comb(differing, k) for k in range(min(only_first, only_second) + 1)) / 2**differing
+    return min(1.0, 2 * tail)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted so that among all of them the chance of one false alarm stays below any level chosen (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
 
 
 def resample_weights(num_clusters: int, resamples: int, seed: int) -> np.ndarray:

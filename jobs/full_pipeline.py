@@ -7,8 +7,8 @@ ray job submit --working-dir . -- python jobs/full_pipeline.py jobs/recipes/clus
 
 import sys
 
+from character_ray.cli.job import exit_code
 from character_ray.config import load_recipe
-from character_ray.errors import CharacterRayError
 
 
 def main(arguments: list[str]) -> int:
@@ -16,18 +16,14 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         print(__doc__)
         return 2
-    try:
+
+    def work() -> None:
         recipe = load_recipe(arguments[0], arguments[1:])
         from character_ray.pipeline import run_pipeline
 
         run_pipeline(recipe)
-    except CharacterRayError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped. Finished stages and rows are kept; run the same command to continue.", file=sys.stderr)
-        return 130
-    return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

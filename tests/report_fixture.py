@@ -228,7 +228,11 @@ def _run() -> Run:
                 wall_s=141.8,
                 rows_in=96,
                 rows_out=64,
-                dropped={"looping": 17, "low_contrast": 9, "identical": 6},
+                dropped={"repetition": 17, "low_contrast": 9, "identical": 6},
+                drop_examples={
+                    "repetition": "Aye, aye, aye, aye <b>aye</b>.",
+                    "low_contrast": "Certainly! Here is a list.",
+                },
                 reused=True,
             ),
             "dpo": StageSummary(wall_s=96.0, rows_in=64, rows_out=64),

@@ -4,8 +4,15 @@ import sys
 
 import typer
 
+from character_ray.cli.adapter import adapter
+from character_ray.cli.audit import audit
 from character_ray.cli.chat import chat
-from character_ray.cli.pipeline import plan, preview, run
+from character_ray.cli.draft import draft
+from character_ray.cli.export import export
+from character_ray.cli.key import key
+from character_ray.cli.pipeline import many, plan, preview, run
+from character_ray.cli.registry import registry
+from character_ray.cli.reports import compare, gate
 from character_ray.cli.serve import serve
 from character_ray.cli.validate import validate
 from character_ray.errors import CharacterRayError
@@ -13,8 +20,10 @@ from character_ray.errors import CharacterRayError
 __all__ = ["app", "main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (validate, plan, preview, run, chat, serve):
+for command in (draft, validate, plan, preview, run, many, audit, compare, gate, export, chat, serve, key):
     app.command()(command)
+app.add_typer(adapter, name="adapter")
+app.add_typer(registry, name="registry")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""``character-ray plan``, ``preview`` and ``run``: what a recipe takes, what its pairs look like, and the whole run."""
+"""``character-ray plan``, ``preview``, ``run`` and ``many``: what a recipe takes, what its pairs look like, and whole runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from character_ray.config import load_recipe
 from character_ray.log import console
 from character_ray.plan import plan_recipe
 
-__all__ = ["plan", "preview", "run"]
+__all__ = ["many", "plan", "preview", "run"]
 
 RecipePath = Annotated[Path, typer.Argument(help="Recipe file, such as jobs/recipes/demo-cpu.yaml.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, such as dpo.lora.rank=16.")]
@@ -36,3 +36,19 @@ def run(recipe: RecipePath, overrides: Overrides = None) -> None:
     from character_ray.pipeline import run_pipeline
 
     run_pipeline(load_recipe(recipe, overrides or ()))
+
+
+def many(
+    recipe: RecipePath,
+    constitutions: Annotated[list[Path], typer.Argument(help="One constitution per persona.")],
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="Override, such as dpo.lora.rank=16; may be given again.")
+    ] = None,
+    pairs_only: Annotated[bool, typer.Option(help="Stop after the preference pairs.")] = False,
+) -> None:
+    """Run one recipe for many personas; one pass of each engine writes the data of all."""
+    from character_ray.pipeline import run_personas
+
+    outcomes = run_personas(load_recipe(recipe, override or ()), constitutions, pairs_only=pairs_only)
+    if any(outcome.error for outcome in outcomes):
+        raise typer.Exit(1)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from character_ray.errors import ServingError
+
 if TYPE_CHECKING:
     from character_ray.config import EngineConfig, ServeConfig
     from character_ray.serving.catalogue import Catalogue
@@ -27,8 +29,9 @@ print(answer.choices[0].message.content)
 
 def serve(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run folders such as runs/demo, or adapter folders, of one base model.")
-    ],
+        list[Path] | None, typer.Argument(help="Run folders such as runs/demo, or adapter folders, of one base model.")
+    ] = None,
+    registry: Annotated[Path | None, typer.Option(help="Serve every live persona of this registry, too.")] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; loopback unless the recipe or you say otherwise.")
     ] = None,
@@ -36,18 +39,32 @@ def serve(
     device: Annotated[
         Literal["cpu", "gpu"] | None, typer.Option(help="What the engine runs on; the recipe's unless given.")
     ] = None,
+    keys: Annotated[Path | None, typer.Option(help="File of API keys, made by character-ray key.")] = None,
 ) -> None:
     """Serve personas until Ctrl-C; the first run's recipe decides engine and address."""
     from character_ray.log import console
+    from character_ray.registry import Registry
     from character_ray.serving.app import build_persona_app, open_catalogue
+    from character_ray.serving.keys import load_keys
     from character_ray.serving.running import check_port, connected, running
     from character_ray.serving.runs import open_run
 
-    trained = [open_run(run) for run in runs]
+    folders = [*(runs or ()), *(Registry(registry).live() if registry else ())]
+    if not folders:
+        where = (
+            f"{registry} has no live persona. Publish one with character-ray registry publish RUN --live"
+            if registry
+            else ""
+        )
+        raise ServingError(where or "nothing to serve. Give run folders, or --registry with a registry's folder.")
+    trained = [open_run(run) for run in folders]
     first, adapters = trained[0], [each.adapter for each in trained]
-    config = first.serve.model_copy(update={key: value for key, value in (("host", host), ("port", port)) if value})
+    given = (("host", host), ("port", port), ("keys", keys))
+    config = first.serve.model_copy(update={key: value for key, value in given if value})
     engine = first.engine.model_copy(update={"device": device} if device else {})
     catalogue = open_catalogue(first.base, adapters, config)
+    if config.keys is not None:
+        load_keys(config.keys)
     check_port(config)
     try:
         with connected(engine, config.min_replicas):
@@ -75,6 +92,8 @@ def _announce(url: str, catalogue: "Catalogue", config: "ServeConfig", engine: "
             markup=False,
         )
     console.print(f"\n{SNIPPET.format(url=url, model=catalogue.personas[0].slug)}", markup=False)
-    if config.host not in ("127.0.0.1", "localhost", "::1"):
+    if config.keys is not None:
+        console.print(f"Clients need a key of {config.keys}; make one with character-ray key NAME --file {config.keys}")
+    elif config.host not in ("127.0.0.1", "localhost", "::1"):
         console.print(f"[yellow]There is no access control: whoever reaches {config.host}:{config.port} may use it.[/]")
     console.print("Ctrl-C stops the server.")

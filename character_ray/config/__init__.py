@@ -1,26 +1,32 @@
 """Every knob of a run. A default lives on its field and nowhere else."""
 
 from character_ray.config.base import Config
-from character_ray.config.data import DistillConfig, FilterConfig, IntrospectConfig, PromptsConfig
+from character_ray.config.data import DistillConfig, FilterConfig, IntrospectConfig, PromptsConfig, PromptSource
+from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
-from character_ray.config.evaluation import ARMS, Arm, EvaluateConfig, JudgeConfig, ServeConfig
+from character_ray.config.evaluation import ARMS, Arm, AuditConfig, EvaluateConfig, JudgeConfig, ServeConfig
+from character_ray.config.lessons import LessonsConfig
 from character_ray.config.recipe import Recipe, load_recipe, recipe_warnings
 from character_ray.config.training import ClusterTrainConfig, DPOConfig, LoRAConfig, SFTConfig, TrainingConfig
 
 __all__ = [
     "ARMS",
     "Arm",
+    "AuditConfig",
     "ClusterTrainConfig",
     "Config",
     "DPOConfig",
     "DistillConfig",
+    "EndpointConfig",
     "EngineConfig",
     "EvaluateConfig",
     "FilterConfig",
     "IntrospectConfig",
     "JudgeConfig",
+    "LessonsConfig",
     "LoRAConfig",
     "ModelConfig",
+    "PromptSource",
     "PromptsConfig",
     "Recipe",
     "SFTConfig",

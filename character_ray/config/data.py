@@ -1,15 +1,51 @@
 """What is asked, what is generated from it, and what is thrown away."""
 
-from pydantic import Field
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from character_ray.config.base import Config
 from character_ray.config.engines import SamplingConfig
+from character_ray.config.lessons import LessonsConfig
 
-__all__ = ["DistillConfig", "FilterConfig", "IntrospectConfig", "PromptsConfig"]
+__all__ = ["DistillConfig", "FilterConfig", "IntrospectConfig", "PromptSource", "PromptsConfig"]
+
+
+class PromptSource(Config):
+    """Prompts of the user's own."""
+
+    path: str
+    """A ``.jsonl`` or ``.parquet`` file, or ``hub:owner/name`` for a dataset of the model hub."""
+
+    column: str = "prompt"
+    """Column that holds the text."""
+
+    split: str = "train"
+    """Split of a hub dataset."""
+
+    revision: str = ""
+    """Commit of a hub dataset; a branch would change under the run."""
+
+    limit: int | None = Field(None, ge=1)
+    """At most this many, from the beginning."""
+
+    licence: str = Field(min_length=1)
+    """Licence of the texts, such as an SPDX identifier; it is kept in the recipe inside every adapter's manifest."""
+
+    @model_validator(mode="after")
+    def _check_revision(self) -> "PromptSource":
+        if self.path.startswith("hub:") and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
+            raise ValueError(
+                f"{self.path} needs revision: the 40 digits of a commit, not {self.revision!r}; a branch or tag may move, and the "
+                "run could not be repeated. The hub shows the commit under 'Files and versions'."
+            )
+        return self
 
 
 class PromptsConfig(Config):
-    """The training prompts: cells of the 8 x 10 x 9 x 8 grid, and everyday prompts beside them."""
+    """The training prompts: cells of the 8 x 10 x 9 x 8 grid, and everyday prompts and the user's own beside them."""
 
     grid: int = Field(1200, ge=0)
     """Prompts composed from audience, scenario, objective and constraint."""
@@ -19,6 +55,18 @@ class PromptsConfig(Config):
 
     override_share: float = Field(0.2, ge=0, le=1)
     """Share of all prompts that carry a hint trying to override the character."""
+
+    traits: int = Field(0, ge=0)
+    """Prompts per directive of the constitution, written by the teacher so that an answer lets the directive show."""
+
+    sources: tuple[PromptSource, ...] = ()
+    """Prompts of the user's own, after the others."""
+
+    languages: dict[str, int] = Field(default_factory=dict)
+    """Everyday prompts in other languages, by language code."""
+
+    max_similarity: float = Field(0.9, gt=0, le=1)
+    """Prompts this similar (Jaccard index of word 3-grams) to an earlier or a held-out one are left out."""
 
 
 class FilterConfig(Config):
@@ -33,12 +81,33 @@ class FilterConfig(Config):
     allow_unfinished: bool = False
     """Keep completions cut off by ``max_tokens``. Small demos must: at 64 tokens nearly all are."""
 
+    max_words: int | None = Field(None, ge=1)
+    """Longer completions are dropped; ``None`` keeps every length."""
+
+    languages: tuple[str, ...] = ()
+    """ISO 639-1 codes such as ``en``: completions that are surely in another language are dropped; empty keeps all."""
+
     min_contrast: float = 0.0
     """Smallest likelihood-ratio score of ``chosen`` minus that of ``rejected``, in nats per token."""
 
 
 class DistillConfig(Config):
-    """Preference pairs: the teacher in character against the student as it is."""
+    """Preference pairs: the teacher in character against what the persona must not be."""
+
+    contrast: Literal["student", "paired_teacher", "on_policy"] = "student"
+    """Who writes ``rejected``: the student as it is, which teaches everything that sets the teacher apart from it; the teacher under
+    the opposite constitution, which teaches the character alone, since both sides are equally well written; or the adapter of an
+    earlier round, which teaches what is still missing."""
+
+    opposite: Path | None = None
+    """Constitution of the opposite character, for ``paired_teacher``; ``character-ray draft --opposite-of`` writes one."""
+
+    parent: Path | None = None
+    """Adapter of an earlier round, for ``on_policy``, such as ``runs/demo/dpo/adapter``. DPO goes on with its factors and takes it
+    as the reference."""
+
+    lessons: LessonsConfig = LessonsConfig()
+    """Pairs about constraints, refusals and boundaries beside those about the voice."""
 
     samples: int = Field(4, ge=1)
     """Teacher samples per prompt; the one with the highest likelihood ratio becomes ``chosen``."""
@@ -51,6 +120,21 @@ class DistillConfig(Config):
 
     filters: FilterConfig = FilterConfig()
     """What is dropped."""
+
+    @model_validator(mode="after")
+    def _check_opposite(self) -> "DistillConfig":
+        if (self.contrast == "paired_teacher") != (self.opposite is not None):
+            raise ValueError(
+                f"contrast={self.contrast!r} with opposite={str(self.opposite) if self.opposite else None!r}: the opposite "
+                "constitution is what paired_teacher rejects, and nothing else reads it. Set both or neither; "
+                "character-ray draft --opposite-of CONSTITUTION writes one."
+            )
+        if (self.contrast == "on_policy") != (self.parent is not None):
+            raise ValueError(
+                f"contrast={self.contrast!r} with parent={str(self.parent) if self.parent else None!r}: the parent's own completions "
+                "are what on_policy rejects, and nothing else reads it. Set both or neither."
+            )
+        return self
 
 
 class IntrospectConfig(Config):
@@ -73,6 +157,10 @@ class IntrospectConfig(Config):
 
     plain: int = Field(0, ge=0)
     """Rows of the distillation set (prompt and ``chosen``) mixed in, which keep the text from looping."""
+
+    system_prompt: Literal["dropped", "kept"] = "dropped"
+    """Whether a row keeps the constitution it was written under. Dropped, the character moves into the weights; kept, it is only
+    learnt better under its own system prompt."""
 
     filters: FilterConfig = FilterConfig()
     """What is dropped. ``min_contrast`` here is the smallest score of the row's assistant text itself."""

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from character_ray.config.base import Config
 
@@ -51,6 +51,9 @@ class EngineConfig(Config):
     replicas: int = Field(1, ge=1)
     """Engines side by side; Ray Data spreads the rows over them."""
 
+    max_replicas: int | None = Field(None, ge=1)
+    """Let Ray Data add engines up to this number while rows wait and the cluster has room; ``None`` keeps ``replicas``."""
+
     tensor_parallel: int = Field(1, ge=1)
     """GPUs one engine splits every layer over."""
 
@@ -82,10 +85,27 @@ class EngineConfig(Config):
     """How one adapter answers a whole generation: folded in float32 into a copy of the base (fast everywhere), or live as LoRA
     (no copy; right for models too large to copy)."""
 
+    max_failed_share: float = Field(0.05, ge=0, le=1)
+    """Share of a stage's rows that may fail before the run ends with the reasons by count."""
+
     vllm: dict[str, Any] = Field(default_factory=dict)
     """Further vLLM engine arguments, passed through as they are."""
 
+    @model_validator(mode="after")
+    def _check_replicas(self) -> "EngineConfig":
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(
+                f"max_replicas={self.max_replicas} is smaller than replicas={self.replicas}, the number to start with. "
+                "Raise it, or leave it out."
+            )
+        return self
+
+    @property
+    def pool(self) -> tuple[int, int]:
+        """Fewest and most engines side by side."""
+        return self.replicas, self.max_replicas or self.replicas
+
     @property
     def gpus(self) -> int:
-        """GPUs of all replicas together."""
+        """GPUs of all replicas that are started together."""
         return 0 if self.device == "cpu" else self.replicas * self.tensor_parallel * self.pipeline_parallel

@@ -1,5 +1,6 @@
 """What is measured, on how much, and what is served."""
 
+from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import Field, field_validator
@@ -7,7 +8,7 @@ from pydantic import Field, field_validator
 from character_ray.config.base import Config
 from character_ray.config.engines import SamplingConfig
 
-__all__ = ["ARMS", "LORA_RANKS", "Arm", "EvaluateConfig", "JudgeConfig", "ServeConfig"]
+__all__ = ["ARMS", "LORA_RANKS", "Arm", "AuditConfig", "EvaluateConfig", "JudgeConfig", "ServeConfig"]
 
 Arm = Literal["base", "prompted", "teacher", "dpo", "sft", "full", "control"]
 ARMS: tuple[Arm, ...] = ("base", "prompted", "teacher", "dpo", "sft", "full", "control")
@@ -15,6 +16,22 @@ ARMS: tuple[Arm, ...] = ("base", "prompted", "teacher", "dpo", "sft", "full", "c
 # The sizes of ``max_lora_rank`` vLLM is built for.
 LoRARank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
 LORA_RANKS: tuple[int, ...] = get_args(LoRARank)
+
+
+class AuditConfig(Config):
+    """What a judge must reach on known pairs before it is believed on others."""
+
+    pairs: int = Field(64, ge=8)
+    """Known pairs, teacher against base."""
+
+    min_accuracy: float = Field(0.8, ge=0, le=1)
+    """Share of pairs whose better side wins, as they are and cut to equal length."""
+
+    min_consistency: float = Field(0.8, ge=0, le=1)
+    """Share of pairs with the same winner in both seatings."""
+
+    max_seat_bias: float = Field(0.1, ge=0, le=0.5)
+    """How far the first seat's share of wins may be from one half, on known pairs and on identical answers."""
 
 
 class JudgeConfig(Config):
@@ -35,6 +52,9 @@ class JudgeConfig(Config):
     batch_size: int = Field(16, ge=1)
     """Completions per forward pass."""
 
+    audit: AuditConfig = AuditConfig()
+    """The audit that ``character-ray audit`` holds a judge to."""
+
     tie_margin: float = Field(0.02, ge=0)
     """Scores closer than this, in nats per token, are a tie."""
 
@@ -50,6 +70,9 @@ class EvaluateConfig(Config):
 
     everyday: int = Field(40, ge=0)
     """Held-out everyday prompts."""
+
+    languages: dict[str, int] = Field(default_factory=dict)
+    """Held-out everyday prompts in other languages, by language code."""
 
     override_share: float = Field(0.25, ge=0, le=1)
     """Share of these that try to override the character, in wordings training never saw."""
@@ -90,6 +113,9 @@ class ServeConfig(Config):
 
     port: int = Field(8000, ge=1, le=65535)
     """Port of the OpenAI-compatible API."""
+
+    keys: Path | None = None
+    """File of API keys (``character-ray key``); without one whoever reaches the address may use it."""
 
     max_loras: int = Field(4, ge=1)
     """Adapters resident in one replica at once."""

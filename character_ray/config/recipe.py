@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from character_ray.config.base import Config
 from character_ray.config.data import DistillConfig, IntrospectConfig, PromptsConfig
+from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
 from character_ray.config.evaluation import EvaluateConfig, JudgeConfig, ServeConfig
 from character_ray.config.training import ClusterTrainConfig, DPOConfig, SFTConfig
@@ -51,6 +52,9 @@ class Recipe(Config):
     teacher_engine: EngineConfig | None = None
     """Engine of the teacher; leave it out when the teacher is the student's base model: one engine then serves both."""
 
+    teacher_endpoint: EndpointConfig | None = None
+    """Ask the teacher at an OpenAI-compatible endpoint instead; ``teacher.name`` is its name there."""
+
     prompts: PromptsConfig = PromptsConfig()
     """Training prompts."""
 
@@ -86,7 +90,16 @@ class Recipe(Config):
     @property
     def shares_engine(self) -> bool:
         """Whether teacher and student are the same weights on the same engine."""
+        if self.teacher_endpoint is not None:
+            return False
         return self.teacher == self.student and self.teacher_engine in (None, self.student_engine)
+
+    @property
+    def teacher_dtype(self) -> str:
+        """Number format of the teacher; not known of a remote one."""
+        if self.teacher_endpoint is not None:
+            return "remote"
+        return (self.teacher_engine or self.student_engine).dtype
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> "Recipe":
@@ -106,14 +119,24 @@ class Recipe(Config):
                     f"train.workers={self.train.workers}, so no whole number of micro-batches makes a step. "
                     f"Set {stage}.batch_size to a multiple of {step}."
                 )
-        if self.teacher != self.student and self.teacher_engine is None:
+        if self.teacher_engine is not None and self.teacher_endpoint is not None:
+            raise ValueError(
+                f"teacher_engine and teacher_endpoint={self.teacher_endpoint.url} are both given, but the teacher answers in one place. "
+                "Remove one of them."
+            )
+        if self.teacher != self.student and self.teacher_engine is None and self.teacher_endpoint is None:
             raise ValueError(
                 f"teacher.name={self.teacher.name!r} differs from student.name={self.student.name!r} but teacher_engine is missing, "
-                "so there is nothing to run the teacher on. Add a teacher_engine section."
+                "so there is nothing to run the teacher on. Add a teacher_engine or a teacher_endpoint section."
             )
-        if self.prompts.grid + self.prompts.everyday == 0:
+        prompts = self.prompts
+        if (
+            prompts.grid + prompts.everyday + prompts.traits + sum(prompts.languages.values()) == 0
+            and not prompts.sources
+        ):
             raise ValueError(
-                "prompts.grid and prompts.everyday are both 0, so there is nothing to ask. Set at least one of them."
+                "prompts.grid, prompts.everyday and prompts.traits are all 0 and prompts.languages and prompts.sources are empty, so "
+                "there is nothing to ask. Set at least one of them."
             )
         longest = max(s.max_tokens for s in _samplings(self).values())
         if longest >= self.student_engine.max_model_len:

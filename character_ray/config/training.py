@@ -1,8 +1,9 @@
 """How the two adapters are trained and on what."""
 
+import importlib.util
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from character_ray.config.base import Config
 
@@ -70,6 +71,18 @@ class DPOConfig(TrainingConfig):
     nll_weight: float = Field(0.0, ge=0)
     """Weight of the negative log-likelihood of ``chosen`` added to the loss; the published recipe uses 0.1."""
 
+    drift_weight: float = Field(0.0, ge=0)
+    """Weight of the mean squared log-ratio of policy and reference over all completion tokens, which keeps the policy near the
+    reference where the preference does not ask it to leave; the published recipe uses 0.001."""
+
+    loss: Literal[
+        "sigmoid", "hinge", "ipo", "exo_pair", "robust", "apo_zero", "apo_down", "discopop", "sigmoid_norm"
+    ] = "sigmoid"
+    """The preference loss, by TRL's name for it; ``sigmoid`` is DPO's own."""
+
+    stop_when_saturated: int | None = Field(None, ge=1)
+    """Stop once every pair of this many steps in a row is ranked rightly: what follows only sharpens the margin."""
+
 
 class SFTConfig(TrainingConfig):
     """Introspection: supervised fine-tuning on top of the frozen, active DPO adapter."""
@@ -107,6 +120,22 @@ class ClusterTrainConfig(Config):
 
     checkpoint_steps: int = Field(50, ge=1)
     """Optimizer steps between checkpoints."""
+
+    report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
+    """Trackers that follow a training live, beside ``metrics.jsonl``, which always does. TensorBoard's files lie in the stage's folder;
+    the others read their own environment variables and must be installed."""
+
+    @field_validator("report_to")
+    @classmethod
+    def _check_installed(cls, trackers: tuple[str, ...]) -> tuple[str, ...]:
+        modules = {"tensorboard": ("tensorboard", "tensorboardX"), "mlflow": ("mlflow",), "wandb": ("wandb",)}
+        for tracker in trackers:
+            if not any(importlib.util.find_spec(module) for module in modules[tracker]):
+                raise ValueError(
+                    f"names {tracker!r}, but {' and '.join(modules[tracker])} cannot be imported here. Install it on every machine "
+                    "(pip install), or leave it out."
+                )
+        return trackers
 
     @model_validator(mode="after")
     def _check_precision(self) -> "ClusterTrainConfig":

@@ -7,6 +7,7 @@ from character_ray.constitution.chat import (
     system_prompt,
     teacher_messages,
     vocabulary_pattern,
+    words_pattern,
 )
 from character_ray.constitution.quality import Loss, Part, Quality, score_constitution
 from character_ray.constitution.schema import Constitution, Example, load_constitution
@@ -25,4 +26,5 @@ __all__ = [
     "system_prompt",
     "teacher_messages",
     "vocabulary_pattern",
+    "words_pattern",
 ]

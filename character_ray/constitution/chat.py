@@ -1,6 +1,7 @@
 """The constitution as a model meets it: a system prompt, example turns, and the words that are its own."""
 
 import re
+from collections.abc import Sequence
 
 from character_ray.constitution.schema import Constitution
 from character_ray.rows import Message
@@ -12,6 +13,7 @@ __all__ = [
     "system_prompt",
     "teacher_messages",
     "vocabulary_pattern",
+    "words_pattern",
 ]
 
 
@@ -61,7 +63,11 @@ def teacher_messages(constitution: Constitution, prompt: str) -> list[Message]:
 
 def vocabulary_pattern(constitution: Constitution) -> re.Pattern[str] | None:
     """Matches any word of the vocabulary as a whole word; ``None`` when there is no vocabulary."""
-    words = constitution.persona.voice.vocabulary
+    return words_pattern(constitution.persona.voice.vocabulary)
+
+
+def words_pattern(words: Sequence[str]) -> re.Pattern[str] | None:
+    """Matches any of the words as a whole word, whatever its case; ``None`` for no words."""
     if not words:
         return None
     alternatives = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))

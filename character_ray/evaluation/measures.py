@@ -103,13 +103,15 @@ def differences(
         for against in arms:
             if values is None or against == "full":
                 continue
-            sides = []
-            for arm in ("full", against):
-                rows = [
-                    i for i, a in enumerate(answers) if a["arm"] == arm and a["source"] != "probe" and not a["error"]
-                ]
-                sides += [[float(values[i]) for i in rows], [answers[i]["prompt_id"] for i in rows]]
-            interval = paired_difference(*sides, seed=seed, resamples=resamples)
+            first, second = (_of_arm(answers, arm) for arm in ("full", against))
+            interval = paired_difference(
+                [float(values[i]) for i in first],
+                [answers[i]["prompt_id"] for i in first],
+                [float(values[i]) for i in second],
+                [answers[i]["prompt_id"] for i in second],
+                seed=seed,
+                resamples=resamples,
+            )
             result.append({"metric": metric, "arm": "full", "against": against, **vars(interval)})
     return result
 
@@ -153,12 +155,12 @@ def ratings(
     Returns:
         ``rating`` by arm, ``difference`` of ``full`` and ``base``, ``elo`` by arm, ``win_rates`` and the number ``unscored``.
     """
-    prompts = sorted({answer["prompt_id"] for answer in answers if answer["source"] != "probe"})
+    rated = [answer for answer in answers if answer["source"] != "probe" and not answer["error"]]
+    prompts = sorted({answer["prompt_id"] for answer in rated})
     place = {prompt: number for number, prompt in enumerate(prompts)}
     scores_PC = np.full((len(arms), len(prompts)), math.nan)
-    for answer in answers:
-        if answer["source"] != "probe" and not answer["error"]:
-            scores_PC[arms.index(answer["arm"]), place[answer["prompt_id"]]] = answer["score"]
+    for answer in rated:
+        scores_PC[arms.index(answer["arm"]), place[answer["prompt_id"]]] = answer["score"]
     battles = arrange_battles(scores_PC, tie_margin)
     intervals, boot_BP, wins_PP = rate(battles, len(arms), len(prompts), seed=seed, resamples=resamples)
     full, base = arms.index("full"), arms.index("base")
@@ -185,3 +187,8 @@ def ratings(
 
 def _missing(reason: str) -> Metric:
     return {"value": None, "reason": reason}
+
+
+def _of_arm(answers: Sequence[Answer], arm: str) -> list[int]:
+    """Which answers an arm gave to evaluation prompts."""
+    return [i for i, a in enumerate(answers) if a["arm"] == arm and a["source"] != "probe" and not a["error"]]

@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import pyarrow as pa
 
 from character_ray.chat_safety import control_tokens, neutralize
+from character_ray.chat_template import chat_ids
 from character_ray.config import JudgeConfig
+from character_ray.inference.judge_actors import judged_rows
 from character_ray.log import stage_progress
 from character_ray.parts import append_part, read_parts
+from character_ray.rows import Message
 from character_ray.runs import Artefact
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["LikelihoodJudge", "ScoreRequest", "score_completions"]
 
@@ -43,8 +46,6 @@ def score_completions(
     label: str, artefact: Artefact, rows: Sequence[ScoreRequest], base: Path, system_prompt: str, judge: JudgeConfig
 ) -> dict[str, float]:
     """Scores by row id, computed on Ray; rows scored by an earlier attempt are read, empty completions score NaN."""
-    import ray.data
-
     started = monotonic()
     scores = {row["row_id"]: row["score"] for row in read_parts(artefact.folder)}
     wanted = {row["row_id"]: row for row in rows if row["completion"].strip()}
@@ -55,19 +56,7 @@ def score_completions(
     )
     if pending:
         with stage_progress(label, len(pending)) as progress:
-            dataset = ray.data.from_items(
-                [dict(row) for row in pending], override_num_blocks=-(-len(pending) // judge.batch_size)
-            ).map_batches(
-                LikelihoodJudge,
-                fn_constructor_args=(str(base), system_prompt, judge),
-                batch_size=judge.batch_size,
-                concurrency=judge.replicas,
-                num_cpus=judge.cpus if judge.device == "cpu" else 1,
-                num_gpus=0 if judge.device == "cpu" else 1,
-                runtime_env={"env_vars": {"OMP_NUM_THREADS": str(judge.cpus)}},
-            )
-            for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                scored = batch.to_pylist()
+            for scored in judged_rows(LikelihoodJudge, (str(base), system_prompt, judge), pending, judge):
                 append_part(artefact.folder, scored, SCORE)
                 scores |= {row["row_id"]: row["score"] for row in scored}
                 progress.advance(len(scored))
@@ -87,27 +76,29 @@ class LikelihoodJudge:
             torch.set_num_threads(judge.cpus)
         self._tokenizer = AutoTokenizer.from_pretrained(base)
         self._special = control_tokens(Path(base))
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, judge.dtype))
-        self._model: PreTrainedModel = model.to("cuda" if judge.device == "gpu" else "cpu").eval()
-        self._contexts = [_Context(self, [{"role": "system", "content": system_prompt}]), _Context(self, [])]
+        self._model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            base, dtype=getattr(torch, judge.dtype)
+        ).eval()
+        if judge.device == "gpu":
+            self._model.cuda()
+        self._contexts = [_Context(self, [Message(role="system", content=system_prompt)]), _Context(self, [])]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Score one batch of :class:`ScoreRequest` columns."""
         chats = [
             [
-                {"role": "user", "content": neutralize(str(prompt), self._special)},
-                {"role": "assistant", "content": neutralize(str(completion), self._special)},
+                Message(role="user", content=neutralize(str(prompt), self._special)),
+                Message(role="assistant", content=neutralize(str(completion), self._special)),
             ]
             for prompt, completion in zip(batch["prompt"], batch["completion"], strict=True)
         ]
         with_constitution, without = (context.mean_log_probs(chats) for context in self._contexts)
         return {"row_id": batch["row_id"], "score": with_constitution - without}
 
-    def render(self, chat: list[dict[str, str]], *, open_turn: bool = False) -> list[int]:
-        """Token ids of a chat under the model's template."""
-        return list(
-            self._tokenizer.apply_chat_template(chat, add_generation_prompt=open_turn, return_dict=True)["input_ids"]
-        )
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The base model's tokenizer."""
+        return self._tokenizer
 
     @property
     def model(self) -> "PreTrainedModel":
@@ -123,21 +114,23 @@ class LikelihoodJudge:
 class _Context:
     """A fixed beginning of the chat whose keys and values are computed once."""
 
-    def __init__(self, judge: LikelihoodJudge, system: list[dict[str, str]]) -> None:
+    def __init__(self, judge: LikelihoodJudge, system: list[Message]) -> None:
         self._judge, self._system = judge, system
-        first, second = (judge.render([*system, {"role": "user", "content": text}]) for text in ("a", "b"))
+        first, second = (
+            chat_ids(judge.tokenizer, [*system, Message(role="user", content=text)]) for text in ("a", "b")
+        )
         length = next(i for i, (x, y) in enumerate(zip(first, second, strict=False)) if x != y)
         self._prefix = first[:length]
         self._caches: dict[int, Any] = {}
 
-    def mean_log_probs(self, chats: list[list[dict[str, str]]]) -> "Any":
+    def mean_log_probs(self, chats: list[list[Message]]) -> "Any":
         """Mean log-probability per completion token of each chat; shape ``(B,)``, nats."""
         import torch
 
         rows, starts = [], []
         for chat in chats:
-            ids = self._judge.render([*self._system, *chat])
-            opened = self._judge.render([*self._system, chat[0]], open_turn=True)
+            ids = chat_ids(self._judge.tokenizer, [*self._system, *chat])
+            opened = chat_ids(self._judge.tokenizer, [*self._system, chat[0]], open_turn=True)
             assert ids[: len(opened)] == opened, (
                 "the chat template renders an open turn differently from a finished one"
             )
@@ -160,7 +153,7 @@ class _Context:
                 past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state
-            cache.crop(prefix)
+            cache.crop(-longest)
             # Position t predicts token t + 1.
             head = self._judge.model.get_output_embeddings()
             means = []

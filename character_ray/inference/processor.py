@@ -42,8 +42,9 @@ def build_processor(
         model_source=str(model),
         engine_kwargs=engine_kwargs(engine, adapter_rank if adapter else 0),
         batch_size=engine.batch_size,
-        max_concurrent_batches=max(2, -(-engine.max_num_seqs // engine.batch_size)),
-        concurrency=(engine.replicas, engine.replicas),
+        # Twice what fills the engine: a batch ends with its slowest row, and its free places go to the next one's.
+        max_concurrent_batches=-(-2 * engine.max_num_seqs // engine.batch_size),
+        concurrency=engine.pool,
         should_continue_on_error=True,
         log_engine_metrics=False,
         runtime_env={"env_vars": engine_environment(engine)},
@@ -57,10 +58,9 @@ def build_processor(
     return build(config, preprocess=preprocess, postprocess=_to_columns)
 
 
-def to_engine_row(request: Request, generation: int) -> dict[str, Any]:
+def to_engine_row(request: Request) -> dict[str, Any]:
     """A request as flat columns; nested ones are JSON, so that every Arrow block has one type."""
     return {
-        "generation": generation,
         "row_id": request["row_id"],
         "prompt_id": request["prompt_id"],
         "sample": request["sample"],
@@ -86,7 +86,6 @@ def to_completion(row: dict[str, Any]) -> Completion:
 def _to_columns(row: dict[str, Any]) -> dict[str, Any]:
     """Keep what the next stage reads; a row of the engine also carries its prompt, token ids and metrics."""
     return {
-        "generation": row["generation"],
         "row_id": row["row_id"],
         "prompt_id": row["prompt_id"],
         "sample": row["sample"],

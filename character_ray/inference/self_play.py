@@ -16,6 +16,8 @@ import pyarrow as pa
 
 from character_ray.chat_safety import neutralize
 from character_ray.config import EngineConfig, SamplingConfig
+from character_ray.inference.arrivals import arriving
+from character_ray.inference.failures import count_failures
 from character_ray.inference.generate import Weights
 from character_ray.log import stage_progress
 from character_ray.parts import append_part, read_parts
@@ -56,7 +58,11 @@ def play(
     engine: EngineConfig,
     sampling: SamplingConfig,
 ) -> list[TalkedRow]:
-    """Hold every conversation that no earlier attempt finished; return all, in the order of ``rows``."""
+    """Hold every conversation that no earlier attempt finished; return all, in the order of ``rows``.
+
+    Raises:
+        GenerationError: A larger share of the conversations failed than ``engine.max_failed_share``; the others are kept.
+    """
     import ray.data
 
     started = monotonic()
@@ -71,24 +77,21 @@ def play(
                 SelfPlay,
                 fn_constructor_args=(weights, engine, sampling),
                 batch_size=engine.batch_size,
-                concurrency=engine.replicas,
-                max_concurrency=max(2, -(-engine.max_num_seqs // engine.batch_size)),
+                concurrency=engine.pool,
+                # Twice what fills the engine: a batch ends with its slowest conversation, and its free places go to the next one's.
+                max_concurrency=max(2, -(-2 * engine.max_num_seqs // engine.batch_size)),
                 num_cpus=1,
                 num_gpus=engine.gpus // engine.replicas,
                 runtime_env={"env_vars": engine_environment(engine)},
             )
-            for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                talked = batch.to_pylist()
+            for talked in arriving(dataset):
                 append_part(artefact.folder, talked, TALKED)
                 progress.advance(len(talked))
     by_id = {row["row_id"]: row for row in read_parts(artefact.folder)}
     if not artefact.is_done:
-        failed = sum(bool(by_id[row["row_id"]]["error"]) for row in rows)
-        summary = {
-            "rows_in": len(rows),
-            "rows_out": len(rows) - failed,
-            "dropped": {"engine_error": failed} if failed else {},
-        }
+        errors = (by_id[row["row_id"]]["error"] for row in rows)
+        failed = count_failures(artefact.stage, errors, engine.max_failed_share)
+        summary = {"rows_in": len(rows), "rows_out": len(rows) - failed.total(), "dropped": dict(failed)}
         artefact.finish({"wall_s": monotonic() - started, **summary})
     return [
         TalkedRow(

@@ -66,7 +66,8 @@ def fit_bradley_terry(wins_PP: np.ndarray, *, prior_games: float = 1.0) -> np.nd
         hessian = diagonal[..., None] * identity - curvature
         step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
         strength = strength + np.clip(step, -2, 2)
-    return START + POINTS_PER_NAT * (strength - strength.mean(-1, keepdims=True))
+    rated: np.ndarray = START + POINTS_PER_NAT * (strength - strength.mean(-1, keepdims=True))
+    return rated
 
 
 def rate(

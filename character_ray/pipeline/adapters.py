@@ -1,5 +1,6 @@
 """The adapters of a run: distilled, introspected, and the one that is both."""
 
+from pathlib import Path
 from time import monotonic
 from typing import Literal
 
@@ -17,15 +18,17 @@ SFT_SEED_OFFSET = 1
 
 
 def train_dpo(context: Context, persona: Persona, pairs: Artefact) -> Artefact:
-    """Distil the pairs into an adapter on the base."""
-    return _train(context, persona, "dpo", "dpo", pairs, "pairs.parquet", context.recipe.seed, None)
+    """Distil the pairs into an adapter on the base; an on-policy round goes on from its parent."""
+    parent = None if persona.prefix else context.recipe.distill.parent
+    return _train(context, persona, "dpo", "dpo", pairs, "pairs.parquet", context.recipe.seed, parent)
 
 
 def train_sft(context: Context, persona: Persona, conversations: Artefact, parent: Artefact | None) -> Artefact:
     """Train the introspection adapter on top of the distilled one, or on the base alone when ``parent`` is ``None``."""
     name = "sft" if parent else "sft-alone"
     seed = context.recipe.seed + SFT_SEED_OFFSET
-    return _train(context, persona, name, "sft", conversations, "conversations.parquet", seed, parent)
+    beneath = parent.folder / "adapter" if parent else None
+    return _train(context, persona, name, "sft", conversations, "conversations.parquet", seed, beneath)
 
 
 def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefact) -> Artefact:
@@ -35,7 +38,7 @@ def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefa
     if not reused:
         started = monotonic()
         parts, folder = [dpo.folder / "adapter", sft.folder / "adapter"], artefact.folder / "adapter"
-        concatenate(parts[0], parts[1], folder)
+        concatenate(parts, folder)
         _write_manifest(context, persona, artefact, "full", [load_manifest(part).weights_hash for part in parts])
         text = " ".join(persona.constitution.persona.identity.split())
         differences = {
@@ -55,21 +58,20 @@ def _train(
     data: Artefact,
     file: str,
     seed: int,
-    parent: Artefact | None,
+    parent: Path | None,
 ) -> Artefact:
     """Train one adapter from the rows in ``file`` of ``data``, unless it is there already."""
-    recipe = context.recipe
+    recipe, parents = context.recipe, [load_manifest(parent).weights_hash] if parent else []
     config = recipe.dpo if stage == "dpo" else recipe.sft
     inputs = {
         "data": data.fingerprint,
-        "parent": parent.fingerprint if parent else "",
+        "parents": parents,
         "base": context.student.identity,
         stage: config.model_dump(),
         "train": recipe.train.model_dump(include={"precision", "workers", "zero_stage"}),
         "seed": seed,
     }
     artefact = context.artefact(f"{persona.prefix}{name}", inputs)
-    beneath = parent.folder / "adapter" if parent else None
     job = TrainJob(
         stage=stage,
         base=context.student.folder,
@@ -78,7 +80,7 @@ def _train(
         config=config,
         cluster=recipe.train,
         seed=seed,
-        parent=beneath.resolve() if beneath else None,
+        parent=parent.resolve() if parent else None,
     )
     reused = artefact.is_done
     with artefact.claim():
@@ -86,7 +88,6 @@ def _train(
             started = monotonic()
             num_rows = int(data.summary["rows_out"])
             train(job, artefact.stage, num_rows)
-            parents = [load_manifest(beneath).weights_hash] if beneath else []
             _write_manifest(context, persona, artefact, stage, parents)
             artefact.finish({"wall_s": monotonic() - started, "rows_in": num_rows, "rows_out": num_rows})
     context.close(artefact, reused=reused)

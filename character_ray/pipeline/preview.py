@@ -5,13 +5,16 @@ import statistics
 from rich.table import Table
 
 from character_ray.config import Recipe
-from character_ray.constitution import load_constitution, vocabulary_pattern
+from character_ray.constitution import vocabulary_pattern
 from character_ray.judging.threshold import fit_threshold
 from character_ray.log import console
-from character_ray.pipeline.context import Context, Persona
-from character_ray.pipeline.data import ask_student, ask_teacher, make_pairs
+from character_ray.pipeline.base_pass import base_pass, base_work
+from character_ray.pipeline.context import Context
+from character_ray.pipeline.personas import load_persona
+from character_ray.pipeline.prompts import make_prompts
 from character_ray.pipeline.ray_session import ray_session
-from character_ray.prompts import training_prompts
+from character_ray.pipeline.run import pair_up
+from character_ray.pipeline.traits import write_trait_prompts
 
 __all__ = ["preview_pairs"]
 
@@ -21,32 +24,34 @@ LEAST_WON, LEAST_CONTRAST = 0.8, 0.2
 
 def preview_pairs(recipe: Recipe, num: int) -> None:
     """Generate, score and show ``num`` pairs; warn when the teacher does not hold the persona."""
-    persona = Persona(load_constitution(recipe.constitution))
+    persona = load_persona(recipe)
     context = Context.open(recipe.model_copy(update={"name": f"{recipe.name}-preview"}))
-    every = training_prompts(recipe.prompts, recipe.seed)
-    prompts = every[:: max(len(every) // num, 1)][:num]
     with ray_session(recipe):
-        base = context.weights(None, "")
-        wanted = [ask_teacher(context, persona, prompts)], [ask_student(context, prompts)]
-        if recipe.shares_engine:
-            teacher, student = context.generate("base model", [*wanted[0], *wanted[1]], base, recipe.student_engine)
-        else:
-            assert recipe.teacher_engine is not None
-            (teacher,) = context.generate("teacher", wanted[0], context.teacher_weights(), recipe.teacher_engine)
-            (student,) = context.generate("student", wanted[1], base, recipe.student_engine)
-        _, pairs, scores = make_pairs(context, persona, prompts, teacher, student)
-    table = Table("prompt", "chosen (teacher)", "rejected (student)", "contrast", "dropped", show_lines=True)
-    contrasts = []
+        every, _ = make_prompts(context, [persona], write_trait_prompts([context], [persona])[0])
+        prompts = every[:: max(len(every) // num, 1)][:num]
+        base = base_pass(context, base_work(context, [persona], prompts))
+        teacher, student = base.teachers[""], base.student
+        _, pairs, scores = pair_up(context, persona, prompts, base)
+    table = Table(
+        "prompt",
+        "chosen (teacher)",
+        f"rejected ({'opposite' if persona.opposite else 'student'})",
+        "contrast",
+        "dropped",
+        show_lines=True,
+    )
     for pair in pairs:
-        contrasts.append(pair["chosen_score"] - pair["rejected_score"])
         texts = (pair[side][0]["content"] for side in ("prompt", "chosen", "rejected"))
-        table.add_row(*texts, f"{contrasts[-1]:+.2f}", pair["drop_reason"])
+        table.add_row(*texts, f"{pair['chosen_score'] - pair['rejected_score']:+.2f}", pair["drop_reason"])
     console.print(table)
+    # Both sides of a lesson may be in the same voice: the contrast is that of the other pairs.
+    voiced = [pair for pair in pairs if pair["kind"] == "contrast"]
+    contrasts = [pair["chosen_score"] - pair["rejected_score"] for pair in voiced]
     won = sum(contrast > 0 for contrast in contrasts) / len(contrasts)
     median = statistics.median(contrasts)
     pattern = vocabulary_pattern(persona.constitution)
     spoken = (
-        f"{sum(bool(pattern.search(p['chosen'][0]['content'])) for p in pairs) / len(pairs):.0%}"
+        f"{sum(bool(pattern.search(p['chosen'][0]['content'])) for p in voiced) / len(voiced):.0%}"
         if pattern
         else "no vocabulary"
     )

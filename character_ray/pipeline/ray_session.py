@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from character_ray.config import Recipe
 from character_ray.errors import RecipeError
@@ -27,10 +28,10 @@ def ray_session(recipe: Recipe) -> Iterator[None]:
 
     was_running = ray.is_initialized()
     if not was_running:
-        options = {"log_to_driver": False, "logging_level": logging.ERROR}
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if "RAY_ADDRESS" not in os.environ:
             # Engines and data operators are scheduled side by side; on a small machine they share its cores.
-            options |= {"num_cpus": max(os.cpu_count() or 1, 4), "include_dashboard": False}
+            options |= {"address": "local", "num_cpus": max(os.cpu_count() or 1, 4), "include_dashboard": False}
         ray.init(**options)
     _quieten()
     try:

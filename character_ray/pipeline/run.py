@@ -7,25 +7,29 @@ An engine pass answers everything the same weights are asked, so each set of wei
 """
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from character_ray.config import Arm, Recipe, recipe_warnings
-from character_ray.constitution import load_constitution
 from character_ray.errors import CharacterRayError, RecipeError
-from character_ray.inference.generate import Generation
+from character_ray.inference.passes import Generation
 from character_ray.log import console
 from character_ray.pipeline.adapters import join_adapters, train_dpo, train_sft
 from character_ray.pipeline.answers import ask_arm, evaluation_questions
+from character_ray.pipeline.base_pass import Sides, base_pass, base_work
 from character_ray.pipeline.context import Context, Persona
-from character_ray.pipeline.data import ask_student, ask_teacher, make_conversations, make_pairs, make_prompts, reflect
+from character_ray.pipeline.data import make_conversations, make_pairs, reflect
 from character_ray.pipeline.evaluate import evaluate
+from character_ray.pipeline.personas import load_control, load_persona
+from character_ray.pipeline.prompts import make_prompts
 from character_ray.pipeline.ray_session import ray_session
-from character_ray.prompts import check_no_probe_is_an_example
+from character_ray.pipeline.traits import write_trait_prompts
 from character_ray.rows import Pair, Prompt
 from character_ray.runs import Artefact
 
-__all__ = ["run_pipeline"]
+__all__ = ["full_disk_named", "pair_up", "run_pipeline", "tell_story"]
 
 
 @dataclass
@@ -44,19 +48,26 @@ def run_pipeline(recipe: Recipe) -> Path:
     Raises:
         CharacterRayError: A constitution, model or recipe is wrong, or a stage failed; what was computed stays.
     """
-    persona = Persona(load_constitution(recipe.constitution))
-    check_no_probe_is_an_example([example.prompt for example in persona.constitution.examples], persona.probes)
-    control = (
-        Persona(load_constitution(recipe.control_constitution), "control-")
-        if "control" in recipe.evaluate.arms
-        else None
-    )
+    persona, control = load_persona(recipe), load_control(recipe)
     for warning in recipe_warnings(recipe):
         console.print(f"[yellow]warning[/]: {warning}")
-    try:
+    with full_disk_named(recipe):
         context = Context.open(recipe)
         with ray_session(recipe):
-            return _run(context, persona, control)
+            written = write_trait_prompts([context], [persona])[0]
+            prompts = make_prompts(context, [persona, *([control] if control else [])], written)
+            return tell_story(context, persona, control, *prompts)
+
+
+@contextmanager
+def full_disk_named(recipe: Recipe) -> Iterator[None]:
+    """Turns "no space left" into an error that says where and what stays.
+
+    Raises:
+        RecipeError: The disk of the runs is full.
+    """
+    try:
+        yield
     except OSError as error:
         if error.errno == errno.ENOSPC and not isinstance(error, CharacterRayError):
             raise RecipeError(
@@ -65,49 +76,35 @@ def run_pipeline(recipe: Recipe) -> Path:
         raise
 
 
-def _run(context: Context, persona: Persona, control: Persona | None) -> Path:
-    recipe = context.recipe
-    prompts, held_out = make_prompts(context)
-    questions = evaluation_questions(held_out, persona.probes, recipe.evaluate.probe_samples)
-    answers: dict[Arm, Generation] = {}
-    personas = [persona, *([control] if control else [])]
-    # The base pass: everything the untrained weights are asked.
-    asked_teacher = [ask_teacher(context, each, prompts) for each in personas]
-    teacher_arm = (
-        [("teacher", ask_arm(context, persona, "teacher", questions, None))]
-        if "teacher" in recipe.evaluate.arms
-        else []
-    )
-    plain_arms = [
-        (arm, ask_arm(context, persona, arm, questions, None))
-        for arm in ("base", "prompted")
-        if arm in recipe.evaluate.arms
-    ]
-    by_teacher = [*asked_teacher, *(request for _, request in teacher_arm)]
-    by_student = [ask_student(context, prompts), *(request for _, request in plain_arms)]
-    base = context.weights(None, "")
-    if recipe.shares_engine:
-        done = context.generate("base model", [*by_teacher, *by_student], base, recipe.student_engine)
-    else:
-        assert recipe.teacher_engine is not None
-        done = context.generate("teacher", by_teacher, context.teacher_weights(), recipe.teacher_engine)
-        done += context.generate("student", by_student, base, recipe.student_engine)
-    teacher = dict(zip([each.prefix for each in personas], done, strict=False))
-    student = done[len(by_teacher)]
-    answers |= dict(zip([arm for arm, _ in teacher_arm], done[len(asked_teacher) : len(by_teacher)], strict=True))
-    answers |= dict(zip([arm for arm, _ in plain_arms], done[len(by_teacher) + 1 :], strict=True))
+def tell_story(
+    context: Context, persona: Persona, control: Persona | None, prompts: list[Prompt], held_out: list[Prompt]
+) -> Path:
+    """Every stage from the base pass on, inside a Ray session; returns the run's folder.
 
-    pairs_from, pairs, scores = make_pairs(context, persona, prompts, teacher[""], student)
+    Args:
+        context: The run.
+        persona: The character to train.
+        control: The null control, where the recipe asks for its arm.
+        prompts: Training prompts.
+        held_out: The evaluation's prompts.
+    """
+    recipe = context.recipe
+    personas = [persona, *([control] if control else [])]
+    questions = evaluation_questions(held_out, persona.probes, recipe.evaluate.probe_samples)
+    base = base_pass(context, base_work(context, personas, prompts, questions))
+    answers = base.arms
+
+    pairs_from, pairs, scores = pair_up(context, persona, prompts, base)
     trained = _train_persona(context, persona, questions, (pairs_from, pairs), answers, "dpo", "full")
     if "sft" in recipe.evaluate.arms:
         alone = train_sft(context, persona, trained.conversations, None)
         _answer(context, persona, "sft", questions, alone, "sft-folded", answers)
     if control is not None:
-        control_pairs = make_pairs(context, control, prompts, teacher[control.prefix], student)
+        control_pairs = pair_up(context, control, prompts, base)
         _train_persona(context, control, questions, control_pairs[:2], answers, None, "control")
     calibration = (
-        [scores[row["row_id"]] for row in teacher[""].completions()],
-        [scores[row["row_id"]] for row in student.completions()],
+        [scores[row["row_id"]] for row in base.teachers[""].completions()],
+        [scores[row["row_id"]] for row in base.student.completions()],
     )
     return evaluate(
         context,
@@ -121,6 +118,16 @@ def _run(context: Context, persona: Persona, control: Persona | None) -> Path:
         trained.sft,
         trained.full,
     )
+
+
+def pair_up(
+    context: Context, persona: Persona, prompts: list[Prompt], base: Sides[Generation]
+) -> tuple[Artefact, list[Pair], dict[str, float]]:
+    """The pairs of one character of the base pass, and the scores of all sides by row id."""
+    prefix = persona.prefix
+    # Only the persona itself goes on from the parent: the control starts where every first round does.
+    other = base.opposites.get(prefix) or (None if prefix else base.on_policy)
+    return make_pairs(context, persona, prompts, base.teachers[prefix], base.student, other, base.lessons.get(prefix))
 
 
 def _train_persona(
@@ -139,7 +146,10 @@ def _train_persona(
     if dpo_arm and dpo_arm in recipe.evaluate.arms:
         wanted.append(ask_arm(context, persona, dpo_arm, questions, dpo))
     done = context.generate(
-        f"{prefix}dpo model", wanted, context.weights(dpo, f"{prefix}dpo-folded"), recipe.student_engine
+        f"{prefix}dpo model",
+        wanted,
+        context.weights(dpo.folder / "adapter", f"{prefix}dpo-folded"),
+        recipe.student_engine,
     )
     if len(done) > 1 and dpo_arm:
         answers[dpo_arm] = done[1]
@@ -161,5 +171,5 @@ def _answer(
 ) -> None:
     wanted = [ask_arm(context, persona, arm, questions, adapter)]
     answers[arm] = context.generate(
-        f"{arm} model", wanted, context.weights(adapter, folded), context.recipe.student_engine
+        f"{arm} model", wanted, context.weights(adapter.folder / "adapter", folded), context.recipe.student_engine
     )[0]

@@ -5,29 +5,20 @@ from pathlib import Path
 from rich.table import Table
 
 from character_ray.log import console
+from character_ray.report import wording
 from character_ray.report.schema import Metric, Report
 
 __all__ = ["print_summary"]
-
-SHOWN = (
-    "persona_rate",
-    "vocabulary_rate",
-    "override_rate",
-    "hidden_trait_rate",
-    "identity_rate",
-    "looping_rate",
-    "rating",
-)
 
 
 def print_summary(report: Report, folder: Path) -> None:
     """Print every arm's headline numbers with intervals, and where the results lie."""
     table = Table(title=f"{report.constitution.name} on {report.num_prompts} held-out prompts", title_justify="left")
     table.add_column("arm")
-    for name in SHOWN:
+    for name in wording.HEADLINE:
         table.add_column(name.removesuffix("_rate").replace("_", " "), justify="right")
     for arm, metrics in report.arms.items():
-        table.add_row(arm, *(_cell(metrics[name], name) for name in SHOWN))
+        table.add_row(arm, *(_cell(metrics[name], name) for name in wording.HEADLINE))
     console.print(table)
     minutes = report.run.wall_s / 60
     console.print(f"{minutes:.1f} minutes of work. Report: {folder / 'report.html'} · adapter: {folder / 'adapter'}")

@@ -1,6 +1,8 @@
 """What is asked: the grid, everyday questions, probes, and questions about oneself."""
 
+from character_ray.prompts.coverage import Coverage, coverage
 from character_ray.prompts.grid import evaluation_prompts, prompts_hash, training_prompts
+from character_ray.prompts.near_duplicates import drop_near_duplicates
 from character_ray.prompts.probes import (
     Probe,
     check_no_probe_is_an_example,
@@ -11,10 +13,13 @@ from character_ray.prompts.probes import (
 from character_ray.prompts.reflections import Opening, ReflectionPrompt, interaction_openings, reflection_prompts
 
 __all__ = [
+    "Coverage",
     "Opening",
     "Probe",
     "ReflectionPrompt",
     "check_no_probe_is_an_example",
+    "coverage",
+    "drop_near_duplicates",
     "evaluation_prompts",
     "hidden_trait_probes",
     "interaction_openings",

@@ -1,16 +1,17 @@
-"""Training and evaluation prompts: grid cells, everyday questions, and hints that try to override the character.
+"""Training and evaluation prompts: grid cells, everyday questions, the user's own, and hints that try to override the character.
 
 Training and evaluation never meet: their cells are told apart by a hash of the cell, their hints and everyday prompts
 stand in separate lists. A larger set of the same seed contains the smaller one, so that studies of size can subsample.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 from character_ray.config import PromptsConfig
 from character_ray.errors import RecipeError
 from character_ray.prompts.files import read_data
+from character_ray.prompts.own import own_prompts
 from character_ray.rows import Hint, Prompt, Source, content_hash
 
 __all__ = ["evaluation_prompts", "prompts_hash", "training_prompts"]
@@ -26,15 +27,18 @@ EVALUATION_EVERY = 5
 
 
 def training_prompts(config: PromptsConfig, seed: int) -> list[Prompt]:
-    """The prompts pairs are made from: grid, then everyday, each in an order that depends on the seed alone.
+    """The prompts pairs are made from: grid, everyday, other languages, the user's own; each in an order the seed alone decides.
 
     Raises:
-        RecipeError: More are asked for than there are.
+        RecipeError: More are asked for than there are, or a source of the user's own cannot be read.
     """
-    return _prompts("train", config.grid, config.everyday, config.override_share, seed)
+    own = [_prompt(text, "own") for source in config.sources for text in own_prompts(source)]
+    return _prompts("train", config.grid, config.everyday, config.languages, own, config.override_share, seed)
 
 
-def evaluation_prompts(grid: int, everyday: int, override_share: float, seed: int) -> list[Prompt]:
+def evaluation_prompts(
+    grid: int, everyday: int, override_share: float, seed: int, languages: Mapping[str, int] | None = None
+) -> list[Prompt]:
     """The prompts every arm answers; none of them, and none of their hints, is in any training set.
 
     Args:
@@ -42,11 +46,12 @@ def evaluation_prompts(grid: int, everyday: int, override_share: float, seed: in
         everyday: Held-out everyday prompts.
         override_share: Share of each of the two that carries a hint.
         seed: Decides which are chosen; runs are comparable only under the same one.
+        languages: Held-out everyday prompts in other languages, by code.
 
     Raises:
         RecipeError: More are asked for than there are.
     """
-    return _prompts("eval", grid, everyday, override_share, seed)
+    return _prompts("eval", grid, everyday, languages or {}, [], override_share, seed)
 
 
 def prompts_hash(prompts: Sequence[Prompt]) -> str:
@@ -54,7 +59,15 @@ def prompts_hash(prompts: Sequence[Prompt]) -> str:
     return content_hash(sorted(prompt["prompt_id"] for prompt in prompts))
 
 
-def _prompts(split: Split, grid: int, everyday: int, override_share: float, seed: int) -> list[Prompt]:
+def _prompts(
+    split: Split,
+    grid: int,
+    everyday: int,
+    languages: Mapping[str, int],
+    own: Sequence[Prompt],
+    override_share: float,
+    seed: int,
+) -> list[Prompt]:
     cells = _ordered(_cells(split), split, seed)
     questions = _everyday(split, seed)
     _check_enough(split, "grid", grid, len(cells))
@@ -65,6 +78,8 @@ def _prompts(split: Split, grid: int, everyday: int, override_share: float, seed
         *_with_hints(
             [_prompt(text, "everyday") for text in questions[:everyday]], HINTS[::-1], split, override_share, seed
         ),
+        *(_prompt(text, "language") for text in _foreign(split, languages, seed)),
+        *_with_hints(own, HINTS, split, override_share, seed),
     ]
 
 
@@ -92,6 +107,21 @@ def _everyday(split: Split, seed: int) -> list[str]:
         form.format(topic=topic) for group in data["composed"] for topic in group["topics"] for form in group["forms"]
     ]
     return _ordered(data["written"], split, seed) + _ordered(composed, split, seed)
+
+
+def _foreign(split: Split, languages: Mapping[str, int], seed: int) -> list[str]:
+    """Prompts in other languages; without hints, whose wordings are English."""
+    data, texts = read_data("languages.yaml"), []
+    for code, wanted in languages.items():
+        if code not in data:
+            key = "prompts" if split == "train" else "evaluate"
+            raise RecipeError(
+                f"{key}.languages: there are no prompts in {code!r}. Known are {', '.join(data)}; prompts in other languages can "
+                "be given as a file under prompts.sources."
+            )
+        _check_enough(split, f"languages.{code}", wanted, len(data[code][split]))
+        texts += _ordered(data[code][split], code, seed)[:wanted]
+    return texts
 
 
 def _number(*parts: Any) -> int:

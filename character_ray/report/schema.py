@@ -77,6 +77,10 @@ class StageSummary(_Part):
     rows_out: int
     dropped: dict[str, int] = Field(default_factory=dict)
     """Rows dropped, by reason."""
+    drop_examples: dict[str, str] = Field(default_factory=dict)
+    """A dropped text by reason, from stages that filter."""
+    by_directive: dict[str, int] = Field(default_factory=dict)
+    """Kept pairs by the directive they are a lesson about."""
     reused: bool = False
     """Whether this run found the stage finished."""
 

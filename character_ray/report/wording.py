@@ -1,10 +1,12 @@
 """The words and number formats of the report page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = [
     "ARMS",
+    "HEADLINE",
     "IN_CONTEXT",
     "METRICS",
     "MINUS",
@@ -12,6 +14,7 @@ __all__ = [
     "amount",
     "difference",
     "duration",
+    "filter_setting",
     "interval",
     "label",
     "metric_order",
@@ -29,6 +32,17 @@ ARMS = {
     "control": "both stages with a null constitution",
 }
 
+# The setting of ``filters`` that decides about a reason; the other reasons have none.
+FILTER_KEYS = {
+    "unfinished": "allow_unfinished",
+    "unfinished_rejected": "allow_unfinished",
+    "too_short": "min_words",
+    "too_long": "max_words",
+    "repetition": "max_repetition",
+    "language": "languages",
+    "low_contrast": "min_contrast",
+}
+
 # The arms that are shown the constitution; all others have nothing but their weights.
 IN_CONTEXT = ("prompted", "teacher")
 
@@ -43,6 +57,17 @@ class Wording:
     label: str
     meaning: str
 
+
+# What a table of a few columns shows.
+HEADLINE = (
+    "persona_rate",
+    "vocabulary_rate",
+    "override_rate",
+    "hidden_trait_rate",
+    "identity_rate",
+    "looping_rate",
+    "rating",
+)
 
 _UNPROMPTED = "Only prompted and teacher have a system prompt."
 
@@ -122,6 +147,13 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}{_SPACE}min {rest:02d}{_SPACE}s"
     return f"{minutes // 60}{_SPACE}h {minutes % 60:02d}{_SPACE}min"
+
+
+def filter_setting(reason: str, recipe: Mapping[str, Any], stage: str) -> str:
+    """``filters.max_repetition 0.15`` for a reason that a setting of the recipe decides about, else nothing."""
+    section = "introspect" if "introspection" in stage else "distill"
+    filters, key = recipe.get(section, {}).get("filters", {}), FILTER_KEYS.get(reason)
+    return f"{section}.filters.{key} {filters[key]}" if key in filters else ""
 
 
 def _is_rate(metric: str) -> bool:

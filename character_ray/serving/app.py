@@ -14,6 +14,7 @@ from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, ModelConfig, ServeConfig
 from character_ray.models import model_hash, resolve_model
 from character_ray.serving.catalogue import Catalogue, base_id
+from character_ray.serving.keys import load_keys
 from character_ray.serving.live import check_live
 from character_ray.serving.personas import load_personas
 from character_ray.vllm_options import engine_environment, engine_kwargs, lora_size
@@ -53,6 +54,7 @@ def build_persona_app(
         ModelError: The base model cannot be found.
         AdapterError: An adapter is damaged, belongs to another base, has too large a rank or another's name, or would be
             applied in part only.
+        ServingError: The key file is not valid.
     """
     from ray import serve as ray_serve
     from ray.llm._internal.serve.core.configs.openai_api_models import to_model_metadata
@@ -74,6 +76,7 @@ def build_persona_app(
     application: Application = ingress.bind(
         catalogue=catalogue,
         control_tokens=control_tokens(folder),
+        keys=load_keys(serve.keys) if serve.keys else (),
         llm_deployments={catalogue.base: server},
         model_cards={catalogue.base: to_model_metadata(catalogue.base, config)},
     )

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from character_ray.config import EngineConfig, ServeConfig
 from character_ray.errors import ServingError
@@ -36,9 +36,11 @@ def connected(engine: EngineConfig, replicas: int) -> Iterator[None]:
 
     was_running = ray.is_initialized()
     if not was_running:
-        # The dashboard of a cluster is its own affair.
-        include_dashboard = None if "RAY_ADDRESS" in os.environ else False
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=include_dashboard)
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if "RAY_ADDRESS" not in os.environ:
+            # Without an address Ray would look for a cluster started on this machine, even one that has ended.
+            options |= {"address": "local", "include_dashboard": False}
+        ray.init(**options)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
         check_resources(ray.cluster_resources(), engine, replicas)
@@ -120,6 +122,10 @@ def _check_answers(url: str) -> None:
     try:
         with urllib.request.urlopen(f"{url}/models", timeout=30):
             return
+    except urllib.error.HTTPError as answer:
+        if answer.code == 401:  # it asks for a key, so it is there
+            return
+        raise ServingError(f"{url}/models answers with status {answer.code}; something else listens there.") from answer
     except (urllib.error.URLError, TimeoutError) as cause:
         raise ServingError(
             f"{url} does not answer ({cause}). If Ray Serve already runs on this cluster at another address, use that "

@@ -1,7 +1,7 @@
-"""Distillation: the teacher plays the persona, the student does not, and the pair is the lesson.
+"""Distillation: the teacher plays the persona, the rejected side does not, and the pair is the lesson.
 
-    prompts -> teacher requests (K samples each) -> completions -> scores
-            -> student requests                  -> completions -> scores
+    prompts -> teacher requests (K samples each)     -> completions -> scores
+            -> student requests or opposite requests -> completions -> scores
             -> pairs {prompt, chosen, rejected, chosen_score, rejected_score, drop_reason}
 
 Nothing is dropped here: a row that must not be trained on says why in ``drop_reason``.
@@ -16,7 +16,9 @@ from character_ray.rows import Completion, Message, Pair, Prompt, Request, conte
 from character_ray.stages.filters import pair_drop_reason, trim_unfinished
 from character_ray.stages.requests import build_request
 
-__all__ = ["build_pairs", "student_requests", "teacher_requests", "tidy"]
+__all__ = ["build_pairs", "opposite_requests", "student_requests", "teacher_requests", "tidy"]
+
+THOUGHTS_END = "</think>"
 
 
 def teacher_requests(
@@ -37,6 +39,22 @@ def teacher_requests(
     ]
 
 
+def opposite_requests(
+    prompts: Sequence[Prompt], opposite: Constitution, config: DistillConfig, seed: int
+) -> list[Request]:
+    """One request per prompt to the teacher in the opposite character, drawn as the teacher's own are."""
+    return [
+        build_request(
+            "opposite",
+            prompt["prompt_id"],
+            teacher_messages(opposite, prompt["prompt"]),
+            config.teacher,
+            seed=seed,
+        )
+        for prompt in prompts
+    ]
+
+
 def student_requests(prompts: Sequence[Prompt], config: DistillConfig, seed: int) -> list[Request]:
     """One request per prompt, plain."""
     return [
@@ -48,57 +66,64 @@ def student_requests(prompts: Sequence[Prompt], config: DistillConfig, seed: int
 
 
 def tidy(completion: Completion, config: DistillConfig) -> str:
-    """The text to train on: where unfinished completions are allowed, cut back to the last full sentence."""
+    """The text to train on: without a reasoning teacher's thoughts and, where allowed unfinished, cut to the last full sentence.
+
+    Thoughts that never end stay, and the control token they hold drops the row.
+    """
+    text = completion["completion"].rpartition(THOUGHTS_END)[2].strip()
     if config.filters.allow_unfinished and completion["finish_reason"] == "length":
-        return trim_unfinished(completion["completion"], config.filters.min_words)
-    return completion["completion"]
+        return trim_unfinished(text, config.filters.min_words)
+    return text
 
 
 def build_pairs(
     prompts: Sequence[Prompt],
     teacher: Sequence[Completion],
-    student: Sequence[Completion],
+    rejected: Sequence[Completion],
     scores: Mapping[str, float],
     config: DistillConfig,
 ) -> list[Pair]:
-    """One pair per prompt: the best-scoring teacher sample that passes the filters, against the student's completion.
+    """One pair per prompt: the best-scoring teacher sample that passes the filters, against the completion to reject.
 
     Args:
         prompts: The training prompts.
         teacher: All samples, any order.
-        student: One completion per prompt.
+        rejected: One completion per prompt, by the student or by the teacher in the opposite character.
         scores: Likelihood-ratio score by row id, in nats per token.
         config: Filters.
     """
     samples: dict[str, list[Completion]] = defaultdict(list)
     for completion in teacher:
         samples[completion["prompt_id"]].append(completion)
-    plain = {completion["prompt_id"]: completion for completion in student}
+    others = {completion["prompt_id"]: completion for completion in rejected}
     return [
-        _to_pair(prompt, samples[prompt["prompt_id"]], plain[prompt["prompt_id"]], scores, config) for prompt in prompts
+        _to_pair(prompt, samples[prompt["prompt_id"]], others[prompt["prompt_id"]], scores, config)
+        for prompt in prompts
     ]
 
 
 def _to_pair(
-    prompt: Prompt, samples: Sequence[Completion], plain: Completion, scores: Mapping[str, float], config: DistillConfig
+    prompt: Prompt, samples: Sequence[Completion], other: Completion, scores: Mapping[str, float], config: DistillConfig
 ) -> Pair:
-    rejected, rejected_score = tidy(plain, config), scores[plain["row_id"]]
+    rejected, rejected_score = tidy(other, config), scores[other["row_id"]]
     best: Pair | None = None
     for sample in sorted(samples, key=lambda row: _rank(scores[row["row_id"]])):
         chosen, chosen_score = tidy(sample, config), scores[sample["row_id"]]
-        reason = "engine_error" if sample["error"] or plain["error"] else ""
+        reason = "engine_error" if sample["error"] or other["error"] else ""
         reason = reason or pair_drop_reason(
             chosen,
             rejected,
             sample["finish_reason"],
-            plain["finish_reason"],
+            other["finish_reason"],
             chosen_score - rejected_score,
             config.filters,
         )
         pair = Pair(
-            row_id=content_hash(sample["row_id"], plain["row_id"]),
+            row_id=content_hash(sample["row_id"], other["row_id"]),
             prompt_id=prompt["prompt_id"],
             hint=prompt["hint"],
+            kind="contrast",
+            directive="",
             prompt=[Message(role="user", content=prompt["prompt"])],
             chosen=[Message(role="assistant", content=chosen)],
             rejected=[Message(role="assistant", content=rejected)],

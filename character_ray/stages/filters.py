@@ -10,6 +10,7 @@ import math
 import re
 
 from character_ray.config import FilterConfig
+from character_ray.stages.language import is_foreign
 
 __all__ = ["LOOPING", "drop_reason", "pair_drop_reason", "repetition", "trim_unfinished"]
 
@@ -111,16 +112,21 @@ def drop_reason(text: str, finish_reason: str, filters: FilterConfig) -> str:
         filters: Thresholds.
 
     Returns:
-        ``""``, ``empty``, ``unfinished``, ``control_token``, ``too_short``, ``repetition``, ``identity_leak`` or
-        ``role_meta``: the first that applies.
+        ``""``, ``empty``, ``unfinished``, ``control_token``, ``too_short``, ``too_long``, ``repetition``, ``language``,
+        ``identity_leak`` or ``role_meta``: the first that applies.
     """
     reason = _unreadable(text, finish_reason, filters)
     if reason:
         return reason
-    if len(text.split()) < filters.min_words:
+    words = len(text.split())
+    if words < filters.min_words:
         return "too_short"
+    if filters.max_words is not None and words > filters.max_words:
+        return "too_long"
     if repetition(text) > filters.max_repetition:
         return "repetition"
+    if is_foreign(text, filters.languages):
+        return "language"
     for short, long in _WRITTEN_OUT:
         text = re.sub(short, long, text)
     if _IDENTITY_LEAK.search(text):

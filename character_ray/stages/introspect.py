@@ -4,7 +4,8 @@
     openings           -> dialogues under the constitution -> turns      -> {user, assistant, user, ..., assistant}
     pairs              -> plain rows                                     -> {user: prompt, assistant: chosen}
 
-The constitution is in the context when a row is generated and absent from the row that is trained on. Reflections are keyed by
+The constitution is in the context when a row is generated and, unless a recipe keeps it, absent from the row that is trained on.
+Reflections are keyed by
 (role, sample), so that resuming never loses one repetition for another.
 """
 
@@ -67,6 +68,7 @@ def build_conversations(
     interactions: Sequence[tuple[str, list[Message], str]],
     scores: Mapping[str, float],
     filters: FilterConfig,
+    system: str = "",
 ) -> list[Conversation]:
     """Training rows of both kinds; a row that must not be trained on says why, and of identical texts only the first is kept.
 
@@ -75,6 +77,7 @@ def build_conversations(
         interactions: Row id, messages and error of each dialogue.
         scores: Likelihood-ratio score by row id; a dialogue has the score of its last turn.
         filters: What is dropped.
+        system: System prompt that every row keeps; empty to train without one.
     """
     rows = [_reflection(prompt, completion, scores, filters) for prompt, completion in reflections]
     rows += [_interaction(row_id, messages, error, scores, filters) for row_id, messages, error in interactions]
@@ -84,6 +87,8 @@ def build_conversations(
         if not row["drop_reason"] and text in seen:
             row["drop_reason"] = "duplicate"
         seen.add(text)
+        if system:
+            row["messages"] = [Message(role="system", content=system), *row["messages"]]
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Exact algebra on LoRA adapters: two become one, and one becomes part of the base.
+"""Exact algebra on LoRA adapters: several become one, and one becomes part of the base.
 
 A LoRA adapter adds ``scale * B @ A`` to a weight. The sum of two such updates is again one, with the factors put side by side:
 ``[s1*B1, s2*B2] @ [A1; A2]``. PEFT's ``add_weighted_adapter(..., "linear")`` adds the factors instead and so leaves cross
@@ -6,8 +6,9 @@ terms; ``"cat"`` is this, but writes the scales into A in the adapter's dtype.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from character_ray.errors import AdapterError
 
@@ -15,37 +16,39 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["concatenate", "fold", "logit_difference"]
+__all__ = ["concatenate", "fold", "logit_difference", "plain_config"]
 
 
-def concatenate(first: Path, second: Path, folder: Path) -> int:
-    """Write one adapter that equals both applied together; return its rank.
+def concatenate(adapters: Sequence[Path], folder: Path, weights: Sequence[float] | None = None) -> int:
+    """Write one adapter that equals the weighted sum of several; return its rank.
 
-    The scales ``alpha / rank`` go into B in float32, so the result has ``alpha == rank`` and scale one.
+    The scales ``alpha / rank`` and the weights go into B in float32, so the result has ``alpha == rank`` and scale one.
 
     Args:
-        first: PEFT folder.
-        second: PEFT folder on the same base model.
+        adapters: PEFT folders on the same base model.
         folder: Where the new PEFT folder is written.
+        weights: One factor per adapter; 1 by default.
 
     Raises:
-        AdapterError: The adapters use a scale or bias that a plain concatenation would not reproduce.
+        AdapterError: An adapter uses a scale or bias that a plain concatenation would not reproduce.
     """
     import torch
     from safetensors.torch import load_file, save_file
 
-    configs = [_plain_config(path) for path in (first, second)]
-    states = [load_file(path / "adapter_model.safetensors") for path in (first, second)]
-    scales = [config["lora_alpha"] / config["r"] for config in configs]
-    rank = sum(config["r"] for config in configs)
+    configs = [plain_config(path) for path in adapters]
+    states = [load_file(path / "adapter_model.safetensors") for path in adapters]
+    factors = weights if weights is not None else [1.0] * len(adapters)
+    scales = [weight * config["lora_alpha"] / config["r"] for weight, config in zip(factors, configs, strict=True)]
+    rank = int(sum(config["r"] for config in configs))
     merged: dict[str, torch.Tensor] = {}
-    for name in sorted(states[0].keys() | states[1].keys()):
+    for name in sorted(set().union(*states)):
+        like = next(state[name] for state in states if name in state)
         parts = []
-        for state, other, config, scale in zip(states, reversed(states), configs, scales, strict=True):
-            part = state[name].float() if name in state else _absent(other[name], name, config["r"])
+        for state, config, scale in zip(states, configs, scales, strict=True):
+            part = state[name].float() if name in state else _absent(like, name, config["r"])
             parts.append(part * scale if ".lora_B." in name else part)
         merged[name] = torch.cat(parts, dim=1 if ".lora_B." in name else 0).contiguous()
-    targets = sorted(set(configs[0]["target_modules"]) | set(configs[1]["target_modules"]))
+    targets = sorted(set().union(*(config["target_modules"] for config in configs)))
     folder.mkdir(parents=True, exist_ok=True)
     save_file(merged, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config = {**configs[0], "r": rank, "lora_alpha": rank, "target_modules": targets}
@@ -96,15 +99,21 @@ def logit_difference(base: Path, sequence: list[Path], single: Path, text: str, 
         peft = PeftModel.from_pretrained(model, str(adapters[0]), adapter_name=names[0], autocast_adapter_dtype=False)
         for name, path in zip(names[1:], adapters[1:], strict=True):
             peft.load_adapter(str(path), adapter_name=name, autocast_adapter_dtype=False)
-        peft.base_model.set_adapter(names)
+        peft.base_model.set_adapter(names)  # type: ignore[operator]  # of the LoraModel; PeftModel sets one only
         peft.to(getattr(torch, dtype)).eval()
         with torch.no_grad():
-            return peft(input_ids=ids).logits.float()
+            found: torch.Tensor = peft(input_ids=ids).logits.float()
+            return found
 
     return float((logits(sequence) - logits([single])).abs().max())
 
 
-def _plain_config(folder: Path) -> dict:  # type: ignore[type-arg]
+def plain_config(folder: Path) -> dict[str, Any]:
+    """PEFT's configuration of an adapter whose update is nothing but ``alpha / rank * B @ A``.
+
+    Raises:
+        AdapterError: It is scaled in another way, or trains more.
+    """
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     unusual = [
         key for key in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save") if config.get(key)

@@ -24,9 +24,12 @@ def trainer_arguments(job: TrainJob) -> dict[str, Any]:
         "bf16": cluster.precision == "bfloat16",
         "use_cpu": cluster.device == "cpu",
         "logging_steps": 1,
+        # By default a NaN loss is logged as the mean of the steps before it, and FiniteLoss would never see it.
+        "logging_nan_inf_filter": False,
         "save_steps": cluster.checkpoint_steps,
         "save_total_limit": 1,
-        "report_to": [],
+        "report_to": list(cluster.report_to),
+        "run_name": job.folder.name,
         "disable_tqdm": True,
         "dataloader_pin_memory": cluster.device == "gpu",
         "seed": job.seed,
@@ -38,9 +41,7 @@ def trainer_arguments(job: TrainJob) -> dict[str, Any]:
     if cluster.zero_stage:
         arguments["deepspeed"] = deepspeed_config(cluster.zero_stage)
     if isinstance(config, DPOConfig):
-        arguments["beta"] = config.beta
-        if config.nll_weight:
-            arguments |= {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, config.nll_weight]}
+        arguments |= {"beta": config.beta, "loss_type": [config.loss]}
     return arguments
 
 

@@ -6,6 +6,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from character_ray.chat_template import chat_ids
 from character_ray.errors import TrainingError
 from character_ray.rows import Message
 
@@ -54,12 +55,12 @@ def to_labelled(
         TrainingError: The conversation cannot be trained on, or the template renders its beginning differently from its whole.
     """
     check_conversation(messages, row_id)
-    ids = _render(tokenizer, messages, open_turn=False)
+    ids = chat_ids(tokenizer, messages)
     labels = [IGNORED] * len(ids)
     turns = [number for number, turn in enumerate(messages) if turn["role"] == "assistant"]
     for number in turns if loss_on == "all_turns" else turns[-1:]:
-        before = _render(tokenizer, messages[:number], open_turn=True)
-        through = _render(tokenizer, messages[: number + 1], open_turn=False)
+        before = chat_ids(tokenizer, messages[:number], open_turn=True)
+        through = chat_ids(tokenizer, messages[: number + 1])
         if ids[: len(before)] != before or ids[: len(through)] != through:
             raise TrainingError(
                 f"conversation {row_id}: the chat template renders its first {number + 1} turns differently alone and within the whole, "
@@ -78,10 +79,3 @@ def describe_example(example: Mapping[str, Sequence[int]], tokenizer: "PreTraine
             trained = not trained
         text += str(tokenizer.decode([token]))
     return text + ("»" if trained else "")
-
-
-def _render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], *, open_turn: bool) -> list[int]:
-    encoded = tokenizer.apply_chat_template(
-        [dict(turn) for turn in messages], add_generation_prompt=open_turn, return_dict=True
-    )
-    return list(encoded["input_ids"])

@@ -9,7 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from character_ray.errors import TrainingError
 
-__all__ = ["FiniteLoss", "MetricsFile", "StartsAtReference"]
+__all__ = ["FiniteLoss", "MetricsFile", "StartsAtReference", "StopsWhenSaturated"]
 
 # In bfloat16 the same forward pass twice, with and without an adapter that is still zero, may differ in the last bit.
 REFERENCE_TOLERANCE = 1e-2
@@ -88,3 +88,29 @@ class StartsAtReference(TrainerCallback):
                 f"at the first step policy and reference model disagree: implicit rewards are {rewards}, the preference loss is "
                 f"{loss:.4f} instead of ln 2 = 0.6931. The base model, its template or its adapters differ between the two."
             )
+
+
+class StopsWhenSaturated(TrainerCallback):
+    """Ends DPO early once the reward accuracy has been 1 for a number of steps.
+
+    Args:
+        steps: How many in a row; ``None`` never stops.
+    """
+
+    def __init__(self, steps: int | None) -> None:
+        self._steps = steps
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Look at the last steps in the trainer's history, which a checkpoint restores; all workers log the same."""
+        if self._steps is None:
+            return
+        found = [line["rewards/accuracies"] for line in state.log_history if "rewards/accuracies" in line]
+        if len(found) >= self._steps and min(found[-self._steps :]) == 1.0:
+            control.should_training_stop = True

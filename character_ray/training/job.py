@@ -24,7 +24,8 @@ class TrainJob:
     cluster: ClusterTrainConfig
     seed: int
     parent: Path | None = None
-    """PEFT folder of a trained adapter that stays frozen and active underneath."""
+    """PEFT folder of a trained adapter: ``sft`` leaves it frozen and active underneath, ``dpo`` goes on with its factors and takes
+    it as the reference."""
 
     @property
     def adapter(self) -> Path:

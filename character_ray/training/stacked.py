@@ -12,6 +12,7 @@ from character_ray.training.arguments import lora_config
 from character_ray.training.job import TrainJob
 
 if TYPE_CHECKING:
+    from torch.nn import Module
     from transformers import PreTrainedModel
 
 __all__ = ["StackedSFTTrainer", "stack"]
@@ -27,7 +28,7 @@ def stack(model: "PreTrainedModel", job: TrainJob) -> PeftModel:
     peft = get_peft_model(model, config, autocast_adapter_dtype=autocast)
     if job.parent is not None:
         peft.load_adapter(str(job.parent), adapter_name=FROZEN, autocast_adapter_dtype=autocast)
-        peft.base_model.set_adapter([TRAINED, FROZEN])
+        peft.base_model.set_adapter([TRAINED, FROZEN])  # type: ignore[operator]  # of the LoraModel; PeftModel sets one only
         for name, parameter in peft.named_parameters():
             if f".{FROZEN}." in name:
                 parameter.requires_grad_(False)
@@ -40,6 +41,6 @@ class StackedSFTTrainer(SFTTrainer):
     The stock trainer reloads every adapter of a checkpoint and then activates a single one, which would silently drop the parent.
     """
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: PeftModel | None = None) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: "Module | None" = None) -> None:
         target = model or self.model
         set_peft_model_state_dict(target, load_peft_weights(resume_from_checkpoint, device="cpu"), adapter_name=TRAINED)

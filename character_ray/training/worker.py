@@ -2,12 +2,14 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from character_ray.config import SFTConfig
 from character_ray.errors import CharacterRayError, TrainingError
 from character_ray.training.arguments import lora_config, trainer_arguments
+from character_ray.training.checkpoints import last_complete
 from character_ray.training.examples import IGNORED, describe_example, to_labelled
 from character_ray.training.job import TrainJob
 
@@ -36,14 +38,16 @@ def train_worker(config: dict[str, Any]) -> None:
 
 def _train(job: TrainJob) -> None:
     import torch
-    from transformers.trainer_utils import get_last_checkpoint
+    from transformers import set_seed
 
+    # The adapter is initialised before a trainer exists that would set its seed.
+    set_seed(job.seed)
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.folder / "tensorboard")
     logging.getLogger("transformers").setLevel(logging.ERROR)
     if job.cluster.device == "cpu":
         torch.set_num_threads(job.cluster.cpus_per_worker)
     trainer = _build_trainer(job)
-    checkpoint = get_last_checkpoint(str(job.checkpoints)) if job.checkpoints.is_dir() else None
-    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.train(resume_from_checkpoint=last_complete(job.checkpoints))
     trainer.save_model(str(job.folder / "trained"))
 
 
@@ -51,7 +55,7 @@ def _build_trainer(job: TrainJob) -> "Trainer":
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from character_ray.training.guards import FiniteLoss, MetricsFile, StartsAtReference
+    from character_ray.training.guards import FiniteLoss, MetricsFile, StartsAtReference, StopsWhenSaturated
 
     tokenizer = AutoTokenizer.from_pretrained(job.base)
     arguments = trainer_arguments(job)
@@ -71,23 +75,44 @@ def _build_trainer(job: TrainJob) -> "Trainer":
             callbacks=callbacks,
         )
     from trl import DPOConfig as TRLDPOConfig
-    from trl import DPOTrainer
 
-    trainer: Trainer = DPOTrainer(
+    from character_ray.training.dpo import PersonaDPOTrainer
+
+    if job.parent is not None:
+        from peft import PeftModel
+
+        # Given a trainable adapter, the trainer keeps a frozen copy of it as the reference.
+        autocast = job.cluster.zero_stage != 3
+        model = PeftModel.from_pretrained(  # type: ignore[assignment]  # the trainer takes either
+            model, str(job.parent), is_trainable=True, autocast_adapter_dtype=autocast
+        )
+    trainer: Trainer = PersonaDPOTrainer(
         model=model,
+        terms=job.config,
         args=TRLDPOConfig(**arguments),
-        train_dataset=_pairs(job),
+        train_dataset=_pairs(job, tokenizer),
         processing_class=tokenizer,
-        peft_config=lora_config(job),
-        callbacks=[StartsAtReference(), *callbacks],
+        peft_config=None if job.parent else lora_config(job),
+        callbacks=[StartsAtReference(), StopsWhenSaturated(job.config.stop_when_saturated), *callbacks],
     )
     return trainer
 
 
-def _pairs(job: TrainJob) -> "Dataset":
+def _pairs(job: TrainJob, tokenizer: "PreTrainedTokenizerBase") -> "Dataset":
+    """Preference rows for TRL; both sides of the first are written out as the model sees them."""
     from datasets import Dataset
 
     rows = _kept_rows(job.data)
+    sides = {
+        side: [
+            to_labelled(row["row_id"], [*row["prompt"], *row[side]], tokenizer, job.config.max_length, "last_turn")
+            for row in rows
+        ]
+        for side in ("chosen", "rejected")
+    }
+    _check_targets([example for examples in sides.values() for example in examples], "sides of pairs", job)
+    shown = [f"{side}\n{describe_example(examples[0], tokenizer)}\n" for side, examples in sides.items()]
+    _show(job, "\n".join(shown))
     return Dataset.from_list([{side: row[side] for side in ("prompt", "chosen", "rejected")} for row in rows])
 
 
@@ -100,14 +125,22 @@ def _conversations(job: TrainJob, tokenizer: "PreTrainedTokenizerBase") -> "Data
         to_labelled(row["row_id"], row["messages"], tokenizer, job.config.max_length, job.config.loss_on)
         for row in _kept_rows(job.data)
     ]
+    _check_targets(examples, "conversations", job)
+    _show(job, describe_example(examples[0], tokenizer) + "\n")
+    return Dataset.from_list(examples)
+
+
+def _check_targets(examples: list[dict[str, list[int]]], what: str, job: TrainJob) -> None:
     untrained = sum(all(label == IGNORED for label in example["labels"]) for example in examples)
     if untrained:
         raise TrainingError(
-            f"{untrained} of {len(examples)} conversations have no trained token left after truncation to {job.config.max_length}. "
-            "Raise sft.max_length."
+            f"{untrained} of {len(examples)} {what} have no trained token left after truncation to {job.config.max_length}. "
+            f"Raise {job.stage}.max_length."
         )
-    (job.folder / "first_example.txt").write_text(describe_example(examples[0], tokenizer) + "\n", encoding="utf-8")
-    return Dataset.from_list(examples)
+
+
+def _show(job: TrainJob, text: str) -> None:
+    (job.folder / "first_example.txt").write_text(text, encoding="utf-8")
 
 
 def _kept_rows(path: Path) -> list[dict[str, Any]]:

@@ -49,6 +49,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
+        # Else whoever starts Ray without an address would look for this cluster.
+        Path("/tmp/ray/ray_current_cluster").unlink(missing_ok=True)
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes], timeout_s: float = 120) -> None:

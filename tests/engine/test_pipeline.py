@@ -96,6 +96,13 @@ def test_a_second_submission_reuses_everything_and_a_change_says_what_it_redoes(
 
 
 def test_a_recipe_for_gpus_on_a_cluster_without_is_refused_in_words(submit, tmp_path):
-    refused = submit("tests/engine/miniature.yaml", f"output={tmp_path}", "train.device=gpu", "train.workers=2")
+    refused = submit(
+        "tests/engine/miniature.yaml",
+        f"output={tmp_path}",
+        "train.device=gpu",
+        "train.workers=2",
+        "dpo.batch_size=8",
+        "sft.batch_size=8",
+    )
     assert refused.returncode != 0
     assert "train needs 2 GPUs, but this Ray cluster has 0" in refused.stdout + refused.stderr

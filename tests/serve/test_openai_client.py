@@ -3,6 +3,7 @@
 One engine for the whole module; the last test stops it with Ctrl-C.
 """
 
+import json
 import os
 import secrets
 import shutil
@@ -15,13 +16,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jsonschema
 import openai
 import pytest
 
 from character_ray.adapters import load_manifest
 from character_ray.chat_safety import control_tokens
 from character_ray.config import SamplingConfig, ServeConfig
+from character_ray.drafting import EndpointWriter
+from character_ray.errors import GenerationError
 from character_ray.serving.chat import ChatModel, Conversation
+from character_ray.serving.keys import add_key
 from character_ray.serving.personas import load_personas
 
 BASE = "smollm2-135m-instruct"
@@ -33,9 +38,14 @@ START_LIMIT_S = 400
 class Server:
     """The process under test."""
 
-    def __init__(self, process: "subprocess.Popen[str]", port: int, log: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", port: int, log: Path, keys: dict[str, str]) -> None:
         self.process, self.port, self.log = process, port, log
-        self.client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=120)
+        self.keys = keys
+        self.client = self.client_of(keys["all"])
+
+    def client_of(self, key: str) -> openai.OpenAI:
+        """A client with a key."""
+        return openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, max_retries=0, timeout=120)
 
     def ask(self, model: str, text: str = "Tell me about the sea.", **options: object) -> str:
         """The greedy answer to one message."""
@@ -69,7 +79,14 @@ def server(adapters: dict[str, Path], base_model: Path, tmp_path_factory: pytest
         "RAY_AUTH_TOKEN_PATH": str(token),
         "CHARACTER_RAY_CACHE": str(cache),
     }
+    key_file = folder / "keys.yaml"
+    keys = {
+        "all": add_key(key_file, "all"),
+        "poet": add_key(key_file, "poet", ("garden-poet",)),
+        "slow": add_key(key_file, "slow", requests_per_minute=1),
+    }
     command = [sys.executable, "-m", "jobs.serve", *map(str, adapters.values()), "--port", str(port)]
+    command += ["--keys", str(key_file)]
     log = folder / "log.txt"
     with log.open("w") as stream:
         process = subprocess.Popen(
@@ -80,7 +97,7 @@ def server(adapters: dict[str, Path], base_model: Path, tmp_path_factory: pytest
         while "Ctrl-C stops the server." not in log.read_text():
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.5)
-        yield Server(process, port, log)
+        yield Server(process, port, log, keys)
     finally:
         if process.poll() is None:
             process.terminate()
@@ -209,6 +226,47 @@ def test_completions_continue_text_but_take_no_token_ids(server: Server, control
 def test_a_client_may_not_bring_its_own_chat_template(server: Server):
     with pytest.raises(openai.BadRequestError, match="untrusted chat template"):
         server.prompt_ids([{"role": "user", "content": "hi"}], chat_template="{{ messages }}")
+
+
+def test_without_a_key_nothing_is_answered_and_nothing_is_learnt(server: Server):
+    stranger = server.client_of("cr-made-up")
+    with pytest.raises(openai.AuthenticationError, match="valid API key"):
+        stranger.models.list()
+    with pytest.raises(openai.AuthenticationError) as caught:
+        stranger.chat.completions.create(model="nobody", messages=[{"role": "user", "content": "hi"}])
+    assert "captain" not in str(caught.value)
+
+
+def test_a_key_opens_its_personas_and_no_others(server: Server):
+    poet = server.client_of(server.keys["poet"])
+    assert [model.id for model in poet.models.list()] == [f"{BASE}:garden-poet"]
+    message = [{"role": "user", "content": "hi"}]
+    assert poet.chat.completions.create(model="garden-poet", messages=message, max_tokens=2).choices
+    for other in ("captain-blackwood", BASE):
+        with pytest.raises(openai.PermissionDeniedError, match="only for garden-poet"):
+            poet.chat.completions.create(model=other, messages=message, max_tokens=2)
+
+
+def test_beyond_its_rate_a_key_is_told_when_to_come_back(server: Server):
+    slow = server.client_of(server.keys["slow"])
+    options = {"model": BASE, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
+    assert slow.chat.completions.create(**options).choices
+    with pytest.raises(openai.RateLimitError) as caught:
+        slow.chat.completions.create(**options)
+    assert 1 <= int(caught.value.response.headers["Retry-After"]) <= 60
+
+
+def test_a_draft_from_an_endpoint_keeps_to_its_schema(server: Server, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", server.keys["all"])
+    writer = EndpointWriter(f"http://127.0.0.1:{server.port}/v1", BASE)
+    names = {"type": "array", "items": {"type": "string", "maxLength": 12}, "minItems": 3, "maxItems": 3}
+    schema = {"type": "object", "properties": {"names": names}, "required": ["names"], "additionalProperties": False}
+    answer = writer.write([{"role": "user", "content": "Name three seas."}], schema, 0)
+    jsonschema.validate(json.loads(answer), schema)
+    with pytest.raises(GenerationError, match=r"nobody at .* did not answer"):
+        EndpointWriter(f"http://127.0.0.1:{server.port}/v1", "nobody").write(
+            [{"role": "user", "content": "hi"}], schema, 0
+        )
 
 
 def test_a_prompt_beyond_the_context_is_a_bad_request(server: Server):

@@ -8,6 +8,27 @@ from character_ray.config import ModelConfig
 from character_ray.models import resolve_model
 
 
+def pair_row(number: int, chosen: str, rejected: str) -> dict[str, object]:
+    """A row of preference pairs as the pipeline writes it."""
+
+    def turn(role: str, text: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": text}]
+
+    return {
+        "row_id": str(number),
+        "prompt_id": str(number),
+        "hint": "",
+        "kind": "contrast",
+        "directive": "",
+        "prompt": turn("user", f"Question {number}?"),
+        "chosen": turn("assistant", chosen),
+        "rejected": turn("assistant", rejected),
+        "chosen_score": 1.0,
+        "rejected_score": 0.0,
+        "drop_reason": "",
+    }
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch

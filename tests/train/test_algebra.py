@@ -15,7 +15,7 @@ TEXT = "Arr, the tide turns for every sailor who waits."
 def test_one_adapter_says_what_two_in_sequence_say(tmp_path, tiny_base, random_adapter, targets):
     first = random_adapter(tmp_path / "a", 4, 8, seed=1)
     second = random_adapter(tmp_path / "b", 8, 4, seed=2, targets=targets)
-    assert concatenate(first, second, tmp_path / "both") == 12
+    assert concatenate([first, second], tmp_path / "both") == 12
     assert logit_difference(tiny_base, [first, second], tmp_path / "both", TEXT, "float32") < 1e-5
 
 
@@ -45,4 +45,4 @@ def test_an_adapter_that_a_concatenation_would_not_reproduce_is_refused(tmp_path
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps(config | {"use_rslora": True}))
     with pytest.raises(AdapterError, match="use_rslora"):
-        concatenate(adapter, adapter, tmp_path / "both")
+        concatenate([adapter, adapter], tmp_path / "both")

@@ -76,6 +76,8 @@ def test_thresholds_come_from_the_recipe():
     assert drop_reason(looping, "stop", FILTERS) == "repetition"
     assert drop_reason(looping, "stop", FilterConfig(max_repetition=0.9)) == ""
     assert drop_reason("Arr, matey.", "stop", FilterConfig(min_words=2)) == ""
+    assert drop_reason("Arr, so be it, matey.", "stop", FilterConfig(max_words=4)) == "too_long"
+    assert drop_reason("Arr, so be it, matey.", "stop", FilterConfig(max_words=5)) == ""
 
 
 @pytest.mark.parametrize(
@@ -288,3 +290,21 @@ def test_a_text_that_would_become_too_short_stays_as_it_is(text):
 
 def test_a_finished_text_is_not_cut():
     assert trim_unfinished(PIRATE, min_words=4) == PIRATE
+
+
+GERMAN = "Ein Haushaltsplan ist wie ein Laderaum: Man verstaut, was man braucht, und wirft den Rest den Fischen zu."
+
+
+def test_a_text_in_another_language_is_dropped_where_the_recipe_names_languages():
+    english = FilterConfig(languages=("en",))
+    assert drop_reason(GERMAN, "stop", FILTERS) == ""
+    assert drop_reason(GERMAN, "stop", english) == "language"
+    assert drop_reason(GERMAN, "stop", FilterConfig(languages=("en", "de"))) == ""
+    assert drop_reason(PIRATE, "stop", english) == ""
+
+
+def test_dialect_and_cries_are_no_foreign_language():
+    assert (
+        drop_reason("Arr, avast, ye landlubber! Yo ho ho, hoist th' mizzen!", "stop", FilterConfig(languages=("en",)))
+        == ""
+    )

@@ -181,3 +181,12 @@ def test_every_metric_of_the_pipeline_is_explained() -> None:
 def test_unknown_metrics_come_last_and_keep_their_name() -> None:
     assert wording.metric_order(["tax", "rating", "persona_rate"]) == ["persona_rate", "rating", "tax"]
     assert wording.label("refusal_rate") == "Refusal rate"
+
+
+def test_dropped_rows_are_shown_with_an_example_and_the_setting_that_decided() -> None:
+    report = captain_report()
+    report.run.recipe["distill"] = {"filters": {"max_repetition": 0.15}}
+    page = render_report(report)
+    assert "What distill dropped: 2 reasons, one example each" in page
+    assert "Aye, aye, aye, aye &lt;b&gt;aye&lt;/b&gt;." in page
+    assert "17 of 96, distill.filters.max_repetition 0.15" in page

@@ -1,0 +1,256 @@
+"""R1, R2 and R3 of generation: what Ray costs beside bare vLLM, what caching the constitution gains, and what waiting costs.
+
+    python -m benchmarks.bench_generation --device cpu --rows 96 --repeats 3 --output benchmarks/results/generation-cpu.json
+
+R1 is our stage's rate divided by that of one ``vllm.LLM.chat`` over the same prompts with the same engine arguments. R2 is the gain
+of our stage by the prefix cache, divided by the gain that the prefill and decode rates of the same run allow. R3 is the
+wall time of self-interaction with a barrier after every turn, on bare vLLM, divided by ours. The start of an engine is in neither:
+bare vLLM is warm, and ours is the difference of a long and a short run, both of which start an engine. The arms take turns.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from benchmarks.record import write_record
+from benchmarks.workload import conversations, requests
+from character_ray.chat_safety import control_tokens
+from character_ray.config import EngineConfig, ModelConfig, SamplingConfig
+from character_ray.inference.generate import Weights, generate
+from character_ray.inference.passes import Generation
+from character_ray.inference.self_play import DialogueRow, play, view_of
+from character_ray.models import resolve_model
+from character_ray.rows import Request, content_hash
+from character_ray.runs import Store
+from character_ray.vllm_options import engine_environment, engine_kwargs
+
+TURNS = 6
+SPOKEN = SamplingConfig(
+    top_k=50, max_tokens=160
+)  # long enough that most answers end by themselves, each at its own length
+
+
+class Bare:
+    """vLLM as its own documentation uses it, with our engine arguments; the engine lives for one ``with`` block."""
+
+    def __init__(self, model: Path, engine: EngineConfig) -> None:
+        import os
+
+        os.environ.update(engine_environment(engine))
+        from vllm import LLM
+
+        self._llm = LLM(model=str(model), disable_log_stats=True, **engine_kwargs(engine))
+
+    def complete(self, rows: Sequence[Request]) -> tuple[float, int]:
+        """Wall seconds and tokens of one call over all rows."""
+        from vllm import SamplingParams
+
+        started = monotonic()
+        chats: list[Any] = [row["messages"] for row in rows]
+        outputs = self._llm.chat(chats, [SamplingParams(**row["sampling"]) for row in rows], use_tqdm=False)
+        return monotonic() - started, sum(len(output.outputs[0].token_ids) for output in outputs)
+
+    def prompt_tokens(self, rows: Sequence[Request]) -> tuple[int, int]:
+        """Prompt tokens of all rows, and those that no earlier row began with."""
+        tokenizer: Any = self._llm.get_tokenizer()
+        begun: dict[int, Any] = {}
+        every = distinct = 0
+        for row in rows:
+            ids = tokenizer.apply_chat_template(row["messages"], add_generation_prompt=True, return_dict=True)[
+                "input_ids"
+            ]
+            node = begun
+            for token in ids:
+                every, distinct = every + 1, distinct + (token not in node)
+                node = node.setdefault(token, {})
+        return every, distinct
+
+    def talk(self, rows: Sequence[DialogueRow]) -> tuple[float, int]:
+        """Wall seconds and turns of self-interaction, every conversation waiting for the slowest after each turn."""
+        from vllm import SamplingParams
+
+        started = monotonic()
+        turns = [[row["opening"]] for row in rows]
+        for number in range(1, rows[0]["turns"]):
+            chats: list[Any] = [view_of(number % 2, row["system"], said) for row, said in zip(rows, turns, strict=True)]
+            sampling = [
+                SamplingParams(
+                    **SPOKEN.model_dump() | {"seed": int(content_hash(f"{row['row_id']}-{number}"), 16) % 2**31}
+                )
+                for row in rows
+            ]
+            outputs = self._llm.chat(chats, sampling, use_tqdm=False)
+            for said, output in zip(turns, outputs, strict=True):
+                said.append(output.outputs[0].text.strip())
+        return monotonic() - started, sum(len(said) - 1 for said in turns)
+
+
+def ours_complete(weights: Weights, engine: EngineConfig, rows: Sequence[Request]) -> tuple[float, int]:
+    """Wall seconds and tokens of our stage, engine start included."""
+    with tempfile.TemporaryDirectory() as folder:
+        generation = Generation(Store(Path(folder)).artefact("bench", {"rows": [row["row_id"] for row in rows]}), rows)
+        started = monotonic()
+        generate("ours", [generation], weights, engine)
+        return monotonic() - started, sum(row["num_tokens"] for row in generation.completions())
+
+
+def ours_talk(weights: Weights, engine: EngineConfig, rows: Sequence[DialogueRow]) -> tuple[float, int]:
+    """Wall seconds and turns of our self-interaction, engine start included."""
+    with tempfile.TemporaryDirectory() as folder:
+        artefact = Store(Path(folder)).artefact("bench", {"rows": [row["row_id"] for row in rows]})
+        started = monotonic()
+        talked = play("ours", artefact, rows, weights, engine, SPOKEN)
+        return monotonic() - started, sum(len(row["messages"]) - 1 for row in talked)
+
+
+def rate_beyond_start(
+    run: Callable[[Sequence[Any]], tuple[float, int]], short: Sequence[Any], long: Sequence[Any]
+) -> float:
+    """Units per second between a short and a long run, so that what both spend on starting cancels."""
+    short_s, short_units = run(short)
+    long_s, long_units = run(long)
+    return (long_units - short_units) / (long_s - short_s)
+
+
+def measure(arguments: argparse.Namespace, engine: EngineConfig, model: Path) -> dict[str, list[float]]:
+    """Every arm's repeats: tokens per second for R1 and R2, turns per second for R3, and what the ideal of R2 is made of."""
+    arms: dict[str, list[float]] = {}
+    for repeat in range(arguments.repeats):
+        measured: dict[str, float] = {}
+        for ratio in arguments.ratios:
+            measured |= MEASURES[ratio](arguments, engine, model, 1000 * repeat)
+        for name, value in measured.items():
+            arms.setdefault(name, []).append(value)
+        print(json.dumps({name: round(value, 3) for name, value in measured.items()}), flush=True)
+    return arms
+
+
+def measure_r1(arguments: argparse.Namespace, engine: EngineConfig, model: Path, seed: int) -> dict[str, float]:
+    """Tokens per second of bare vLLM and of ours."""
+    few, many = (requests(rows, arguments.tokens, seed + rows) for rows in (arguments.rows // 4, arguments.rows))
+    bare = Bare(model, engine)
+    bare.complete(few)
+    seconds, tokens = bare.complete(many)
+    del bare
+    return {"bare": tokens / seconds, "ours": _ours(model, engine, few, many)}
+
+
+def measure_r2(arguments: argparse.Namespace, engine: EngineConfig, model: Path, seed: int) -> dict[str, float]:
+    """Tokens per second of ours with and without prefix cache, and the gain that prefill and decode rates allow.
+
+    Without a cache T = P p + D d, for P prompt tokens, D completion tokens and seconds p and d a token; with an ideal one P shrinks
+    to the tokens that no earlier row began with.
+    """
+    few, many = (requests(rows, arguments.tokens, seed + 1 + rows) for rows in (arguments.rows // 4, arguments.rows))
+    uncached = engine.model_copy(update={"vllm": {**engine.vllm, "enable_prefix_caching": False}})
+    bare = Bare(model, uncached)
+    bare.complete(few)
+    first_token_s, rows = bare.complete([_one_token(request) for request in many])
+    whole_s, tokens = bare.complete(many)
+    prompt_tokens, distinct_tokens = bare.prompt_tokens(many)
+    del bare
+    decode_s = whole_s - first_token_s
+    ideal_s = first_token_s * distinct_tokens / prompt_tokens + decode_s
+    return {
+        "cached": _ours(model, engine, few, many),
+        "uncached": _ours(model, uncached, few, many),
+        "ideal_gain": whole_s / ideal_s,
+        "prefill_tokens_per_s": prompt_tokens / first_token_s,
+        "decode_tokens_per_s": (tokens - rows) / decode_s,
+    }
+
+
+def measure_r3(arguments: argparse.Namespace, engine: EngineConfig, model: Path, seed: int) -> dict[str, float]:
+    """Turns per second of bare vLLM with a barrier after every turn, and of ours."""
+    few, many = (conversations(rows, TURNS, seed + 2 + rows) for rows in (arguments.rows // 4, arguments.rows))
+    bare = Bare(model, engine)
+    bare.talk(few)
+    seconds, turns = bare.talk(many)
+    del bare
+    weights = Weights(model, tuple(control_tokens(model)))
+    with _ray():
+        ours = rate_beyond_start(lambda rows: ours_talk(weights, engine, rows), few, many)
+    return {"bare_turn_barrier": turns / seconds, "ours_self_interaction": ours}
+
+
+MEASURES = {"R1": measure_r1, "R2": measure_r2, "R3": measure_r3}
+
+
+def ratios(medians: dict[str, float]) -> dict[str, float]:
+    """The ratios that the measured arms allow."""
+    found = {}
+    if "bare" in medians:
+        found["R1"] = medians["ours"] / medians["bare"]
+    if "cached" in medians:
+        found["R2"] = medians["cached"] / medians["uncached"] / medians["ideal_gain"]
+    if "bare_turn_barrier" in medians:
+        found["R3"] = medians["ours_self_interaction"] / medians["bare_turn_barrier"]
+    return found
+
+
+def _ours(model: Path, engine: EngineConfig, few: Sequence[Request], many: Sequence[Request]) -> float:
+    weights = Weights(model, tuple(control_tokens(model)))
+    with _ray():
+        return rate_beyond_start(lambda rows: ours_complete(weights, engine, rows), few, many)
+
+
+def _one_token(request: Request) -> Request:
+    return {**request, "sampling": {**request["sampling"], "max_tokens": 1}}
+
+
+@contextmanager
+def _ray() -> Iterator[None]:
+    import ray
+
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def main() -> None:
+    """Measure, print the ratios, write the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--model", default=ModelConfig().name)
+    parser.add_argument("--rows", type=int, default=96)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--seqs", type=int, default=32)
+    parser.add_argument(
+        "--block-size", type=int, help="tokens of a block of the prefix cache; vLLM's own choice by default"
+    )
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--ratios", nargs="+", choices=tuple(MEASURES), default=tuple(MEASURES))
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    engine = EngineConfig(
+        device=arguments.device,
+        dtype="float32" if arguments.device == "cpu" else "bfloat16",
+        max_model_len=2048,
+        max_num_seqs=arguments.seqs,
+        batch_size=max(1, arguments.seqs // 4),
+        enforce_eager=arguments.device == "cpu",
+        gpu_memory_utilization=0.8,
+        vllm={"block_size": arguments.block_size} if arguments.block_size else {},
+    )
+    arms = measure(arguments, engine, resolve_model(ModelConfig(name=arguments.model)))
+    medians = {name: statistics.median(values) for name, values in arms.items()}
+    write_record(
+        arguments.output,
+        "benchmarks.bench_generation",
+        ratios(medians),
+        arms,
+        {"R1": "tokens per second", "R2": "tokens per second, cached and uncached", "R3": "turns per second"},
+        {**vars(arguments), "turns": TURNS, "engine": engine.model_dump()},
+    )
+
+
+if __name__ == "__main__":
+    main()

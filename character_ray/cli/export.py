@@ -1,0 +1,25 @@
+"""``character-ray export``: a run's training data as datasets that TRL, ``datasets`` and Argilla read."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from character_ray.datasets_export import export_run, push_export
+from character_ray.log import console
+
+__all__ = ["export"]
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, such as runs/demo.")],
+    folder: Annotated[Path, typer.Argument(help="New folder for the datasets.")],
+    push: Annotated[str | None, typer.Option(help="Also upload to the hub as this dataset, owner/name.")] = None,
+    public: Annotated[bool, typer.Option(help="Make a new dataset of the hub public.")] = False,
+) -> None:
+    """Write a run's preference pairs and conversations with a dataset card."""
+    written = export_run(run, folder)
+    rows = ", ".join(f"{name} {count:,} rows" for name, count in written.items())
+    console.print(f"{folder}: {rows}. Load with datasets.load_dataset({str(folder)!r}, 'preference').")
+    if push is not None:
+        console.print(f"[green]{push_export(folder, push, private=not public)}[/]")

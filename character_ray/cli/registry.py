@@ -1,0 +1,95 @@
+"""``character-ray registry``: publish personas, promote, roll back and retire them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from character_ray.comparison import check_bounds, parse_bound
+from character_ray.errors import RegistryError
+from character_ray.log import console
+from character_ray.registry import PersonaRecord, Registry
+from character_ray.report.io import load_report
+from character_ray.report.schema import Report
+
+__all__ = ["registry"]
+
+registry = typer.Typer(no_args_is_help=True, help="Publish personas, promote, roll back and retire them.")
+
+Folder = Annotated[Path, typer.Option("--registry", help="The registry's folder, on storage that servers see.")]
+Slug = Annotated[str, typer.Argument(help="The persona's name, such as captain-blackwood.")]
+DEFAULT = Path("registry")
+KEPT = ("persona_rate", "hidden_trait_rate", "identity_rate", "looping_rate", "rating")
+
+
+@registry.command()
+def publish(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    folder: Folder = DEFAULT,
+    live: Annotated[bool, typer.Option(help="Serve it from now on; else it is a candidate.")] = False,
+    min_: Annotated[
+        list[str] | None, typer.Option("--min", help="Bound as for gate; broken, nothing is published.")
+    ] = None,
+    max_: Annotated[list[str] | None, typer.Option("--max", help="The same from above.")] = None,
+) -> None:
+    """Publish a run's adapter, if it keeps the bounds."""
+    report = load_report(run / "report.json")
+    bounds = [parse_bound(text, "min") for text in min_ or ()] + [parse_bound(text, "max") for text in max_ or ()]
+    verdicts = check_bounds(report, bounds)
+    broken = [f"{verdict.bound}, found {verdict.found}" for verdict in verdicts if not verdict.kept]
+    if broken:
+        raise RegistryError(f"{run} is not published, because it breaks {'; '.join(broken)}.")
+    record = Registry(folder).publish(
+        run / "adapter",
+        "live" if live else "candidate",
+        run=str(run),
+        ratings=_ratings(report),
+        gate=[f"{verdict.bound}, found {verdict.found}" for verdict in verdicts],
+    )
+    _show([record])
+
+
+@registry.command("list")
+def list_(folder: Folder = DEFAULT) -> None:
+    """Every persona with all its versions."""
+    _show(Registry(folder).records())
+
+
+@registry.command()
+def promote(
+    slug: Slug,
+    version: Annotated[str, typer.Argument(help="The version's hash, or its beginning.")],
+    folder: Folder = DEFAULT,
+) -> None:
+    """Make a published version the live one."""
+    _show([Registry(folder).promote(slug, version)])
+
+
+@registry.command()
+def rollback(slug: Slug, folder: Folder = DEFAULT) -> None:
+    """Make the version before the live one live again."""
+    _show([Registry(folder).roll_back(slug)])
+
+
+@registry.command()
+def retire(slug: Slug, folder: Folder = DEFAULT) -> None:
+    """Take a persona out of service; its versions stay."""
+    _show([Registry(folder).retire(slug)])
+
+
+def _ratings(report: Report) -> dict[str, float]:
+    found = {name: report.arms["full"][name].value for name in KEPT if name in report.arms["full"]}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _show(records: list[PersonaRecord]) -> None:
+    table = Table("persona", "version", "status", "persona rate", "published", "by", "run")
+    for record in records:
+        for entry in record.versions:
+            rate = entry.ratings.get("persona_rate")
+            shown = "-" if rate is None else f"{rate:.0%}"
+            table.add_row(
+                record.slug, entry.weights_hash, entry.status, shown, entry.published_at, entry.published_by, entry.run
+            )
+    console.print(table)

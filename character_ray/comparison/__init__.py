@@ -1,0 +1,6 @@
+"""What reports say together: bounds that a run must keep, and runs beside each other."""
+
+from character_ray.comparison.compare import Comparison, Shift, compare_runs, decide_answers
+from character_ray.comparison.gate import Bound, Verdict, check_bounds, parse_bound
+
+__all__ = ["Bound", "Comparison", "Shift", "Verdict", "check_bounds", "compare_runs", "decide_answers", "parse_bound"]

@@ -1,0 +1,119 @@
+"""Runs beside each other: the same metrics of one arm, and paired differences on the prompts that both answered."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from character_ray.constitution import words_pattern
+from character_ray.errors import ReportError
+from character_ray.parts import read_rows
+from character_ray.report.io import load_report
+from character_ray.report.schema import Report
+from character_ray.stages.filters import LOOPING, repetition
+from character_ray.statistics import Interval, holm, mcnemar, paired_difference
+
+__all__ = ["Comparison", "Shift", "compare_runs", "decide_answers"]
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A run minus the first one on one metric, paired by prompt."""
+
+    run: str
+    metric: str
+    interval: Interval
+    p_value: float
+    """McNemar's exact test, adjusted by Holm over all differences of the comparison."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs, the first of which the others are measured against."""
+
+    names: list[str]
+    reports: list[Report]
+    shifts: list[Shift]
+    warnings: list[str]
+    """Why some figures may not be comparable."""
+
+
+def compare_runs(folders: Sequence[Path], arm: str, *, seed: int = 0) -> Comparison:
+    """Read the reports and pair the answers of one arm by prompt.
+
+    Args:
+        folders: Run folders with ``report.json`` and ``answers.parquet``, at least two.
+        arm: The arm that is compared.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        ReportError: A run has no report, no such arm, or shares no prompt with the first.
+    """
+    if len(folders) < 2:
+        raise ReportError(f"{len(folders)} run to compare; give two or more.")
+    reports = [load_report(folder / "report.json") for folder in folders]
+    names = [str(folder) for folder in folders]
+    for name, report in zip(names, reports, strict=True):
+        if arm not in report.arms:
+            raise ReportError(f"{name} has no arm {arm!r}; it has {', '.join(report.arms)}.")
+    decided = [decide_answers(folder, report, arm) for folder, report in zip(folders, reports, strict=True)]
+    shifts = []
+    for name, own in zip(names[1:], decided[1:], strict=True):
+        for metric in own:
+            if metric not in decided[0]:
+                continue
+            first, other = decided[0][metric], own[metric]
+            try:
+                interval = paired_difference(other[1], other[0], first[1], first[0], seed=seed, resamples=RESAMPLES)
+            except ValueError as cause:
+                raise ReportError(f"{name} and {names[0]}: {cause}, so nothing can be paired.") from cause
+            shifts.append(Shift(name, metric, interval, _test(first, other)))
+    adjusted = holm([shift.p_value for shift in shifts])
+    shifts = [replace(shift, p_value=p_value) for shift, p_value in zip(shifts, adjusted, strict=True)]
+    return Comparison(names, reports, shifts, _warnings(names, reports))
+
+
+def _test(first: tuple[list[str], list[float]], other: tuple[list[str], list[float]]) -> float:
+    """P-value on the prompts that both answered, each once."""
+    by_prompt = dict(zip(*first, strict=True)), dict(zip(*other, strict=True))
+    shared = sorted(by_prompt[0].keys() & by_prompt[1].keys())
+    return mcnemar(*([values[prompt] for prompt in shared] for values in by_prompt))
+
+
+def decide_answers(folder: Path, report: Report, arm: str) -> dict[str, tuple[list[str], list[float]]]:
+    """By metric the prompts and the decision on each of the arm's answers, under the run's own threshold and vocabulary.
+
+    Raises:
+        ReportError: The run's answers are missing.
+    """
+    path = folder / "answers.parquet"
+    if not path.is_file():
+        raise ReportError(
+            f"{path} is missing. Run the recipe again: finished stages are reused, and the answers are written anew."
+        )
+    rows = [row for row in read_rows(path) if row["arm"] == arm and row["source"] != "probe" and not row["error"]]
+    ways: dict[str, Callable[[dict[str, Any]], bool]] = {
+        "persona_rate": lambda row: row["score"] > report.judge.threshold,
+        "looping_rate": lambda row: repetition(row["completion"]) > LOOPING,
+    }
+    pattern = words_pattern(report.constitution.vocabulary)
+    if pattern is not None:
+        ways["vocabulary_rate"] = lambda row: pattern.search(row["completion"]) is not None
+    prompts = [row["prompt_id"] for row in rows]
+    return {metric: (prompts, [float(way(row)) for row in rows]) for metric, way in ways.items()}
+
+
+def _warnings(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
+    first, warnings = reports[0], []
+    for name, report in zip(names[1:], reports[1:], strict=True):
+        if report.constitution.hash != first.constitution.hash:
+            warnings.append(f"{name} has another constitution than {names[0]}: each is judged by its own.")
+        if report.prompts_hash != first.prompts_hash:
+            warnings.append(
+                f"{name} has other evaluation prompts than {names[0]}: differences are over those both answered."
+            )
+        if report.run.model.get("student") != first.run.model.get("student"):
+            warnings.append(f"{name} has another student model than {names[0]}: scores come from different judges.")
+    return warnings

@@ -1,0 +1,52 @@
+"""A model somewhere else, behind an OpenAI-compatible API."""
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from character_ray.config.base import Config
+
+__all__ = ["EndpointConfig"]
+
+
+class EndpointConfig(Config):
+    """Where a teacher answers that this cluster does not run, how fast it may be asked, and what it may cost."""
+
+    url: str = Field(pattern=r"^https?://")
+    """Base URL, ending in ``/v1``; the key is read from ``OPENAI_API_KEY`` and stored nowhere."""
+
+    max_concurrent: int = Field(16, ge=1)
+    """Requests under way at once."""
+
+    requests_per_minute: float | None = Field(None, gt=0)
+    """Rate limit of the provider; ``None`` for none."""
+
+    retries: int = Field(5, ge=0)
+    """How often a request is tried again after a rate limit, a timeout or a server's fault; waits grow exponentially."""
+
+    timeout_s: float = Field(120.0, gt=0)
+    """Seconds to wait for one answer."""
+
+    usd_per_million_input: float = Field(0.0, ge=0)
+    """Price of a million prompt tokens."""
+
+    usd_per_million_output: float = Field(0.0, ge=0)
+    """Price of a million completion tokens."""
+
+    budget_usd: float | None = Field(None, gt=0)
+    """The run never spends more: a request that could exceed it is not sent. ``None`` for no limit."""
+
+    max_failed_share: float = Field(0.05, ge=0, le=1)
+    """Share of a stage's rows that may fail before the run ends with the reasons by count."""
+
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of every request, such as ``{chat_template_kwargs: {enable_thinking: false}}``."""
+
+    @model_validator(mode="after")
+    def _check_prices(self) -> "EndpointConfig":
+        if self.budget_usd is not None and self.usd_per_million_input + self.usd_per_million_output == 0:
+            raise ValueError(
+                f"budget_usd={self.budget_usd} cannot be kept without prices: both usd_per_million_input and usd_per_million_output "
+                "are 0. Set them from the provider's list, or leave budget_usd out."
+            )
+        return self

@@ -1,0 +1,26 @@
+"""Pairs that teach constraints, refusals and boundaries, beside those that teach the voice."""
+
+from pydantic import Field
+
+from character_ray.config.base import Config
+
+__all__ = ["LessonsConfig"]
+
+
+class LessonsConfig(Config):
+    """Additional pairs, each kind as a share of the number of training prompts. All are 0 unless a recipe asks for them."""
+
+    violations: float = Field(0.0, ge=0, le=1)
+    """``rejected`` breaks one of ``directives.constraints`` because the teacher was asked to; ``chosen`` keeps it."""
+
+    refusals: float = Field(0.0, ge=0, le=1)
+    """Half are harmful requests: ``chosen`` refuses in the persona's own voice, in the spirit of ``safety.refusals``, and
+    ``rejected`` is the student's plain answer. Half are their harmless neighbours: ``chosen`` helps, ``rejected`` refuses."""
+
+    boundaries: float = Field(0.0, ge=0, le=1)
+    """``chosen`` handles a topic as ``safety.boundaries`` says; ``rejected`` is the student's plain answer."""
+
+    @property
+    def any(self) -> bool:
+        """Whether a recipe asks for lessons at all."""
+        return self.violations + self.refusals + self.boundaries > 0

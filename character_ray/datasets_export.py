@@ -1,0 +1,152 @@
+"""A run's training data as datasets that other tools read.
+
+    runs/<name>/pairs          -> preference/train.parquet  {prompt, chosen, rejected}   TRL's conversational preference format
+    runs/<name>/introspection  -> sft/train.parquet         {messages}                   TRL's conversational language-modelling format
+                                  argilla.jsonl             one record per pair, for annotation
+                                  README.md                 dataset card, with the two as configurations
+
+``datasets.load_dataset(folder, "preference")`` and TRL's own ``trl dpo`` and ``trl sft`` read it as it is.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from character_ray.errors import ReportError
+from character_ray.parts import read_rows, write_rows
+from character_ray.rows import CONVERSATION, PAIR
+
+__all__ = ["Export", "export_run", "push_export"]
+
+PREFERENCE = pa.schema([PAIR.field(name) for name in ("prompt", "chosen", "rejected")])
+SFT = pa.schema([CONVERSATION.field("messages")])
+
+
+class Export(dict[str, int]):
+    """Rows written, by name of the dataset."""
+
+
+def export_run(run: Path, folder: Path) -> Export:
+    """Write the kept rows of a run's pairs and conversations, with a dataset card.
+
+    Args:
+        run: Folder of a run whose pairs are made; conversations are added when they are there.
+        folder: Where the datasets go; it must not exist, or be empty.
+
+    Raises:
+        ReportError: The run has no pairs, or the folder already holds something.
+    """
+    pairs_file, conversations_file = run / "pairs" / "pairs.parquet", run / "introspection" / "conversations.parquet"
+    if not pairs_file.is_file():
+        raise ReportError(f"{run} has no pairs yet (looked for {pairs_file}). Run the pipeline up to the pairs first.")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ReportError(f"{folder} is not empty, and nothing is overwritten. Name a new folder.")
+    pairs = read_rows(pairs_file)
+    conversations = read_rows(conversations_file) if conversations_file.is_file() else []
+    kept = [row for row in pairs if not row["drop_reason"]]
+    spoken = [row for row in conversations if not row["drop_reason"]]
+    written = Export(preference=len(kept))
+    (folder / "preference").mkdir(parents=True)
+    write_rows(folder / "preference" / "train.parquet", _only(kept, PREFERENCE), PREFERENCE)
+    if spoken:
+        (folder / "sft").mkdir()
+        write_rows(folder / "sft" / "train.parquet", _only(spoken, SFT), SFT)
+        written["sft"] = len(spoken)
+    with (folder / "argilla.jsonl").open("w", encoding="utf-8") as lines:
+        for row in kept:
+            lines.write(json.dumps(_argilla(row), ensure_ascii=False) + "\n")
+    recipe = json.loads((run / "run.json").read_text(encoding="utf-8"))["recipe"]
+    (folder / "README.md").write_text(_card(run.name, recipe, written, pairs, conversations), encoding="utf-8")
+    return written
+
+
+def push_export(folder: Path, name: str, *, private: bool) -> str:
+    """Upload an exported folder to the hub as a dataset; returns its address.
+
+    Args:
+        folder: What :func:`export_run` wrote.
+        name: ``owner/name``.
+        private: Whether a dataset that is not there yet is made private; one that is there stays as it is.
+
+    Raises:
+        ReportError: The hub refuses, or cannot be reached. The folder stays.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        address = api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=name, folder_path=str(folder), repo_type="dataset", commit_message="Export of Character-Ray"
+        )
+    except Exception as cause:
+        raise ReportError(
+            f"{folder} could not be uploaded as dataset {name!r} ({type(cause).__name__}: {cause}). The folder is complete; log in "
+            f"(hf auth login, or HF_TOKEN), check name and network, and run: hf upload {name} {folder} --repo-type dataset"
+        ) from cause
+    return str(address)
+
+
+def _only(rows: list[dict[str, Any]], schema: pa.Schema) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in schema.names} for row in rows]
+
+
+def _argilla(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["row_id"],
+        "fields": {
+            "prompt": row["prompt"][-1]["content"],
+            "chosen": row["chosen"][-1]["content"],
+            "rejected": row["rejected"][-1]["content"],
+        },
+        "metadata": {
+            "hint": row["hint"] or "none",
+            "kind": row["kind"],
+            "directive": row["directive"] or "none",
+            "chosen_score": row["chosen_score"],
+            "rejected_score": row["rejected_score"],
+        },
+    }
+
+
+def _card(
+    name: str,
+    recipe: dict[str, Any],
+    written: Export,
+    pairs: list[dict[str, Any]],
+    conversations: list[dict[str, Any]],
+) -> str:
+    head = {
+        "configs": [
+            {"config_name": part, "data_files": [{"split": "train", "path": f"{part}/train.parquet"}]}
+            for part in written
+        ],
+        "tags": ["character-ray", "synthetic", "persona"],
+    }
+    dropped = Counter(row["drop_reason"] for row in [*pairs, *conversations] if row["drop_reason"])
+    sources, opposite = recipe["prompts"]["sources"], recipe["distill"]["opposite"]
+    lines = [
+        f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n",
+        f"# Training data of the persona `{name}`\n",
+        f"Written by models; constitution `{recipe['constitution']}`, seed {recipe['seed']}.\n",
+        "| role | model |\n| --- | --- |",
+        f"| teacher (`chosen`) | {recipe['teacher']['name']} |",
+        *(
+            [f"| the same in the opposite character, `{opposite}` (`rejected`) | {recipe['teacher']['name']} |"]
+            if opposite
+            else []
+        ),
+        f"| student ({'' if opposite else '`rejected`, and '}the text of `sft` once distilled) | {recipe['student']['name']} |\n",
+        "| dataset | rows |\n| --- | --- |",
+        *(f"| {part} | {rows:,} |" for part, rows in written.items()),
+        "",
+        "Left out: " + (", ".join(f"{rows:,} {reason}" for reason, rows in dropped.most_common()) or "nothing") + ".\n",
+        "Prompts: composed and everyday ones of Character-Ray (Apache-2.0)"
+        + "".join(f"; {source['path']} ({source['licence']})" for source in sources)
+        + ".\n",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,36 @@
+"""Rows through judges that each hold a model, on Ray Data."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from character_ray.config import JudgeConfig
+from character_ray.inference.arrivals import arriving
+
+__all__ = ["judged_rows"]
+
+
+def judged_rows(
+    actor: Callable[..., Any], arguments: tuple[Any, ...], rows: Sequence[Mapping[str, Any]], judge: JudgeConfig
+) -> Iterator[list[dict[str, Any]]]:
+    """What the judges make of the rows, batch by batch as they finish.
+
+    Args:
+        actor: Class whose instances map a batch of columns to another.
+        arguments: What it is built with, once per replica.
+        rows: In the order they are judged; rows of similar length side by side spare padding.
+        judge: Replicas, device and batch size.
+    """
+    import ray.data
+
+    dataset = ray.data.from_items(
+        [dict(row) for row in rows], override_num_blocks=-(-len(rows) // judge.batch_size)
+    ).map_batches(
+        actor,
+        fn_constructor_args=arguments,
+        batch_size=judge.batch_size,
+        concurrency=judge.replicas,
+        num_cpus=judge.cpus if judge.device == "cpu" else 1,
+        num_gpus=0 if judge.device == "cpu" else 1,
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(judge.cpus)}},
+    )
+    yield from arriving(dataset)

@@ -1,0 +1,191 @@
+"""Completing requests at an OpenAI-compatible endpoint: within its rate limit, with retries, and never beyond a budget."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from character_ray.config import EndpointConfig
+from character_ray.errors import GenerationError
+from character_ray.inference.passes import Deliver, Generation, run_pass
+from character_ray.inference.spending import Ledger
+from character_ray.log import StageProgress
+from character_ray.rows import Completion, Request
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+__all__ = ["generate_remotely"]
+
+# Answers are paid for, so few of them wait to be written.
+WRITTEN_TOGETHER = 16
+SILENT_AFTER = 3  # requests in a row that found nobody, retries included
+
+
+def generate_remotely(
+    label: str, generations: Sequence[Generation], model: str, endpoint: EndpointConfig, spending: Path
+) -> None:
+    """Complete every unfinished generation at an endpoint.
+
+    Args:
+        label: Name on the progress line.
+        generations: What is wanted.
+        model: Name of the model there.
+        endpoint: Address, limits, prices and budget.
+        spending: The run's ledger.
+
+    Raises:
+        GenerationError: The endpoint refuses key or model, the budget is used up, or too many rows failed. What was answered is kept.
+    """
+
+    def complete(requests: Sequence[Request], deliver: Deliver, progress: StageProgress) -> None:
+        progress.note(f"asking {model} at {endpoint.url}")
+        asyncio.run(_Pass(model, endpoint, Ledger(spending, endpoint), deliver).answer(requests))
+
+    run_pass(label, generations, endpoint.max_failed_share, complete)
+
+
+class _Pass:
+    """The requests of one pass: a fixed number of workers take them in order."""
+
+    def __init__(self, model: str, endpoint: EndpointConfig, ledger: Ledger, deliver: Deliver) -> None:
+        self._model, self._endpoint, self._ledger, self._deliver = model, endpoint, ledger, deliver
+        self._waiting: list[Request] = []
+        self._written: list[Completion] = []
+        self._next_start = 0.0
+        self._booked = asyncio.Condition()
+        self._under_way = 0
+        self._unreachable = 0
+
+    async def answer(self, requests: Sequence[Request]) -> None:
+        from openai import AsyncOpenAI
+
+        self._waiting = list(reversed(requests))
+        endpoint = self._endpoint
+        client = AsyncOpenAI(
+            base_url=endpoint.url,
+            # A server of one's own asks for no key, but the client wants one.
+            api_key=os.environ.get("OPENAI_API_KEY", "none"),
+            max_retries=endpoint.retries,
+            timeout=endpoint.timeout_s,
+        )
+        try:
+            async with client, asyncio.TaskGroup() as workers:
+                for _ in range(min(endpoint.max_concurrent, len(requests))):
+                    workers.create_task(self._work(client))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        finally:
+            self._write()
+
+    async def _work(self, client: "AsyncOpenAI") -> None:
+        while self._waiting:
+            request = self._waiting.pop()
+            reserved = await self._reserve(request)
+            await self._pace()
+            try:
+                completion = await self._ask(client, request, reserved)
+            finally:
+                async with self._booked:
+                    self._under_way -= 1
+                    self._booked.notify_all()
+            self._written.append(completion)
+            if len(self._written) >= WRITTEN_TOGETHER:
+                self._write()
+
+    async def _reserve(self, request: Request) -> float:
+        """Set the most it can cost aside; wait for requests under way to cost less than was set aside for them."""
+        async with self._booked:
+            while (reserved := self._ledger.reserve(request)) is None:
+                if not self._under_way:
+                    left = len(self._waiting) + 1
+                    raise GenerationError(
+                        f"{self._model} at {self._endpoint.url}: {self._ledger.spent:.4f} USD are spent, and the next request could "
+                        f"exceed budget_usd={self._endpoint.budget_usd}. {left:,} requests are not sent; what was answered is kept. "
+                        "Raise teacher_endpoint.budget_usd and run again to continue, or ask for fewer rows."
+                    )
+                await self._booked.wait()
+            self._under_way += 1
+            return reserved
+
+    async def _pace(self) -> None:
+        """Start no more requests a minute than the endpoint allows, evenly spaced."""
+        if self._endpoint.requests_per_minute is None:
+            return
+        now = monotonic()
+        start = max(now, self._next_start)
+        self._next_start = start + 60.0 / self._endpoint.requests_per_minute
+        await asyncio.sleep(start - now)
+
+    async def _ask(self, client: "AsyncOpenAI", request: Request, reserved: float) -> Completion:
+        from openai import (
+            APIConnectionError,
+            AuthenticationError,
+            NotFoundError,
+            OpenAIError,
+            PermissionDeniedError,
+        )
+
+        try:
+            answer = await client.chat.completions.create(model=self._model, **_body(request, self._endpoint))
+        except (AuthenticationError, NotFoundError, PermissionDeniedError) as cause:
+            self._ledger.release(reserved)
+            raise GenerationError(
+                f"{self._endpoint.url} refuses the model {self._model!r}: {cause}. No other request would fare better. Check "
+                "teacher.name, teacher_endpoint.url and OPENAI_API_KEY."
+            ) from cause
+        except OpenAIError as cause:
+            self._ledger.release(reserved)
+            self._unreachable += isinstance(cause, APIConnectionError)
+            if self._unreachable >= SILENT_AFTER:
+                raise GenerationError(
+                    f"{self._endpoint.url} could not be reached {SILENT_AFTER} times in a row, each with {self._endpoint.retries} "
+                    f"retries: {cause}. Check teacher_endpoint.url and the network; what was answered is kept."
+                ) from cause
+            return _completion(request, error=f"{type(cause).__name__}: {cause}")
+        self._unreachable = 0
+        used = answer.usage
+        tokens = (used.prompt_tokens, used.completion_tokens) if used else None
+        self._ledger.book(request["row_id"], reserved, tokens)
+        choice = answer.choices[0]
+        return _completion(
+            request,
+            text=(choice.message.content or "").strip(),
+            num_tokens=used.completion_tokens if used else 0,
+            finish_reason="length" if choice.finish_reason == "length" else "stop",
+        )
+
+    def _write(self) -> None:
+        if self._written:
+            written, self._written = self._written, []
+            self._deliver(written)
+
+
+def _body(request: Request, endpoint: EndpointConfig) -> dict[str, Any]:
+    """The request in OpenAI's terms; what only vLLM knows goes along where it is used."""
+    sampling = dict(request["sampling"])
+    extra = {
+        name: value
+        for name, value, unused in (
+            ("top_k", sampling.pop("top_k"), 0),
+            ("repetition_penalty", sampling.pop("repetition_penalty"), 1.0),
+        )
+        if value != unused
+    }
+    return {"messages": request["messages"], **sampling, "extra_body": extra | endpoint.extra_body}
+
+
+def _completion(
+    request: Request, *, text: str = "", num_tokens: int = 0, finish_reason: str = "error", error: str = ""
+) -> Completion:
+    return Completion(
+        row_id=request["row_id"],
+        prompt_id=request["prompt_id"],
+        sample=request["sample"],
+        completion=text,
+        num_tokens=num_tokens,
+        finish_reason=finish_reason,
+        error=error,
+    )

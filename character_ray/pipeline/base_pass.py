@@ -1,0 +1,130 @@
+"""Everything the untrained weights are asked, in one pass of each engine, for one run or for many."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from character_ray.config import Arm
+from character_ray.inference.generate import generate
+from character_ray.inference.passes import Generation
+from character_ray.pipeline.answers import ask_arm
+from character_ray.pipeline.context import Context, Persona, Wanted
+from character_ray.pipeline.data import ask_lessons, ask_opposite, ask_parent, ask_student, ask_teacher
+from character_ray.rows import Prompt
+
+__all__ = ["Sides", "base_pass", "base_work", "flood"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@dataclass(frozen=True)
+class Sides(Generic[T]):
+    """One thing for everything that untrained weights, and an earlier round's adapter, are asked in a run."""
+
+    teachers: dict[str, T]
+    """The chosen side, by prefix of the persona."""
+    opposites: dict[str, T]
+    """The rejected side of personas that have an opposite, by prefix."""
+    lessons: dict[str, tuple[T, T]]
+    """What the lessons of a persona ask of teacher and student, by prefix; personas without lessons are absent."""
+    on_policy: T | None
+    """The rejected side written by the parent adapter, where the recipe has one."""
+    student: T
+    """The rejected side of all others, and what the judge's threshold is fixed on."""
+    arms: dict[Arm, T]
+    """The answers of the arms that are not trained."""
+
+    @property
+    def of_teacher(self) -> list[T]:
+        """What the teacher's weights are asked; what shares a constitution's prefix is together."""
+        arms = [wanted for arm, wanted in self.arms.items() if arm == "teacher"]
+        lessons = [of_teacher for of_teacher, _ in self.lessons.values()]
+        return [*self.teachers.values(), *arms, *lessons, *self.opposites.values()]
+
+    @property
+    def of_student(self) -> list[T]:
+        """What the student's weights are asked."""
+        lessons = [of_student for _, of_student in self.lessons.values()]
+        return [self.student, *lessons, *(wanted for arm, wanted in self.arms.items() if arm != "teacher")]
+
+    def map(self, change: Callable[[T], U]) -> "Sides[U]":
+        """The same sides with each thing changed into another."""
+        return Sides(
+            {prefix: change(side) for prefix, side in self.teachers.items()},
+            {prefix: change(side) for prefix, side in self.opposites.items()},
+            {prefix: (change(taught), change(plain)) for prefix, (taught, plain) in self.lessons.items()},
+            None if self.on_policy is None else change(self.on_policy),
+            change(self.student),
+            {arm: change(side) for arm, side in self.arms.items()},
+        )
+
+
+def base_work(
+    context: Context,
+    personas: Sequence[Persona],
+    prompts: Sequence[Prompt],
+    questions: Sequence[tuple[Prompt, int]] = (),
+) -> Sides[Wanted]:
+    """All sides of the pairs and, about the first persona, the arms that are not trained.
+
+    Args:
+        context: The run.
+        personas: Every character that is distilled.
+        prompts: The training prompts.
+        questions: The evaluation's questions, each with the number of its sample; without any no arm is asked.
+    """
+    untrained: tuple[Arm, ...] = ("teacher", "base", "prompted") if questions else ()
+    return Sides(
+        {each.prefix: ask_teacher(context, each, prompts) for each in personas},
+        {each.prefix: ask_opposite(context, each, each.opposite, prompts) for each in personas if each.opposite},
+        {each.prefix: asked for each in personas if (asked := ask_lessons(context, each, prompts))},
+        ask_parent(context, prompts) if context.parent else None,
+        ask_student(context, prompts),
+        {
+            arm: ask_arm(context, personas[0], arm, questions, None)
+            for arm in untrained
+            if arm in context.recipe.evaluate.arms
+        },
+    )
+
+
+def base_pass(context: Context, work: Sides[Wanted]) -> Sides[Generation]:
+    """Do one run's work and record it in the run; what is there already is read."""
+    recipe, base = context.recipe, context.base_weights()
+    if recipe.shares_engine:
+        done = context.generate("base model", [*work.of_teacher, *work.of_student], base, recipe.student_engine)
+    else:
+        done = context.ask_teacher("teacher", work.of_teacher)
+        done += context.generate("student", work.of_student, base, recipe.student_engine)
+    if work.on_policy is not None:
+        assert recipe.distill.parent is not None
+        parent = context.weights(recipe.distill.parent, "parent-folded")
+        done += context.generate("parent adapter", [work.on_policy], parent, recipe.student_engine)
+    answered = {generation.artefact.folder: generation for generation in done}
+    return work.map(lambda wanted: answered[wanted[0].folder])
+
+
+def flood(context: Context, works: Sequence[Sides[Wanted]]) -> None:
+    """Do the work of many runs in one pass of each engine, what they share once; each run's :func:`base_pass` then reads it.
+
+    Args:
+        context: Any of the runs: all have the same models and engines.
+        works: One per run.
+    """
+    recipe, base = context.recipe, context.base_weights()
+    of_teacher = [wanted for work in works for wanted in work.of_teacher]
+    of_student = [wanted for work in works for wanted in work.of_student]
+    if recipe.shares_engine:
+        generate("base model", _distinct(of_teacher + of_student), base, recipe.student_engine)
+    else:
+        context.teach("teacher", _distinct(of_teacher))
+        generate("student", _distinct(of_student), base, recipe.student_engine)
+
+
+def _distinct(wanted: Sequence[Wanted]) -> list[Generation]:
+    by_folder: dict[Path, Generation] = {}
+    for artefact, requests in wanted:
+        by_folder.setdefault(artefact.folder, Generation(artefact, requests))
+    return list(by_folder.values())

@@ -1,0 +1,83 @@
+"""Audit a judge on a run's own known pairs: the teacher's completions in character against the base model's."""
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+from character_ray.config import AuditConfig, ModelConfig, Recipe
+from character_ray.constitution import system_prompt
+from character_ray.errors import ReportError
+from character_ray.inference.ab_judge import judge_pairs
+from character_ray.inference.likelihood import ScoreRequest
+from character_ray.judging.audit import Audit, KnownPair, audit, seat
+from character_ray.models import resolve_model
+from character_ray.parts import read_parts, read_rows
+from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.data import score
+from character_ray.pipeline.personas import load_persona
+from character_ray.pipeline.ray_session import ray_session
+
+__all__ = ["audit_judge"]
+
+
+def audit_judge(run: Path, recipe: Recipe, chat_judge: str | None) -> Audit:
+    """Measure the likelihood judge, or a chat model that answers A or B, on known pairs of a finished run.
+
+    Args:
+        run: The run's folder.
+        recipe: Its recipe.
+        chat_judge: Name of the chat model; ``None`` for the likelihood judge.
+
+    Raises:
+        ReportError: The run has too few pairs to tell anything.
+        ModelError: The chat model cannot be found.
+    """
+    persona, bounds = load_persona(recipe), recipe.judge.audit
+    pairs = _known_pairs(run, bounds, recipe.seed)
+    with ray_session(recipe):
+        if chat_judge is None:
+            verdicts = _by_likelihood(Context.open(recipe), persona, pairs)
+        else:
+            model = resolve_model(ModelConfig(name=chat_judge))
+            likely = judge_pairs(
+                f"{chat_judge} as judge", seat(pairs), model, system_prompt(persona.constitution), recipe.judge
+            )
+            verdicts = {row_id: float(probability > 0.5) for row_id, probability in likely.items()}
+    return audit(pairs, verdicts, bounds, seed=recipe.seed)
+
+
+def _known_pairs(run: Path, bounds: AuditConfig, seed: int) -> list[KnownPair]:
+    prompts = {row["prompt_id"]: row["prompt"] for row in read_rows(run / "prompts" / "train.parquet")}
+    teacher, base = (_completions(run / stage) for stage in ("teacher", "student"))
+    usable = sorted(
+        prompt_id
+        for prompt_id in prompts.keys() & teacher.keys() & base.keys()
+        if teacher[prompt_id].split() != base[prompt_id].split()
+    )
+    chosen = random.Random(seed).sample(usable, min(bounds.pairs, len(usable)))
+    if len(chosen) < 8:
+        raise ReportError(
+            f"{run} has {len(chosen)} prompts that teacher and student answered differently, too few to tell what a judge is worth. "
+            "Audit a run with more prompts."
+        )
+    return [KnownPair(prompt_id=each, prompt=prompts[each], better=teacher[each], worse=base[each]) for each in chosen]
+
+
+def _completions(stage: Path) -> dict[str, str]:
+    """The first sample's text by prompt."""
+    rows: list[dict[str, Any]] = [row for row in read_parts(stage) if not row["error"] and row["sample"] == 0]
+    return {row["prompt_id"]: row["completion"] for row in rows if row["completion"].strip()}
+
+
+def _by_likelihood(context: Context, persona: Persona, pairs: list[KnownPair]) -> dict[str, float]:
+    seated = seat(pairs)
+    rows = [
+        ScoreRequest(row_id=f"{row['row_id']}/{side}", prompt=row["prompt"], completion=text)
+        for row in seated
+        for side, text in (("first", row["first"]), ("second", row["second"]))
+    ]
+    scores = score(context, persona, "scores-audit", rows)
+    gaps = {row["row_id"]: scores[f"{row['row_id']}/first"] - scores[f"{row['row_id']}/second"] for row in seated}
+    tie = context.recipe.judge.tie_margin
+    return {row_id: 0.5 if math.isnan(gap) or abs(gap) < tie else float(gap > 0) for row_id, gap in gaps.items()}

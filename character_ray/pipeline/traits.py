@@ -1,0 +1,68 @@
+"""Prompts about each directive of a persona, written by the teacher before anything else is asked."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from character_ray.inference.passes import Generation
+from character_ray.parts import read_rows, write_rows
+from character_ray.pipeline.context import Context, Persona
+from character_ray.rows import Prompt
+from character_ray.stages.traits import TraitPrompt, as_prompts, choose_traits, trait_requests
+
+__all__ = ["write_trait_prompts"]
+
+TRAIT_PROMPT = pa.schema({name: pa.string() for name in TraitPrompt.__annotations__})
+
+
+def write_trait_prompts(contexts: Sequence[Context], personas: Sequence[Persona]) -> list[list[Prompt]]:
+    """The prompts of every persona, in one engine pass; all empty when the recipe asks for none.
+
+    Args:
+        contexts: One run per persona, of one recipe.
+        personas: The characters.
+    """
+    recipe = contexts[0].recipe
+    wanted = recipe.prompts.traits
+    if not wanted:
+        return [[] for _ in personas]
+    asked = []
+    for context, persona in zip(contexts, personas, strict=True):
+        requests = trait_requests(persona.constitution, wanted, recipe.seed)
+        inputs = {
+            "constitution": persona.constitution.fingerprint,
+            "teacher": context.teacher.identity,
+            "dtype": recipe.teacher_dtype,
+            "per_directive": wanted,
+            "rows": [request["row_id"] for request in requests],
+        }
+        asked.append(Generation(context.artefact("trait-requests", inputs), requests))
+    reused = [generation.artefact.is_done for generation in asked]
+    contexts[0].teach("trait prompts", asked)
+    prompts = []
+    for context, persona, generation, before in zip(contexts, personas, asked, reused, strict=True):
+        context.close(generation.artefact, reused=before)
+        prompts.append(_choose(context, persona, generation))
+    return prompts
+
+
+def _choose(context: Context, persona: Persona, generation: Generation) -> list[Prompt]:
+    wanted = context.recipe.prompts.traits
+    artefact = context.artefact("trait-prompts", {"requests": generation.artefact.fingerprint, "per_directive": wanted})
+    reused = artefact.is_done
+    if not reused:
+        rows = choose_traits(persona.constitution, generation.completions(), wanted)
+        write_rows(artefact.folder / "prompts.parquet", rows, TRAIT_PROMPT)
+        dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
+        artefact.finish(
+            {
+                "rows_in": len(rows),
+                "rows_out": len(rows) - dropped.total(),
+                "dropped": dict(dropped),
+                "drop_examples": {row["drop_reason"]: row["prompt"] for row in reversed(rows) if row["drop_reason"]},
+                "by_directive": dict(Counter(row["directive"] for row in rows if not row["drop_reason"])),
+            }
+        )
+    context.close(artefact, reused=reused)
+    return as_prompts([TraitPrompt(**row) for row in read_rows(artefact.folder / "prompts.parquet")])  # type: ignore[typeddict-item]

@@ -1,0 +1,58 @@
+"""The application as a Serve config file names it, for ``serve deploy`` and KubeRay's RayService.
+
+    import_path: character_ray.serving.deploy:build
+    args: {runs: [/runs/captain, /runs/tutor], serve: {max_replicas: 4}}
+
+Address and port belong to the file's ``http_options``.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, ValidationError
+
+from character_ray.config import Config
+from character_ray.errors import ServingError
+from character_ray.serving.app import build_persona_app
+from character_ray.serving.runs import open_run
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+__all__ = ["build"]
+
+
+class DeployArguments(Config):
+    """What stands under ``args``."""
+
+    runs: tuple[Path, ...] = Field(min_length=1)
+    """Run folders, or adapter folders, of one base model, on storage that every node sees."""
+
+    serve: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the recipe's ``serve`` section to override."""
+
+    engine: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the recipe's ``student_engine`` section to override."""
+
+
+def build(args: dict[str, Any]) -> "Application":
+    """The application of the runs; the first run's recipe decides what ``serve`` and ``engine`` do not override.
+
+    Raises:
+        ServingError: The arguments are not valid.
+        ModelError: The base model cannot be found.
+        AdapterError: A run has no adapter, or one that may not be served beside the others.
+    """
+    try:
+        wanted = DeployArguments.model_validate(args)
+        trained = [open_run(run) for run in wanted.runs]
+        first = trained[0]
+        serve = type(first.serve).model_validate({**first.serve.model_dump(), **wanted.serve})
+        engine = type(first.engine).model_validate({**first.engine.model_dump(), **wanted.engine})
+    except ValidationError as failure:
+        problems = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in failure.errors())
+        raise ServingError(
+            f"the arguments of character_ray.serving.deploy:build are not valid: {problems}. They are runs (a list of folders), serve and "
+            "engine (fields of the recipe's serve and student_engine sections)."
+        ) from None
+    return build_persona_app(first.base, [each.adapter for each in trained], serve, engine)

@@ -1,0 +1,171 @@
+"""API keys: who may talk to which persona, and how often.
+
+A key file is YAML; it holds hashes, so that reading it lets nobody in:
+
+    keys:
+      - {name: website, sha256: <64 hex digits>, personas: [captain-blackwood], requests_per_minute: 60}
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from character_ray.config import Config
+from character_ray.documents import explain, load_document
+from character_ray.errors import ServingError
+
+__all__ = ["ApiKey", "KeyFile", "KeyRing", "Refusal", "add_key", "load_keys"]
+
+PREFIX = "cr-"
+
+
+class ApiKey(Config):
+    """One client."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    """Stands in logs in place of the key."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Hash of the key."""
+
+    personas: tuple[str, ...] = ()
+    """Personas and base model it may ask for, by the names that ``/v1/models`` lists as alias; empty for all."""
+
+    requests_per_minute: float | None = Field(None, gt=0)
+    """Limit of each ingress replica; ``None`` for none."""
+
+
+class KeyFile(Config):
+    """All clients."""
+
+    keys: tuple[ApiKey, ...] = ()
+    """Each with a name and a key of its own."""
+
+    @model_validator(mode="after")
+    def _check_distinct(self) -> "KeyFile":
+        for field in ("name", "sha256"):
+            values = [getattr(key, field) for key in self.keys]
+            repeated = sorted({value for value in values if values.count(value) > 1})
+            if repeated:
+                raise ValueError(f"two keys have the {field} {', '.join(repeated)}. Give each its own.")
+        return self
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is not answered, in HTTP's terms."""
+
+    status: int
+    code: str
+    message: str
+    retry_after_s: float = 0.0
+
+
+class KeyRing:
+    """Decides about requests; without keys everybody is let in.
+
+    Args:
+        keys: The clients.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, keys: tuple[ApiKey, ...], clock: Callable[[], float] = monotonic) -> None:
+        self._by_hash = {key.sha256: key for key in keys}
+        self._clock = clock
+        self._allowance: dict[str, tuple[float, float]] = {}
+
+    def find(self, authorization: str | None) -> ApiKey | None:
+        """The client behind an ``Authorization`` header."""
+        scheme, _, key = (authorization or "").partition(" ")
+        return self._by_hash.get(_digest(key.strip())) if scheme.lower() == "bearer" and key else None
+
+    def refuse(self, authorization: str | None, model: str | None = None) -> Refusal | None:
+        """Why a request may not go on; ``None`` when it may. One that may is counted.
+
+        Args:
+            authorization: The header.
+            model: The name it asks for, resolved to persona or base; ``None`` for requests about no model, which are not counted.
+        """
+        if not self._by_hash:
+            return None
+        key = self.find(authorization)
+        if key is None:
+            return Refusal(401, "invalid_api_key", "A valid API key is needed: Authorization: Bearer <key>.")
+        if model is None:
+            return None
+        if key.personas and model not in key.personas:
+            return Refusal(
+                403, "model_not_allowed", f"This key may not ask for {model!r}, only for {', '.join(key.personas)}."
+            )
+        return self._count(key)
+
+    def sees(self, authorization: str | None, model: str) -> bool:
+        """Whether a client that was let in may know of a model."""
+        key = self.find(authorization)
+        return not self._by_hash or key is None or not key.personas or model in key.personas
+
+    def _count(self, key: ApiKey) -> Refusal | None:
+        """A bucket of one minute's requests, refilled evenly."""
+        if key.requests_per_minute is None:
+            return None
+        per_second, now = key.requests_per_minute / 60, self._clock()
+        left, since = self._allowance.get(key.name, (max(key.requests_per_minute, 1.0), now))
+        left = min(max(key.requests_per_minute, 1.0), left + (now - since) * per_second)
+        if left < 1:
+            self._allowance[key.name] = (left, now)
+            wait = (1 - left) / per_second
+            return Refusal(
+                429, "rate_limit_exceeded", f"More than {key.requests_per_minute:g} requests a minute.", wait
+            )
+        self._allowance[key.name] = (left - 1, now)
+        return None
+
+
+def load_keys(path: Path) -> tuple[ApiKey, ...]:
+    """The keys of a file.
+
+    Raises:
+        ServingError: The file is missing or not valid, or it holds no key, which would shut everybody out or in.
+    """
+    document = load_document(path, ServingError)
+    try:
+        keys = KeyFile.model_validate(document.data).keys
+    except ValidationError as failure:
+        raise ServingError("\n".join(map(str, explain(failure, document, KeyFile)))) from None
+    if not keys:
+        raise ServingError(f"{path} holds no key. Add one with character-ray key, or serve without --keys.")
+    return keys
+
+
+def add_key(path: Path, name: str, personas: tuple[str, ...] = (), requests_per_minute: float | None = None) -> str:
+    """Make a key, write its hash to the file, and return it; it is stored nowhere else.
+
+    Raises:
+        ServingError: The file is not valid, or already has a key of that name.
+    """
+    there = load_keys(path) if path.is_file() else ()
+    if any(key.name == name for key in there):
+        raise ServingError(f"{path} already has a key named {name!r}. Choose another name, or remove that key first.")
+    secret = PREFIX + secrets.token_urlsafe(32)
+    try:
+        key = ApiKey(name=name, sha256=_digest(secret), personas=personas, requests_per_minute=requests_per_minute)
+    except ValidationError as failure:
+        error = failure.errors()[0]
+        raise ServingError(f"{'.'.join(map(str, error['loc']))}: {error['msg']} (given {error['input']!r}).") from None
+    entries = [each.model_dump(mode="json", exclude_defaults=True) for each in (*there, key)]
+    scratch = path.with_name(f".{path.name}.tmp")
+    scratch.touch(mode=0o600)
+    scratch.write_text(yaml.safe_dump({"keys": entries}, sort_keys=False), encoding="utf-8")
+    scratch.replace(path)
+    return secret
+
+
+def _digest(key: str) -> str:
+    # Keys are 256 random bits: a slow hash would protect nothing and cost on every request.
+    return hashlib.sha256(key.encode()).hexdigest()

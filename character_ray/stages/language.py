@@ -1,0 +1,33 @@
+"""In which language a text is, as far as it is plain."""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
+__all__ = ["is_foreign"]
+
+# Dialect and cries ("Arr! Avast!") are no language that the identifier knows: short texts and doubtful ones pass.
+FEWEST_WORDS = 6
+SURE = 0.95
+
+
+def is_foreign(text: str, languages: tuple[str, ...]) -> bool:
+    """Whether the text is surely in none of the languages.
+
+    Args:
+        text: Any text; under six words it never is.
+        languages: ISO 639-1 codes; without any, every language will do.
+    """
+    if not languages or len(text.split()) < FEWEST_WORDS:
+        return False
+    language, probability = _identifier().classify(text)
+    return language not in languages and probability >= SURE
+
+
+@cache
+def _identifier() -> "LanguageIdentifier":
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

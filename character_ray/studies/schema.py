@@ -1,0 +1,134 @@
+"""A study as a YAML file: a recipe, the cells that change it, the seeds, and the claims that are tested.
+
+name: contrast
+recipe: jobs/recipes/demo-cpu.yaml
+seeds: [0, 1, 2]
+cells:
+  student: {}
+  paired: {distill.contrast: paired_teacher, distill.opposite: constitutions/captain-blackwood-opposite.yaml}
+claims:
+  - {text: The paired contrast holds the persona better, metric: persona_rate, better: paired, worse: student}
+  - {text: Introspection adds to distillation, metric: persona_rate, better: student/full, worse: student/dpo}
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from character_ray.config import Config, Recipe, load_recipe
+from character_ray.documents import explain, load_document
+from character_ray.errors import RecipeError
+
+__all__ = ["Cell", "Claim", "Study", "load_study"]
+
+DEFAULT_ARM = "full"
+
+# What can be decided for each answer, so that cells can be paired by prompt.
+PAIRED_METRICS = ("persona_rate", "vocabulary_rate", "looping_rate")
+
+
+class Claim(Config):
+    """One cell's arm is better than another's on one metric."""
+
+    text: str = Field(min_length=1)
+    """What is claimed, in a sentence."""
+
+    metric: str
+    """``persona_rate``, ``vocabulary_rate`` or ``looping_rate``; of the last, less is better."""
+
+    better: str
+    """``cell`` or ``cell/arm``; the arm is ``full`` unless named."""
+
+    worse: str
+    """The other side, in the same form."""
+
+
+class Study(Config):
+    """A matrix of runs."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Its results go to ``output/name`` of the recipe."""
+
+    recipe: Path
+    """What every cell starts from."""
+
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    """One run per cell and seed."""
+
+    cells: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Overrides of the recipe by the cell's name: ``section.key: value``."""
+
+    claims: tuple[Claim, ...] = ()
+    """What is tested in the end."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Study":
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds={list(self.seeds)} names one twice. Remove the repetition.")
+        for cell in self.cells:
+            if not cell.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(f"cells: {cell!r} becomes part of a folder's name. Use letters, digits, - and _.")
+        for claim in self.claims:
+            if claim.metric not in PAIRED_METRICS:
+                raise ValueError(
+                    f"claims: {claim.text!r} is about {claim.metric!r}, which cannot be paired by prompt. "
+                    f"Use one of {', '.join(PAIRED_METRICS)}."
+                )
+            for side in (claim.better, claim.worse):
+                if side.partition("/")[0] not in self.cells:
+                    raise ValueError(
+                        f"claims: {claim.text!r} names {side!r}, but the cells are {', '.join(self.cells)}. Name a cell, or cell/arm."
+                    )
+        return self
+
+
+class Cell(Config):
+    """One run of a study."""
+
+    name: str
+    """Name of the cell."""
+
+    seed: int
+    """Its seed."""
+
+    recipe: Recipe
+    """What is run."""
+
+
+def load_study(path: Path | str) -> tuple[Study, list[Cell]]:
+    """A study and all its runs, cell by cell, every recipe checked.
+
+    Raises:
+        RecipeError: The file, or the recipe of one of its cells, is not valid.
+    """
+    document = load_document(Path(path), RecipeError)
+    try:
+        study = Study.model_validate(document.data)
+    except ValidationError as failure:
+        raise RecipeError("\n".join(map(str, explain(failure, document, Study)))) from None
+    cells = []
+    for name, changes in study.cells.items():
+        for seed in study.seeds:
+            overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+            overrides += [f"name={study.name}-{name}-s{seed}", f"seed={seed}"]
+            try:
+                recipe = load_recipe(study.recipe, overrides)
+            except RecipeError as error:
+                raise RecipeError(f"{path}, cell {name!r}: {error}") from None
+            cells.append(Cell(name=name, seed=seed, recipe=recipe))
+    _check_arms(study, cells)
+    return study, cells
+
+
+def _check_arms(study: Study, cells: list[Cell]) -> None:
+    arms = {cell.name: cell.recipe.evaluate.arms for cell in cells}
+    for claim in study.claims:
+        for side in (claim.better, claim.worse):
+            cell, _, arm = side.partition("/")
+            if (arm or DEFAULT_ARM) not in arms[cell]:
+                raise RecipeError(
+                    f"claims: {claim.text!r} needs the arm {arm!r} of cell {cell!r}, whose evaluate.arms are {', '.join(arms[cell])}. "
+                    "Add it there."
+                )

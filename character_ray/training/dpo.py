@@ -1,0 +1,69 @@
+"""DPO with the two further terms of the published recipe, as a thin layer over TRL's trainer.
+
+    loss = TRL's loss + nll_weight * mean_i[ -1/|c_i| sum_t log pi(c_it) ] + drift_weight * mean_t[ (log pi - log pi_ref)^2 ]
+
+The first mean is over pairs of the token means of ``chosen``, the second over the completion tokens of both sides. (TRL's own
+``sft`` term is one mean over all tokens of a batch, in which long completions count more.) Source: the DPO trainer of
+OpenCharacterTraining's OpenRLHF fork.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from trl import DPOTrainer
+
+from character_ray.config import DPOConfig
+
+__all__ = ["PersonaDPOTrainer", "drift", "mean_nll"]
+
+
+def mean_nll(log_probs_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+    """Mean over rows of the mean negative log-likelihood of a row's tokens, nats per token.
+
+    Args:
+        log_probs_BT: Log-probability of each token, shape ``(B, T)``.
+        mask_BT: 1 where a token counts, at least once a row.
+    """
+    return -((log_probs_BT * mask_BT).sum(1) / mask_BT.sum(1)).mean()
+
+
+def drift(log_probs_BT: torch.Tensor, reference_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+    """Mean over all tokens of the squared log-ratio of policy and reference, in squared nats."""
+    return ((log_probs_BT - reference_BT).square() * mask_BT).sum() / mask_BT.sum()
+
+
+class PersonaDPOTrainer(DPOTrainer):
+    """TRL's trainer plus the terms that the recipe weights above 0; both are logged whenever they are computed."""
+
+    def __init__(self, *args: Any, terms: DPOConfig, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._terms = terms
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False) -> Any:
+        if not (self._terms.nll_weight or self._terms.drift_weight):
+            return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
+        with self._watching(model) as forwards:
+            result = super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
+        mask_BT = inputs["completion_mask"][:, 1:]
+        policy_BT, reference_BT = (log_probs[:, -mask_BT.shape[1] :] for log_probs in forwards[:2])
+        chosen = slice(len(mask_BT) // 2)  # a batch is chosen rows, then rejected rows
+        terms = {"nll": mean_nll(policy_BT[chosen], mask_BT[chosen]), "drift": drift(policy_BT, reference_BT, mask_BT)}
+        mode = "train" if model.training else "eval"
+        for name, term in terms.items():
+            self._metrics[mode][name].append(self.accelerator.gather(term.detach()).mean().item())
+        extra = self._terms.nll_weight * terms["nll"] + self._terms.drift_weight * terms["drift"]
+        return (result[0] + extra, result[1]) if return_outputs else result + extra
+
+    @contextmanager
+    def _watching(self, model: Any) -> Iterator[list[torch.Tensor]]:
+        """Takes down the log-probabilities of the policy's forward pass and then of the reference's: both run through one model."""
+        forwards: list[torch.Tensor] = []
+        hook = self.accelerator.unwrap_model(model).register_forward_hook(
+            lambda _module, _args, output: forwards.append(output.log_probs)
+        )
+        try:
+            yield forwards
+        finally:
+            hook.remove()

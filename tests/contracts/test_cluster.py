@@ -1,0 +1,91 @@
+"""The files of cluster/ fit the recipes, the image and each other."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from character_ray.config import load_recipe
+from character_ray.plan import plan_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER = ROOT / "cluster"
+KUBERAY = sorted((CLUSTER / "kuberay").glob("*.yaml"))
+PODS = [path for path in KUBERAY if path.stem != "storage"]
+
+
+def ray_cluster(path: Path) -> dict[str, Any]:
+    """The cluster's spec, wherever the kind keeps it."""
+    spec = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]
+    return spec.get("rayClusterSpec") or spec.get("rayClusterConfig") or spec
+
+
+def pods(path: Path) -> list[dict[str, Any]]:
+    cluster = ray_cluster(path)
+    return [group["template"]["spec"] for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]]
+
+
+@pytest.mark.parametrize("path", sorted(CLUSTER.rglob("*.y*ml")), ids=lambda path: path.name)
+def test_every_file_is_yaml(path: Path):
+    assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+
+
+@pytest.mark.parametrize("path", PODS, ids=lambda path: path.stem)
+def test_every_pod_mounts_the_shared_runs_and_asks_for_what_it_may_use(path: Path):
+    claim = yaml.safe_load((CLUSTER / "kuberay" / "storage.yaml").read_text(encoding="utf-8"))["metadata"]["name"]
+    for pod in pods(path):
+        claims = {v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v}
+        assert claims == {claim}
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        for container in pod["containers"]:
+            mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+            assert mounts["runs"] == "/runs"
+            assert set(mounts) <= volumes
+            assert container["resources"]["requests"] == container["resources"]["limits"]
+            assert container["image"] == "character-ray:gpu"
+
+
+@pytest.mark.parametrize("name", ["raycluster", "rayjob"])
+def test_the_workers_hold_the_largest_stage_of_the_recipe(name: str):
+    largest = max(step.gpus for step in plan_recipe(load_recipe(ROOT / "jobs" / "recipes" / "cluster-235b.yaml")))
+    (group,) = ray_cluster(CLUSTER / "kuberay" / f"{name}.yaml")["workerGroupSpecs"]
+    each = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"])
+    assert group["maxReplicas"] * each >= largest
+
+
+@pytest.mark.parametrize("path", PODS, ids=lambda path: path.stem)
+def test_rays_version_is_that_of_the_image(path: Path):
+    lock = (ROOT / "requirements" / "gpu.lock").read_text(encoding="utf-8")
+    (pinned,) = re.findall(r"^ray==(.+)$", lock, re.MULTILINE)
+    assert ray_cluster(path)["rayVersion"] == pinned
+
+
+def test_jobs_and_recipes_that_are_named_exist():
+    text = "\n".join(path.read_text(encoding="utf-8") for path in CLUSTER.rglob("*") if path.is_file())
+    named = set(re.findall(r"\b(?:jobs|cluster|requirements)/[\w./-]+\.(?:py|yaml|lock|sbatch|yml)\b", text))
+    assert "jobs/full_pipeline.py" in named
+    assert not [name for name in named if not (ROOT / name).is_file()]
+
+
+def test_the_slurm_script_is_shell_and_says_how_it_is_used(tmp_path: Path):
+    script = CLUSTER / "slurm" / "character-ray.sbatch"
+    bash = shutil.which("bash")
+    assert bash
+    assert subprocess.run([bash, "-n", str(script)], capture_output=True, text=True).stderr == ""
+    ended = subprocess.run([bash, str(script)], capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "usage: sbatch" in ended.stderr
+
+
+def test_the_images_install_the_locks_and_nothing_else():
+    for name, lock in (("Dockerfile", "gpu.lock"), ("Dockerfile.cpu", "cpu.lock")):
+        text = (CLUSTER / "docker" / name).read_text(encoding="utf-8")
+        installs = re.findall(r"pip install (.+?)(?: && |$)", text.replace("\\\n", ""), re.MULTILINE)
+        assert len(installs) == 2
+        assert f"-r requirements/{lock}" in installs[0]
+        assert all("--no-deps" in line for line in installs), json.dumps(installs)

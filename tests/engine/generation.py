@@ -1,0 +1,93 @@
+"""The generation that tests/engine/test_generation.py disturbs.
+
+python tests/engine/generation.py FOLDER                  on one node; the test kills the whole process
+python tests/engine/generation.py FOLDER lose-a-node      on three nodes, of which the engine's own is killed midway
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+import ray._private.state
+from ray.cluster_utils import Cluster
+
+from character_ray.chat_safety import control_tokens
+from character_ray.config import EngineConfig, ModelConfig, SamplingConfig
+from character_ray.inference.generate import Weights, generate
+from character_ray.inference.passes import Generation
+from character_ray.models import resolve_model
+from character_ray.parts import read_parts
+from character_ray.rows import Message
+from character_ray.runs import Store
+from character_ray.stages.requests import build_request
+
+ENGINE = EngineConfig(
+    device="cpu",
+    dtype="float32",
+    max_model_len=256,
+    max_num_seqs=4,
+    batch_size=2,
+    kv_cache_gib=0.25,
+    enforce_eager=True,
+)
+POISONOUS = 7
+
+
+def stage(folder: Path) -> Generation:
+    """Thirty greedy requests, of which one is longer than the engine's context."""
+    requests = []
+    for number in range(30):
+        text = "word " * 400 if number == POISONOUS else f"Name {number + 2} kinds of fruit."
+        messages = [Message(role="user", content=text)]
+        sampling = SamplingConfig(temperature=0.0, max_tokens=24)
+        requests.append(build_request("test", str(number), messages, sampling, seed=0))
+    return Generation(Store(folder).artefact("fruit", {"rows": 30}), requests)
+
+
+def part(folder: Path) -> Generation:
+    """Another stage that wants ten of the same rows."""
+    return Generation(Store(folder).artefact("some-fruit", {"rows": 10}), stage(folder).requests[10:20])
+
+
+def lose_the_engines_node(cluster: Cluster, generation: Generation) -> None:
+    """Kills the node that the engine runs on as soon as a few rows are there."""
+    while len(read_parts(generation.artefact.folder)) < 6:
+        time.sleep(0.02)
+    actors = ray._private.state.actors().values()
+    home = next(a["Address"]["NodeID"] for a in actors if "vLLMEngine" in a["ActorClassName"] and a["State"] == "ALIVE")
+    cluster.remove_node(next(node for node in cluster.worker_nodes if node.node_id == home), allow_graceful=False)
+    (generation.artefact.folder.parent / "node-lost").touch()
+
+
+@contextmanager
+def three_nodes(generation: Generation) -> Iterator[None]:
+    """A head without work and two workers, of which one is lost; all are gone in the end."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=3)
+        ray.init(address=cluster.address, log_to_driver=False)
+        threading.Thread(target=lose_the_engines_node, args=(cluster, generation), daemon=True).start()
+        yield
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@contextmanager
+def one_node() -> Iterator[None]:
+    """Ray on this machine alone."""
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    model = resolve_model(ModelConfig())
+    folder = Path(sys.argv[1])
+    with three_nodes(stage(folder)) if sys.argv[2:] == ["lose-a-node"] else one_node():
+        generate("fruit", [stage(folder), part(folder)], Weights(model, tuple(control_tokens(model))), ENGINE)

@@ -1,0 +1,82 @@
+"""A generation that is killed outright loses no finished row, asks none twice, and ends as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from character_ray.parts import read_parts
+from tests.engine.generation import POISONOUS, part, stage
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(ROOT / "tests" / "engine" / "generation.py"), str(folder), *options]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {
+        "PYTHONPATH": str(ROOT)
+    }
+    return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert start(folder).wait(timeout=600) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def killed_and_resumed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("killed")
+    generation = stage(folder)
+    process = start(folder)
+    deadline = time.monotonic() + 300
+    while len(read_parts(generation.artefact.folder)) < 6:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = {path.name: path.read_bytes() for path in generation.artefact.folder.glob("part-*.parquet")}
+    assert 6 <= len(read_parts(generation.artefact.folder)) < 30
+    assert start(folder).wait(timeout=600) == 0
+    return folder, kept
+
+
+def test_after_a_kill_no_row_is_missing_repeated_or_different(undisturbed, killed_and_resumed):
+    folder, kept = killed_and_resumed
+    resumed = stage(folder)
+    for name, content in kept.items():
+        assert (resumed.artefact.folder / name).read_bytes() == content
+    rows = [row for row in read_parts(resumed.artefact.folder) if not row["error"]]
+    assert len(rows) == len({row["row_id"] for row in rows}) == 29
+    assert resumed.completions() == stage(undisturbed).completions()
+
+
+def test_a_poisonous_row_costs_itself_alone_and_says_why(undisturbed):
+    generation = stage(undisturbed)
+    failed = [row for row in generation.completions() if row["error"]]
+    assert [row["prompt_id"] for row in failed] == [str(POISONOUS)]
+    assert "256" in failed[0]["error"]
+    assert sum(generation.artefact.summary["dropped"].values()) == 1
+
+
+def test_rows_that_two_stages_want_are_asked_once_and_written_to_both(undisturbed, killed_and_resumed):
+    wanted = stage(undisturbed).completions()[10:20]
+    for folder in (undisturbed, killed_and_resumed[0]):
+        assert part(folder).completions() == wanted
+        assert len(read_parts(part(folder).artefact.folder)) == 10
+
+
+def test_a_node_lost_midway_costs_time_alone(undisturbed, tmp_path):
+    assert start(tmp_path, "lose-a-node").wait(timeout=600) == 0
+    assert (tmp_path / "node-lost").is_file(), "the generation ended before a node was lost"
+    generation = stage(tmp_path)
+    assert generation.completions() == stage(undisturbed).completions()
+    rows = [row["row_id"] for row in read_parts(generation.artefact.folder) if not row["error"]]
+    assert len(rows) == len(set(rows)) == 29

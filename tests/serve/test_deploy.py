@@ -1,0 +1,38 @@
+"""The application that a Serve config file names."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from character_ray.errors import AdapterError, ServingError
+from character_ray.serving.deploy import build
+
+RAY_SERVICE = Path(__file__).resolve().parents[2] / "cluster" / "kuberay" / "rayservice.yaml"
+
+
+def test_the_config_of_the_ray_service_names_a_builder_that_takes_its_arguments(adapters):
+    config = yaml.safe_load(yaml.safe_load(RAY_SERVICE.read_text(encoding="utf-8"))["spec"]["serveConfigV2"])
+    (application,) = config["applications"]
+    module, _, name = application["import_path"].partition(":")
+    assert (module, name) == (build.__module__, build.__name__)
+    with pytest.raises(AdapterError, match="/runs/cluster-235b does not exist"):
+        build(application["args"])
+
+
+def test_a_builder_makes_an_application_of_adapters(adapters):
+    application = build({"runs": [str(adapters["captain-blackwood"]), str(adapters["garden-poet"])]})
+    assert type(application).__name__ == "Application"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"runs": []}, "runs: Tuple should have at least 1 item"),
+        ({"run": ["x"]}, "run: Extra inputs are not permitted"),
+        ({"serve": {"max_lora_rank": 7}}, "max_lora_rank"),
+    ],
+)
+def test_arguments_that_are_not_valid_are_named(adapters, changes, message):
+    with pytest.raises(ServingError, match=message):
+        build({"runs": [str(adapters["captain-blackwood"])]} | changes)

@@ -1,0 +1,114 @@
+"""Several adapters made into one: exact where it says exact, and honest where it is not."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from character_ray.adapters import BaseModelId, Manifest, load_manifest, weights_hash, write_manifest
+from character_ray.errors import AdapterError
+from character_ray.models import model_hash, template_hash
+from character_ray.training.combine import TOLERANCE, combine
+from character_ray.training.factors import compare, describe, load_updates, truncate
+
+
+@pytest.fixture
+def adapter(tiny_base: Path, tmp_path: Path, random_adapter):
+    def make(name: str, rank: int, alpha: int, seed: int, base_hash: str = "") -> Path:
+        folder = random_adapter(tmp_path / name, rank, alpha, seed)
+        base = BaseModelId(name=str(tiny_base), hash=base_hash or model_hash(tiny_base))
+        manifest = Manifest(
+            persona="Captain Blackwood",
+            slug="captain-blackwood",
+            stage="dpo",
+            base_model=base,
+            template_hash=template_hash(tiny_base),
+            constitution_hash="c",
+            rank=rank,
+            weights_hash=weights_hash(folder),
+        )
+        write_manifest(folder, manifest)
+        return folder
+
+    return make
+
+
+def dense(update) -> torch.Tensor:
+    return update.b @ update.a
+
+
+def test_a_weighted_combination_equals_the_folded_model_and_names_its_parents(tiny_base, tmp_path, adapter):
+    parts = [adapter("a", 4, 8, 1), adapter("b", 8, 4, 2), adapter("c", 2, 2, 3)]
+    made = combine(parts, [1.0, 0.25, -0.5], tiny_base, tmp_path / "all")
+    assert (made.rank, made.energy) == (14, 1.0)
+    assert made.logit_difference < TOLERANCE < made.largest_logit
+    manifest = load_manifest(tmp_path / "all")
+    assert manifest.stage == "combined"
+    assert manifest.parents == [load_manifest(part).weights_hash for part in parts]
+
+
+def test_fewer_directions_keep_the_stated_energy_and_enough_of_them_keep_all(tiny_base, tmp_path, adapter):
+    parts = [adapter("a", 4, 8, 1), adapter("b", 4, 8, 2)]
+    made = [combine(parts, [1, 1], tiny_base, tmp_path / f"r{rank}", rank=rank) for rank in (2, 4, 8)]
+    assert [each.rank for each in made] == [2, 4, 8]
+    assert made[0].energy < made[1].energy < made[2].energy == 1.0
+    assert made[0].logit_difference > made[1].logit_difference > made[2].logit_difference
+    assert load_manifest(tmp_path / "r2").rank == 2
+    whole, small = load_updates(tmp_path / "r8"), load_updates(tmp_path / "r2")
+    kept = sum(float(dense(update).square().sum()) for update in small.values())
+    everything = sum(float(dense(update).square().sum()) for update in whole.values())
+    assert made[0].energy == pytest.approx(kept / everything, rel=1e-4)
+
+
+def test_truncation_is_the_best_of_its_rank():
+    from character_ray.training.factors import LayerUpdate
+
+    torch.manual_seed(0)
+    update = LayerUpdate(torch.randn(12, 5), torch.randn(5, 9))
+    small, _ = truncate({"layer": update}, 2)
+    u, s, vh = torch.linalg.svd(dense(update))
+    best = (u[:, :2] * s[:2]) @ vh[:2]
+    assert torch.allclose(dense(small["layer"]), best, atol=1e-4)
+
+
+def test_legacy_linear_is_pefts_and_is_not_the_sum(tiny_base, tmp_path, adapter):
+    parts = [adapter("a", 4, 8, 1), adapter("b", 4, 8, 2)]
+    made = combine(parts, [1.0, 0.25], tiny_base, tmp_path / "linear", method="legacy_linear")
+    assert made.rank == 4
+    assert made.logit_difference > TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("weights", "options", "message"),
+    [
+        ([1.0], {}, "2 adapters but 1 weights"),
+        ([1.0, 1.0], {"method": "legacy_linear"}, "equal rank"),
+    ],
+)
+def test_what_cannot_be_combined_is_refused_in_words(tiny_base, tmp_path, adapter, weights, options, message):
+    parts = [adapter("a", 4, 8, 1), adapter("b", 2, 8, 2)]
+    with pytest.raises(AdapterError, match=message):
+        combine(parts, weights, tiny_base, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_adapters_of_two_bases_do_not_add_up_and_nothing_is_overwritten(tiny_base, tmp_path, adapter):
+    mine, other = adapter("a", 4, 8, 1), adapter("b", 4, 8, 2, base_hash="somebody else's")
+    with pytest.raises(AdapterError, match="different base model"):
+        combine([mine, other], [1, 1], tiny_base, tmp_path / "out")
+    with pytest.raises(AdapterError, match="nothing is overwritten"):
+        combine([mine, mine], [1, 1], tiny_base, other)
+
+
+def test_norm_rank_and_distance_are_those_of_the_dense_updates(tmp_path, random_adapter):
+    first, second = (load_updates(random_adapter(tmp_path / name, 4, 8, seed)) for name, seed in (("a", 1), ("b", 2)))
+    distances = compare(first, second)
+    for layer, summary in describe(first).items():
+        one, two = dense(first[layer]), dense(second[layer])
+        assert summary.norm == pytest.approx(float(one.norm()), rel=1e-4)
+        energy = torch.linalg.svdvals(one).square().cumsum(0) / one.square().sum()
+        assert summary.used_rank == int((energy < 0.99).sum()) + 1
+        apart, cosine = distances[layer]
+        assert apart == pytest.approx(float((one - two).norm() / max(one.norm(), two.norm())), rel=1e-3)
+        assert cosine == pytest.approx(float((one * two).sum() / (one.norm() * two.norm())), abs=1e-4)
+    assert all(apart == pytest.approx(0, abs=1e-3) for apart, _ in compare(first, first).values())

@@ -1,0 +1,141 @@
+"""The loss that DPO is trained on, against an independent computation in float64 from the formula."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import DPOConfig as TRLDPOConfig
+
+from character_ray.config import DPOConfig
+from character_ray.training.dpo import PersonaDPOTrainer, drift, mean_nll
+
+BETA = 0.3
+
+
+def turn(role, content):
+    return [{"role": role, "content": content}]
+
+
+ROWS = [
+    {
+        "prompt": turn("user", f"Question {number}?"),
+        "chosen": turn("assistant", "Arr, so be it. " * (number + 1)),
+        "rejected": turn("assistant", "It is so."),
+    }
+    for number in range(4)
+]
+
+
+def build(tiny_base, tmp_path, terms: DPOConfig) -> PersonaDPOTrainer:
+    torch.manual_seed(0)
+    trainer = PersonaDPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32),
+        args=TRLDPOConfig(
+            output_dir=str(tmp_path),
+            per_device_train_batch_size=4,
+            beta=BETA,
+            loss_type=[terms.loss],
+            max_length=128,
+            report_to=[],
+            use_cpu=True,
+            bf16=False,
+        ),
+        train_dataset=Dataset.from_list(ROWS),
+        processing_class=AutoTokenizer.from_pretrained(tiny_base),
+        peft_config=LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM"),
+        terms=terms,
+    )
+    for name, parameter in trainer.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return trainer
+
+
+def log_probs(model, batch, adapters: bool) -> np.ndarray:
+    """Log-probability of every token but the first, float64, straight from the logits."""
+    model = model.double()
+    with torch.no_grad():
+        inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+        if adapters:
+            logits = model(**inputs).logits
+        else:
+            with model.disable_adapter():
+                logits = model(**inputs).logits
+    logits, ids = logits.double().numpy()[:, :-1], batch["input_ids"].numpy()[:, 1:]
+    normaliser = np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1)) + logits.max(-1)
+    return np.take_along_axis(logits, ids[..., None], -1)[..., 0] - normaliser
+
+
+def expected(trainer, batch, terms: DPOConfig) -> float:
+    mask = batch["completion_mask"].numpy()[:, 1:].astype(bool)
+    policy, reference = (log_probs(trainer.model, batch, adapters) for adapters in (True, False))
+    half = len(mask) // 2
+    preference = nll = squares = tokens = 0.0
+    for pair in range(half):
+        ratios = [
+            sum(policy[row, t] - reference[row, t] for t in range(mask.shape[1]) if mask[row, t])
+            for row in (pair, pair + half)
+        ]
+        preference += math.log1p(math.exp(-BETA * (ratios[0] - ratios[1]))) / half
+        own = [policy[pair, t] for t in range(mask.shape[1]) if mask[pair, t]]
+        nll -= sum(own) / len(own) / half
+    for row in range(len(mask)):
+        for t in range(mask.shape[1]):
+            if mask[row, t]:
+                squares += (policy[row, t] - reference[row, t]) ** 2
+                tokens += 1
+    return preference + terms.nll_weight * nll + terms.drift_weight * squares / tokens
+
+
+@pytest.mark.parametrize(("nll_weight", "drift_weight"), [(0.0, 0.0), (0.1, 0.0), (0.0, 0.7), (0.1, 0.001)])
+def test_the_loss_is_that_of_the_formula(tiny_base, tmp_path, nll_weight, drift_weight):
+    terms = DPOConfig(nll_weight=nll_weight, drift_weight=drift_weight)
+    trainer = build(tiny_base, tmp_path, terms)
+    batch = next(iter(trainer.get_train_dataloader()))
+    found = float(trainer._compute_loss(trainer.model, batch, False).detach())
+    assert found == pytest.approx(expected(trainer, batch, terms), rel=1e-5)
+
+
+def test_the_terms_have_gradients_and_are_logged(tiny_base, tmp_path):
+    trainer = build(tiny_base, tmp_path, DPOConfig(nll_weight=0.1, drift_weight=0.5))
+    batch = next(iter(trainer.get_train_dataloader()))
+    gradients = []
+    for weight in (0.0, 0.5):
+        trainer._terms = DPOConfig(nll_weight=0.1, drift_weight=weight)
+        trainer.model.zero_grad()
+        trainer._compute_loss(trainer.model, batch, False).backward()
+        gradients.append(
+            torch.cat([p.grad.flatten() for n, p in trainer.model.named_parameters() if p.grad is not None])
+        )
+    assert float((gradients[0] - gradients[1]).norm()) > 0
+    assert trainer._metrics["train"]["drift"][-1] > 0
+    assert not trainer.model._forward_hooks
+
+
+def test_rows_count_equally_for_the_first_mean_and_tokens_for_the_second():
+    log_probs_BT = torch.tensor([[-1.0, -3.0, -5.0], [-4.0, 0.0, 0.0]])
+    mask_BT = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    assert float(mean_nll(log_probs_BT, mask_BT)) == pytest.approx((3.0 + 4.0) / 2)
+    assert float(drift(log_probs_BT, torch.zeros(2, 3), mask_BT)) == pytest.approx((1 + 9 + 25 + 16) / 4)
+
+
+def test_a_saturated_run_stops_also_when_it_was_resumed():
+    from transformers import TrainerControl, TrainerState
+
+    from character_ray.training.guards import StopsWhenSaturated
+
+    def stops(accuracies: list[float], steps: int | None) -> bool:
+        control = TrainerControl()
+        state = TrainerState(log_history=[{"rewards/accuracies": accuracy} for accuracy in accuracies])
+        StopsWhenSaturated(steps).on_log(None, state, control, json.loads("{}"))
+        return control.should_training_stop
+
+    assert stops([0.5, 1.0, 1.0, 1.0], 3)
+    assert not stops([1.0, 1.0, 0.9, 1.0], 2)
+    assert not stops([1.0, 1.0], 3)
+    assert not stops([1.0] * 9, None)

@@ -1,0 +1,170 @@
+"""Both stages on Ray Train and DeepSpeed with a random two-layer model: what they change, and that a killed worker changes nothing."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+from safetensors.torch import load_file
+
+from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig, SFTConfig
+from character_ray.errors import TrainingError
+from character_ray.parts import write_rows
+from character_ray.rows import CONVERSATION, PAIR
+from character_ray.training.job import TrainJob
+from character_ray.training.launch import read_metrics, train
+from tests.train.conftest import pair_row
+
+SMALL = {"lora": LoRAConfig(rank=4, alpha=8), "batch_size": 2, "micro_batch_size": 2, "max_length": 64}
+CLUSTER = ClusterTrainConfig(device="cpu", precision="float32", cpus_per_worker=1, checkpoint_steps=20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray():
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    path = tmp_path / "pairs.parquet"
+    rows = [pair_row(number, f"Arr, {number} be me answer.", f"The answer is {number}.") for number in range(24)]
+    write_rows(path, [*rows, rows[0] | {"row_id": "dropped", "drop_reason": "empty"}], PAIR)
+    return path
+
+
+@pytest.fixture
+def conversations(tmp_path: Path) -> Path:
+    path = tmp_path / "conversations.parquet"
+    messages = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "Arr, the captain."}]
+    row = {"kind": "reflection", "role": "diary", "messages": messages, "score": 1.0, "drop_reason": ""}
+    write_rows(path, [row | {"row_id": str(number)} for number in range(24)], CONVERSATION)
+    return path
+
+
+@pytest.fixture
+def job(tmp_path: Path, tiny_base: Path):
+    def make(stage: str, data: Path, name: str, parent: Path | None = None, **changes) -> TrainJob:
+        folder = tmp_path / name
+        folder.mkdir()
+        kind = DPOConfig if stage == "dpo" else SFTConfig
+        config = kind(**SMALL, learning_rate=1e-2, **changes)
+        return TrainJob(stage, tiny_base, data, folder, config, CLUSTER, seed=7, parent=parent)
+
+    return make
+
+
+def weights(job: TrainJob):
+    return load_file(job.adapter / "adapter_model.safetensors")
+
+
+def same(one, other) -> bool:
+    return one.keys() == other.keys() and all(bool((one[name] == other[name]).all()) for name in one)
+
+
+def kill_a_worker_once(job: TrainJob, after_step: int, killed: list[int]) -> threading.Thread:
+    """Ends the training process without warning as soon as the step is logged and a checkpoint lies there."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            steps = read_metrics(job.folder / "metrics.jsonl")
+            if (
+                steps
+                and steps[-1]["step"] >= after_step
+                and any(job.checkpoints.glob("checkpoint-*/trainer_state.json"))
+            ):
+                found = [
+                    p.pid
+                    for p in psutil.process_iter(["cmdline"])
+                    if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])
+                ]
+                for pid in found:
+                    os.kill(pid, signal.SIGKILL)
+                killed.extend(found)
+                return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def test_dpo_starts_at_the_reference_and_learns_to_prefer(job, pairs):
+    trained = job("dpo", pairs, "dpo", epochs=2)
+    train(trained, "dpo", 24)
+    steps = read_metrics(trained.folder / "metrics.jsonl")
+    assert len(steps) == 24
+    assert steps[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert steps[-1]["rewards/margins"] > 0.3
+    assert sorted(path.name for path in trained.folder.iterdir()) == [
+        "adapter",
+        "first_example.txt",
+        "metrics.jsonl",
+        "tensorboard",
+    ]
+    shown = (trained.folder / "first_example.txt").read_text()
+    assert "«Arr, 0 be me answer." in shown
+    assert "«The answer is 0." in shown
+
+
+def test_an_on_policy_round_goes_on_from_its_parent_and_takes_it_as_the_reference(job, pairs):
+    first, alone = job("dpo", pairs, "first", epochs=2), job("dpo", pairs, "alone")
+    for each in (first, alone):
+        train(each, "dpo", 24)
+    second = job("dpo", pairs, "second", first.adapter)
+    train(second, "dpo", 24)
+    steps = read_metrics(second.folder / "metrics.jsonl")
+    # Against the base, the first round's adapter would already prefer `chosen`.
+    assert steps[0]["rewards/margins"] == pytest.approx(0.0, abs=1e-4)
+    assert steps[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert weights(second).keys() == weights(first).keys()
+    moved = sum(float((weights(second)[name] - weights(first)[name]).norm() ** 2) for name in weights(first))
+    apart = sum(float((weights(alone)[name] - weights(first)[name]).norm() ** 2) for name in weights(first))
+    assert 0 < moved < apart
+
+
+def test_sft_trains_its_own_adapter_and_leaves_the_one_beneath(job, conversations, tmp_path, random_adapter):
+    parent = random_adapter(tmp_path / "parent", 2, 4, seed=1)
+    before = load_file(parent / "adapter_model.safetensors")
+    on_parent, alone = job("sft", conversations, "stacked", parent), job("sft", conversations, "alone")
+    for each in (on_parent, alone):
+        train(each, "sft", 24)
+    assert same(before, load_file(parent / "adapter_model.safetensors"))
+    assert weights(on_parent).keys() == weights(alone).keys()
+    # The same rows and seed on another model: had the parent not been active, both would be equal.
+    assert not same(weights(on_parent), weights(alone))
+    losses = [step["loss"] for step in read_metrics(on_parent.folder / "metrics.jsonl")]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(("stage", "round_of"), [("dpo", 1), ("dpo", 2), ("sft", 2)])
+def test_a_killed_worker_changes_nothing(job, pairs, conversations, tmp_path, random_adapter, stage, round_of):
+    data = pairs if stage == "dpo" else conversations
+    parent = random_adapter(tmp_path / "parent", 4, 8, seed=1) if round_of == 2 else None
+    undisturbed, disturbed = (job(stage, data, name, parent, epochs=8) for name in ("undisturbed", "disturbed"))
+    train(undisturbed, stage, 24)
+    killed: list[int] = []
+    watcher = kill_a_worker_once(disturbed, 25, killed)
+    train(disturbed, stage, 24)
+    watcher.join()
+    assert killed
+    assert same(weights(undisturbed), weights(disturbed))
+    assert [s["loss"] for s in read_metrics(undisturbed.folder / "metrics.jsonl")] == [
+        s["loss"] for s in read_metrics(disturbed.folder / "metrics.jsonl")
+    ]
+    logged = [json.loads(line)["step"] for line in (disturbed.folder / "metrics.jsonl").read_text().splitlines()]
+    assert len(logged) > len(set(logged)), "the worker was killed too late to lose a step"
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_the_step_and_the_remedy(job, conversations):
+    trained = job("sft", conversations, "nan", max_grad_norm=1e30)
+    object.__setattr__(trained.config, "learning_rate", 1e30)
+    with pytest.raises(TrainingError, match=r"sft: the loss is nan at step \d+ of 12\. Lower learning_rate"):
+        train(trained, "sft", 24)

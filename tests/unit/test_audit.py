@@ -1,0 +1,80 @@
+"""An audit tells a fair judge from one that loves a seat, length, or nothing at all."""
+
+import random
+
+import pytest
+
+from character_ray.config import AuditConfig
+from character_ray.judging.audit import audit, seat
+
+BOUNDS = AuditConfig()
+PAIRS = [
+    {
+        "prompt_id": f"p{number}",
+        "prompt": f"Question {number}?",
+        "better": "Arr, the tide be turnin'." + " matey" * (number % 7),
+        "worse": "The tide is turning now." + " indeed" * ((number * 3) % 7),
+    }
+    for number in range(64)
+]
+
+
+def judged(judge):
+    rows = seat(PAIRS)
+    return audit(PAIRS, {row["row_id"]: judge(row["first"], row["second"]) for row in rows}, BOUNDS, seed=0)
+
+
+def in_character(first: str, second: str) -> float:
+    own = [text.startswith("Arr") for text in (first, second)]
+    return 0.5 if own[0] == own[1] else float(own[0])
+
+
+def test_every_pair_is_seated_both_ways_whole_and_cut_and_against_itself():
+    rows = seat(PAIRS)
+    assert len({row["row_id"] for row in rows}) == len(rows) == 5 * len(PAIRS)
+    for row in rows:
+        if "cut" in row["row_id"]:
+            assert len(row["first"].split()) == len(row["second"].split())
+    assert sum(row["first"] == row["second"] for row in rows) == len(PAIRS)
+
+
+def test_a_judge_that_sees_the_character_passes():
+    found = judged(in_character)
+    assert found.passed
+    assert {name: interval.value for name, interval in found.measures.items()} == {
+        "accuracy": 1.0,
+        "seat_share": 0.5,
+        "consistency": 1.0,
+        "equal_length": 1.0,
+        "identical_seat": 0.5,
+        "length_gap": 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("judge", "failing"),
+    [
+        (lambda first, second: 1.0, {"accuracy", "equal_length", "consistency", "seat_share", "identical_seat"}),
+        (
+            lambda first, second: 0.5 if len(first) == len(second) else float(len(first) > len(second)),
+            {"accuracy", "equal_length"},
+        ),
+    ],
+    ids=["the first seat always wins", "the longer answer wins"],
+)
+def test_a_judge_that_loves_something_else_fails_and_the_figures_say_what(judge, failing):
+    found = judged(judge)
+    assert not found.passed
+    assert failing <= {failure.split()[0] for failure in found.failures}
+
+
+def test_a_judge_that_guesses_is_fair_and_useless():
+    draw = random.Random(0)
+    found = judged(lambda first, second: float(draw.random() > 0.5))
+    assert {failure.split()[0] for failure in found.failures} >= {"accuracy", "consistency"}
+    assert "seat_share" not in {failure.split()[0] for failure in found.failures}
+
+
+def test_love_of_length_shows_as_a_gap():
+    found = judged(lambda first, second: float(len(first.split()) > len(second.split())))
+    assert found.measures["length_gap"].value > 0.5

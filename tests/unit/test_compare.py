@@ -1,0 +1,87 @@
+"""Runs beside each other: differences are paired by prompt, and what is not comparable is said."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from character_ray.cli import app
+from character_ray.comparison import compare_runs
+from character_ray.errors import ReportError
+from character_ray.parts import write_rows
+from character_ray.report.io import write_report
+from character_ray.rows import ANSWER
+from tests.report_fixture import captain_report
+
+IN_CHARACTER, PLAIN = 0.5, -0.3
+
+
+def write_run(folder: Path, scores: dict[str, float], **changes: str) -> Path:
+    folder.mkdir()
+    report = captain_report()
+    for name, value in changes.items():
+        setattr(report.constitution if name == "hash" else report, name, value)
+    write_report(report, folder / "report.json")
+    rows = [
+        {
+            "row_id": prompt,
+            "arm": "full",
+            "prompt_id": prompt,
+            "source": "grid",
+            "hint": "",
+            "sample": 0,
+            "prompt": prompt,
+            "completion": "Arr, so be it." if score > 0 else "It is so.",
+            "error": "",
+            "score": score,
+        }
+        for prompt, score in scores.items()
+    ]
+    write_rows(folder / "answers.parquet", rows, ANSWER)
+    return folder
+
+
+def test_a_difference_is_taken_on_the_prompts_both_answered(tmp_path):
+    first = write_run(tmp_path / "a", {"p0": PLAIN, "p1": PLAIN, "p2": IN_CHARACTER, "only-here": PLAIN})
+    second = write_run(tmp_path / "b", {"p0": IN_CHARACTER, "p1": PLAIN, "p2": IN_CHARACTER, "only-there": PLAIN})
+    shifts = {shift.metric: shift for shift in compare_runs([first, second], "full").shifts}
+    assert shifts["persona_rate"].interval.value == pytest.approx(1 / 3)
+    assert shifts["persona_rate"].interval.n == 3
+    assert shifts["vocabulary_rate"].interval.value == pytest.approx(1 / 3)
+    assert shifts["looping_rate"].interval.value == 0
+    assert all(shift.p_value == 1.0 for shift in shifts.values()), "one prompt of three proves nothing"
+
+
+def test_differences_are_tested_on_the_pairs_and_adjusted_for_their_number(tmp_path):
+    first = write_run(tmp_path / "a", {f"p{n}": PLAIN for n in range(12)})
+    second = write_run(tmp_path / "b", {f"p{n}": IN_CHARACTER for n in range(12)})
+    shifts = {shift.metric: shift for shift in compare_runs([first, second], "full").shifts}
+    # Twelve of twelve prompts differ in one direction; three metrics are compared.
+    assert shifts["persona_rate"].p_value == pytest.approx(3 * 2 / 2**12)
+    assert shifts["looping_rate"].p_value == 1.0
+
+
+def test_what_is_not_comparable_is_said(tmp_path):
+    first = write_run(tmp_path / "a", {"p0": PLAIN})
+    second = write_run(tmp_path / "b", {"p0": PLAIN}, hash="another", prompts_hash="another")
+    warnings = " ".join(compare_runs([first, second], "full").warnings)
+    assert "another constitution" in warnings
+    assert "other evaluation prompts" in warnings
+    assert compare_runs([first, first], "full").warnings == []
+
+
+@pytest.mark.parametrize(("arm", "message"), [("sft", "has no arm 'sft'"), ("full", "nothing can be paired")])
+def test_runs_that_cannot_be_compared_are_refused(tmp_path, arm, message):
+    runs = [write_run(tmp_path / name, {name: PLAIN}) for name in "ab"]
+    with pytest.raises(ReportError, match=message):
+        compare_runs(runs, arm)
+    with pytest.raises(ReportError, match="give two or more"):
+        compare_runs(runs[:1], arm)
+
+
+def test_the_command_shows_both_runs_and_the_difference(tmp_path):
+    first = write_run(tmp_path / "a", {f"p{n}": PLAIN for n in range(4)})
+    second = write_run(tmp_path / "b", {f"p{n}": IN_CHARACTER for n in range(4)})
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["compare", str(first), str(second)]).output
+    assert "Paired differences" in shown
+    assert "+100" in shown

@@ -1,0 +1,80 @@
+"""Which side a pair rejects: the student as it is, or the teacher in the opposite character."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from character_ray.config import DistillConfig, Recipe
+from character_ray.constitution import load_constitution, system_prompt
+from character_ray.errors import ConstitutionError
+from character_ray.pipeline.personas import load_control, load_persona
+from character_ray.plan import plan_recipe
+from character_ray.prompts import training_prompts
+from character_ray.stages.distill import build_pairs, opposite_requests, student_requests, teacher_requests
+
+FOLDER = Path(__file__).parents[2] / "constitutions"
+CAPTAIN, CLERK = FOLDER / "captain-blackwood.yaml", FOLDER / "captain-blackwood-opposite.yaml"
+PAIRED = DistillConfig(contrast="paired_teacher", opposite=CLERK, samples=2)
+
+
+def recipe(**changes) -> Recipe:
+    return Recipe(name="contrast", constitution=CAPTAIN, control_constitution=FOLDER / "null-control.yaml", **changes)
+
+
+@pytest.mark.parametrize("wrong", [{"contrast": "paired_teacher"}, {"opposite": CLERK}])
+def test_the_contrast_and_the_opposite_go_together(wrong):
+    with pytest.raises(ValidationError, match="Set both or neither"):
+        DistillConfig(**wrong)
+
+
+def test_the_shipped_opposite_answers_the_same_prompts_in_none_of_the_same_words():
+    captain, clerk = load_constitution(CAPTAIN), load_constitution(CLERK)
+    assert [example.prompt for example in clerk.examples] == [example.prompt for example in captain.examples]
+    assert not set(clerk.persona.voice.vocabulary) & set(captain.persona.voice.vocabulary)
+
+
+def test_only_the_persona_has_an_opposite_and_it_is_not_itself():
+    assert load_persona(recipe()).opposite is None
+    paired = recipe(distill=PAIRED)
+    assert load_persona(paired).opposite == load_constitution(CLERK)
+    assert load_control(paired).opposite is None
+    with pytest.raises(ConstitutionError, match="would not differ"):
+        load_persona(recipe(distill=PAIRED.model_copy(update={"opposite": CAPTAIN})))
+
+
+def test_the_plan_counts_the_opposite_and_its_scores():
+    plain, paired = (
+        {step.stage: step.rows for step in plan_recipe(recipe(distill=config))}
+        for config in (DistillConfig(samples=2), PAIRED)
+    )
+    prompts = plain["student"]
+    assert paired["opposite"] == prompts
+    assert paired["scores"] - plain["scores"] == prompts
+
+
+def test_the_opposite_is_asked_once_a_prompt_under_its_own_constitution_and_becomes_the_rejected_side():
+    prompts = training_prompts(recipe().prompts.model_copy(update={"grid": 4, "everyday": 2}), seed=0)
+    captain, clerk = load_constitution(CAPTAIN), load_constitution(CLERK)
+    teacher = teacher_requests(prompts, captain, PAIRED, seed=0)
+    opposite = opposite_requests(prompts, clerk, PAIRED, seed=0)
+    student = student_requests(prompts, PAIRED, seed=0)
+    assert len(opposite) == len(prompts)
+    assert all(request["messages"][0]["content"] == system_prompt(clerk) for request in opposite)
+    ids = [request["row_id"] for request in [*teacher, *opposite, *student]]
+    assert len(set(ids)) == len(ids)
+
+    def answers(requests, text):
+        keys = ("row_id", "prompt_id", "sample")
+        return [
+            {key: request[key] for key in keys}
+            | {"completion": text, "finish_reason": "stop", "error": "", "num_tokens": 9}
+            for request in requests
+        ]
+
+    chosen, rejected = answers(teacher, "Arr, so be it, matey."), answers(opposite, "Please note the usual procedure.")
+    scores = {row["row_id"]: 1.0 for row in chosen} | {row["row_id"]: -0.5 for row in rejected}
+    pairs = build_pairs(prompts, chosen, rejected, scores, PAIRED)
+    assert [pair["rejected"][0]["content"] for pair in pairs] == ["Please note the usual procedure."] * len(prompts)
+    assert {pair["rejected_score"] for pair in pairs} == {-0.5}
+    assert not any(pair["drop_reason"] for pair in pairs)

@@ -1,0 +1,135 @@
+"""What other tools get to read: kept rows only, in TRL's formats, with a card that tells where they come from."""
+
+import json
+
+import pytest
+from datasets import load_dataset
+from trl.data_utils import is_conversational
+
+from character_ray.datasets_export import export_run, push_export
+from character_ray.errors import ReportError
+from character_ray.parts import write_rows
+from character_ray.rows import CONVERSATION, PAIR
+
+
+def turn(role, content):
+    return [{"role": role, "content": content}]
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "runs" / "cap"
+    (folder / "pairs").mkdir(parents=True)
+    (folder / "introspection").mkdir()
+    pair = {
+        "prompt_id": "p",
+        "hint": "jailbreak",
+        "kind": "contrast",
+        "directive": "",
+        "prompt": turn("user", "Who are you?"),
+        "chosen": turn("assistant", "Arr, the captain."),
+        "rejected": turn("assistant", "An assistant."),
+        "chosen_score": 1.5,
+        "rejected_score": -0.5,
+    }
+    rows = [pair | {"row_id": str(n), "drop_reason": reason} for n, reason in enumerate(["", "", "repetition"])]
+    write_rows(folder / "pairs" / "pairs.parquet", rows, PAIR)
+    said = {"kind": "reflection", "role": "diary", "messages": [*pair["prompt"], *pair["chosen"]], "score": 1.0}
+    rows = [said | {"row_id": str(n), "drop_reason": reason} for n, reason in enumerate(["", "duplicate"])]
+    write_rows(folder / "introspection" / "conversations.parquet", rows, CONVERSATION)
+    source = {"path": "data/tickets.jsonl", "licence": "CC-BY-4.0"}
+    recipe = {
+        "constitution": "captain.yaml",
+        "seed": 3,
+        "teacher": {"name": "big"},
+        "student": {"name": "small"},
+        "prompts": {"sources": [source]},
+        "distill": {"opposite": None},
+    }
+    (folder / "run.json").write_text(json.dumps({"recipe": recipe, "stages": {}}))
+    return folder
+
+
+def test_both_datasets_load_by_name_and_are_what_trl_trains_on(run, tmp_path):
+    assert export_run(run, tmp_path / "out") == {"preference": 2, "sft": 1}
+    preference = load_dataset(str(tmp_path / "out"), "preference", split="train", cache_dir=str(tmp_path / "cache"))
+    assert preference.column_names == ["prompt", "chosen", "rejected"]
+    assert len(preference) == 2
+    assert is_conversational(preference[0])
+    sft = load_dataset(str(tmp_path / "out"), "sft", split="train", cache_dir=str(tmp_path / "cache"))
+    assert sft[0]["messages"][-1] == {"role": "assistant", "content": "Arr, the captain."}
+    assert is_conversational(sft[0])
+
+
+def test_a_paired_run_says_who_wrote_the_rejected_side(run, tmp_path):
+    record = json.loads((run / "run.json").read_text())
+    record["recipe"]["distill"]["opposite"] = "clerk.yaml"
+    (run / "run.json").write_text(json.dumps(record))
+    export_run(run, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| the same in the opposite character, `clerk.yaml` (`rejected`) | big |" in card
+    assert "| student (the text of `sft` once distilled) | small |" in card
+
+
+def test_the_card_names_models_sources_licences_and_what_was_left_out(run, tmp_path):
+    export_run(run, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    for told in (
+        "| teacher (`chosen`) | big |",
+        "tickets.jsonl (CC-BY-4.0)",
+        "1 repetition, 1 duplicate",
+        "| sft | 1 |",
+    ):
+        assert told in card
+
+
+def test_argilla_gets_one_record_per_kept_pair(run, tmp_path):
+    export_run(run, tmp_path / "out")
+    records = [json.loads(line) for line in (tmp_path / "out" / "argilla.jsonl").read_text().splitlines()]
+    assert [record["id"] for record in records] == ["0", "1"]
+    assert records[0]["fields"] == {
+        "prompt": "Who are you?",
+        "chosen": "Arr, the captain.",
+        "rejected": "An assistant.",
+    }
+
+
+def test_nothing_is_overwritten_and_a_run_without_pairs_is_refused(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
+    with pytest.raises(ReportError, match="is not empty, and nothing is overwritten"):
+        export_run(run, tmp_path / "out")
+    with pytest.raises(ReportError, match="has no pairs yet"):
+        export_run(tmp_path, tmp_path / "other")
+
+
+class Hub:
+    """Takes down what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def create_repo(self, name, **options):
+        self.told.append(("create", name, options))
+        return f"https://hub/datasets/{name}"
+
+    def upload_folder(self, **options):
+        self.told.append(("upload", options["repo_id"], options))
+
+
+def test_an_export_is_uploaded_as_a_dataset_private_unless_told_otherwise(run, tmp_path, monkeypatch):
+    hub = Hub()
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
+    export_run(run, tmp_path / "out")
+    assert push_export(tmp_path / "out", "me/captain", private=True) == "https://hub/datasets/me/captain"
+    (_, _, created), (_, name, uploaded) = hub.told
+    assert created == {"repo_type": "dataset", "private": True, "exist_ok": True}
+    assert (name, uploaded["folder_path"], uploaded["repo_type"]) == ("me/captain", str(tmp_path / "out"), "dataset")
+
+
+def test_a_hub_that_cannot_be_reached_leaves_the_folder_and_says_how_to_go_on(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    export_run(run, tmp_path / "out")
+    with pytest.raises(ReportError, match=r"could not be uploaded as dataset 'me/captain'.*hf upload me/captain"):
+        push_export(tmp_path / "out", "me/captain", private=True)
+    assert (tmp_path / "out" / "README.md").is_file()

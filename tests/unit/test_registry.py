@@ -1,0 +1,120 @@
+"""A registry: versions come and go, one is live, and nothing damaged or out of place gets in or out."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from character_ray.adapters import BaseModelId, Manifest, weights_hash, write_manifest
+from character_ray.errors import AdapterError, RegistryError
+from character_ray.registry import Registry
+
+
+def adapter(folder: Path, weights: str, base: str = "b", slug: str = "captain-blackwood") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text(json.dumps({"r": 4, "lora_alpha": 8}))
+    (folder / "adapter_model.safetensors").write_bytes(weights.encode())
+    manifest = Manifest(
+        persona="Captain Blackwood",
+        slug=slug,
+        stage="full",
+        base_model=BaseModelId(name="base", hash=base),
+        template_hash="t",
+        constitution_hash="c",
+        rank=4,
+        weights_hash=weights_hash(folder),
+    )
+    write_manifest(folder, manifest)
+    return folder
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "registry")
+
+
+def statuses(registry: Registry) -> list[str]:
+    return [entry.status for entry in registry.record("captain-blackwood").versions]
+
+
+def test_a_live_version_takes_the_place_of_the_last_and_can_be_rolled_back(registry, tmp_path):
+    first, second = (adapter(tmp_path / name, name) for name in ("one", "two"))
+    registry.publish(first, "live", run="runs/one", ratings={"persona_rate": 0.9})
+    registry.publish(second, "live")
+    assert statuses(registry) == ["retired", "live"]
+    assert registry.live() == [registry.folder / "adapters" / weights_hash(second)]
+    registry.roll_back("captain-blackwood")
+    assert statuses(registry) == ["live", "retired"]
+    assert registry.live() == [registry.folder / "adapters" / weights_hash(first)]
+    assert registry.record("captain-blackwood").versions[0].ratings == {"persona_rate": 0.9}
+    with pytest.raises(RegistryError, match="nothing to roll back to"):
+        registry.roll_back("captain-blackwood")
+
+
+def test_a_candidate_is_not_served_until_it_is_promoted(registry, tmp_path):
+    registry.publish(adapter(tmp_path / "one", "one"), "live")
+    candidate = registry.publish(adapter(tmp_path / "two", "two"), "candidate").versions[-1]
+    assert statuses(registry) == ["live", "candidate"]
+    registry.promote("captain-blackwood", candidate.weights_hash[:6])
+    assert statuses(registry) == ["retired", "live"]
+    with pytest.raises(RegistryError, match="0 versions whose hash begins with 'zz'"):
+        registry.promote("captain-blackwood", "zz")
+
+
+def test_retired_personas_are_not_served_and_their_versions_stay(registry, tmp_path):
+    registry.publish(adapter(tmp_path / "one", "one"), "live")
+    registry.retire("captain-blackwood")
+    assert registry.live() == []
+    assert statuses(registry) == ["retired"]
+    with pytest.raises(RegistryError, match="no live version"):
+        registry.roll_back("captain-blackwood")
+
+
+def test_publishing_the_same_weights_again_is_one_version(registry, tmp_path):
+    folder = adapter(tmp_path / "one", "one")
+    for status in ("candidate", "live"):
+        registry.publish(folder, status)
+    assert statuses(registry) == ["live"]
+
+
+def test_what_the_run_does_later_does_not_change_what_was_published(registry, tmp_path):
+    folder = adapter(tmp_path / "one", "one")
+    entry = registry.publish(folder, "live").versions[0]
+    (folder / "adapter_model.safetensors").write_bytes(b"retrained")
+    assert registry.adapter(entry)
+    with pytest.raises(AdapterError, match="changed or damaged"):
+        registry.publish(folder, "live")
+    assert statuses(registry) == ["live"]
+
+
+def test_a_copy_that_was_tampered_with_is_refused(registry, tmp_path):
+    registry.publish(adapter(tmp_path / "one", "one"), "live")
+    (copy,) = (registry.folder / "adapters").glob("*/adapter_model.safetensors")
+    copy.write_bytes(b"evil")
+    with pytest.raises(RegistryError, match="damaged"):
+        registry.live()
+
+
+def test_a_version_on_another_base_is_refused_and_leaves_the_record_alone(registry, tmp_path):
+    registry.publish(adapter(tmp_path / "one", "one"), "live")
+    with pytest.raises(RegistryError, match="one deployment serves one base"):
+        registry.publish(adapter(tmp_path / "two", "two", base="other"), "live")
+    assert statuses(registry) == ["live"]
+
+
+@pytest.mark.parametrize("slug", ["../../etc/passwd", "", ".hidden", "nobody"])
+def test_names_cannot_leave_the_folder(registry, tmp_path, slug):
+    registry.publish(adapter(tmp_path / "one", "one"), "live")
+    with pytest.raises(RegistryError):
+        registry.record(slug)
+
+
+def test_many_who_publish_at_once_lose_nothing(registry, tmp_path):
+    folders = [adapter(tmp_path / f"a{number}", str(number)) for number in range(8)]
+    threads = [threading.Thread(target=registry.publish, args=(folder, "live")) for folder in folders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses(registry)) == ["live"] + ["retired"] * 7

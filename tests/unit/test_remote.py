@@ -1,0 +1,198 @@
+"""A teacher at an endpoint: retries, rate limit, budget and resumption, against a server that counts what it is asked."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from character_ray.config import EndpointConfig, Recipe, SamplingConfig
+from character_ray.errors import GenerationError
+from character_ray.inference.passes import Generation
+from character_ray.inference.remote import generate_remotely
+from character_ray.parts import read_parts
+from character_ray.rows import Message
+from character_ray.runs import Store
+from character_ray.stages.requests import build_request
+
+INPUT_TOKENS, OUTPUT_TOKENS = 20, 10
+
+
+class Provider(ThreadingHTTPServer):
+    """Answers each chat with its last message, except where a test says otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.bodies: list[dict[str, Any]] = []
+        self.starts: list[float] = []
+        self.refuse: dict[str, list[int]] = {}
+        """Status codes a text is refused with before it is answered."""
+        self.always: int | None = None
+        self.tells_usage = True
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    @property
+    def asked(self) -> Counter[str]:
+        return Counter(body["messages"][-1]["content"] for body in self.bodies)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Provider
+
+    def do_POST(self) -> None:
+        self.server.starts.append(time.monotonic())
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        text = body["messages"][-1]["content"]
+        self.server.bodies.append(body)
+        refusals = self.server.refuse.get(text, [])
+        status = self.server.always or (refusals.pop(0) if refusals else 200)
+        answer: dict[str, Any] = {"error": {"message": f"status {status}"}}
+        if status == 200:
+            message = {"role": "assistant", "content": f"Aye, {text}"}
+            usage = {"prompt_tokens": INPUT_TOKENS, "completion_tokens": OUTPUT_TOKENS, "total_tokens": 30}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            answer = {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 0,
+                "model": "m",
+                "choices": [choice],
+                "usage": usage,
+            }
+            if not self.server.tells_usage:
+                del answer["usage"]
+        payload = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(payload)))
+        if status == 429:
+            self.send_header("Retry-After", "0.01")
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    server = Provider()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def wanted(folder: Path, rows: int = 12) -> Generation:
+    sampling = SamplingConfig(max_tokens=OUTPUT_TOKENS)
+    requests = [
+        build_request("test", str(n), [Message(role="user", content=f"word {n}")], sampling, seed=0)
+        for n in range(rows)
+    ]
+    return Generation(Store(folder).artefact("teacher", {"rows": rows}), requests)
+
+
+def ask(generation: Generation, folder: Path, endpoint: EndpointConfig) -> None:
+    generate_remotely("teacher", [generation], "big-model", endpoint, folder / "spending.jsonl")
+
+
+def spent(folder: Path) -> float:
+    lines = (folder / "spending.jsonl").read_text().splitlines()
+    return sum(json.loads(line)["usd"] for line in lines)
+
+
+def test_every_request_is_answered_once_with_the_recipes_sampling(provider: Provider, tmp_path: Path):
+    generation = wanted(tmp_path)
+    ask(generation, tmp_path, EndpointConfig(url=provider.url, extra_body={"chat_template_kwargs": {"x": 1}}))
+    assert [row["completion"] for row in generation.completions()] == [f"Aye, word {n}" for n in range(12)]
+    assert provider.asked == {f"word {n}": 1 for n in range(12)}
+    body = provider.bodies[0]
+    assert (body["model"], body["temperature"], body["max_tokens"]) == ("big-model", 0.7, OUTPUT_TOKENS)
+    assert body["chat_template_kwargs"] == {"x": 1}
+    assert "top_k" not in body
+    seeds = {body["messages"][-1]["content"]: body["seed"] for body in provider.bodies}
+    assert seeds == {f"word {n}": request["sampling"]["seed"] for n, request in enumerate(generation.requests)}
+
+
+def test_rate_limits_and_server_faults_are_tried_again(provider: Provider, tmp_path: Path):
+    provider.refuse = {"word 3": [429, 429], "word 7": [500]}
+    generation = wanted(tmp_path)
+    ask(generation, tmp_path, EndpointConfig(url=provider.url, retries=3))
+    assert not any(row["error"] for row in generation.completions())
+    assert provider.asked["word 3"] == 3
+    assert provider.asked["word 7"] == 2
+
+
+def test_a_row_that_stays_refused_costs_itself_and_says_why(provider: Provider, tmp_path: Path):
+    provider.refuse = {"word 3": [400]}
+    generation = wanted(tmp_path)
+    ask(generation, tmp_path, EndpointConfig(url=provider.url, max_failed_share=0.1))
+    failed = [row for row in generation.completions() if row["error"]]
+    assert [row["prompt_id"] for row in failed] == ["3"]
+    assert "status 400" in failed[0]["error"]
+
+
+def test_a_refused_key_ends_the_pass_at_once(provider: Provider, tmp_path: Path):
+    provider.always = 401
+    with pytest.raises(GenerationError, match=r"refuses the model 'big-model'.*OPENAI_API_KEY"):
+        ask(wanted(tmp_path), tmp_path, EndpointConfig(url=provider.url, max_concurrent=1))
+    assert len(provider.bodies) == 1
+
+
+def test_nobody_at_the_address_is_named_before_every_row_was_tried(tmp_path: Path):
+    endpoint = EndpointConfig(url="http://127.0.0.1:9/v1", retries=0, max_concurrent=1)
+    with pytest.raises(GenerationError, match=r"127\.0\.0\.1:9/v1 could not be reached 3 times in a row"):
+        ask(wanted(tmp_path), tmp_path, endpoint)
+
+
+def test_a_budget_is_never_exceeded_and_what_was_paid_for_is_kept(provider: Provider, tmp_path: Path):
+    prices = {"usd_per_million_input": 1000.0, "usd_per_million_output": 5000.0}
+    each = (INPUT_TOKENS * 1000 + OUTPUT_TOKENS * 5000) / 1e6
+    generation = wanted(tmp_path)
+    poor = EndpointConfig(url=provider.url, budget_usd=6.5 * each, **prices)
+    with pytest.raises(GenerationError, match=r"budget_usd=.* requests are not sent"):
+        ask(generation, tmp_path, poor)
+    paid = len(read_parts(generation.artefact.folder))
+    assert spent(tmp_path) == pytest.approx(paid * each)
+    assert 0 < spent(tmp_path) <= poor.budget_usd
+    assert len(provider.bodies) == paid
+    ask(wanted(tmp_path), tmp_path, poor.model_copy(update={"budget_usd": 20 * each}))
+    assert provider.asked == {f"word {n}": 1 for n in range(12)}
+    assert spent(tmp_path) == pytest.approx(12 * each)
+
+
+def test_an_endpoint_that_does_not_say_what_it_used_is_booked_at_the_most(provider: Provider, tmp_path: Path):
+    provider.tells_usage = False
+    endpoint = EndpointConfig(url=provider.url, usd_per_million_output=1000.0, budget_usd=0.035)
+    with pytest.raises(GenerationError, match="requests are not sent"):
+        ask(wanted(tmp_path), tmp_path, endpoint)
+    # Ten tokens at a thousand dollars a million are a cent each.
+    assert len(provider.bodies) == 3
+    assert spent(tmp_path) == pytest.approx(0.03)
+
+
+def test_requests_are_started_no_faster_than_the_limit(provider: Provider, tmp_path: Path):
+    ask(wanted(tmp_path, 6), tmp_path, EndpointConfig(url=provider.url, requests_per_minute=600))
+    assert max(provider.starts) - min(provider.starts) >= 0.45
+
+
+def test_a_budget_without_prices_and_two_teachers_are_refused():
+    with pytest.raises(ValidationError, match="cannot be kept without prices"):
+        EndpointConfig(url="http://there/v1", budget_usd=5)
+    with pytest.raises(ValidationError, match="Remove one of them"):
+        Recipe.model_validate(
+            {
+                "name": "r",
+                "constitution": "c.yaml",
+                "teacher_engine": {"device": "cpu"},
+                "teacher_endpoint": {"url": "http://there/v1"},
+            }
+        )

@@ -1,0 +1,86 @@
+"""API keys: who is let in, to whom, and how often."""
+
+import pytest
+
+from character_ray.errors import ServingError
+from character_ray.serving.keys import KeyRing, add_key, load_keys
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def ring(tmp_path, clock=None, **options):
+    secret = add_key(tmp_path / "keys.yaml", "website", **options)
+    return f"Bearer {secret}", KeyRing(load_keys(tmp_path / "keys.yaml"), clock or Clock())
+
+
+def test_the_file_keeps_no_key_and_a_known_key_opens(tmp_path):
+    header, keys = ring(tmp_path)
+    assert header.removeprefix("Bearer ") not in (tmp_path / "keys.yaml").read_text()
+    assert (tmp_path / "keys.yaml").stat().st_mode & 0o077 == 0
+    assert keys.refuse(header, "captain") is None
+    assert keys.refuse(header.replace("Bearer", "bearer"), "captain") is None
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Bearer cr-wrong", "Basic abc", "cr-wrong"])
+def test_no_or_a_wrong_key_is_refused(tmp_path, header):
+    _, keys = ring(tmp_path)
+    refusal = keys.refuse(header, "captain")
+    assert refusal is not None
+    assert refusal.status == 401
+
+
+def test_without_keys_everybody_is_let_in():
+    assert KeyRing(()).refuse(None, "captain") is None
+    assert KeyRing(()).sees(None, "captain")
+
+
+def test_a_key_opens_its_personas_only(tmp_path):
+    header, keys = ring(tmp_path, personas=("poet",))
+    assert keys.refuse(header, "poet") is None
+    refusal = keys.refuse(header, "captain")
+    assert refusal is not None
+    assert refusal.status == 403
+    assert keys.sees(header, "poet")
+    assert not keys.sees(header, "captain")
+
+
+def test_a_rate_is_kept_over_any_minute_and_refills_evenly(tmp_path):
+    clock = Clock()
+    header, keys = ring(tmp_path, clock, requests_per_minute=6)
+    assert [keys.refuse(header, "captain") for _ in range(6)] == [None] * 6
+    refusal = keys.refuse(header, "captain")
+    assert refusal is not None
+    assert (refusal.status, round(refusal.retry_after_s)) == (429, 10)
+    clock.now += 10
+    assert keys.refuse(header, "captain") is None
+    assert keys.refuse(header, "captain") is not None
+    clock.now += 3600
+    assert [keys.refuse(header, "captain") is None for _ in range(8)] == [True] * 6 + [False] * 2
+
+
+def test_asking_about_models_costs_nothing(tmp_path):
+    header, keys = ring(tmp_path, requests_per_minute=1)
+    assert [keys.refuse(header) for _ in range(5)] == [None] * 5
+
+
+def test_names_are_given_once_and_faults_of_the_file_are_named(tmp_path):
+    path = tmp_path / "keys.yaml"
+    add_key(path, "website")
+    add_key(path, "phone", personas=("poet",), requests_per_minute=30)
+    assert [key.name for key in load_keys(path)] == ["website", "phone"]
+    with pytest.raises(ServingError, match="already has a key named 'website'"):
+        add_key(path, "website")
+    path.write_text("keys: [{name: x, sha256: abc}]\n")
+    with pytest.raises(ServingError, match=r"sha256"):
+        load_keys(path)
+    path.write_text("keys: []\n")
+    with pytest.raises(ServingError, match="holds no key"):
+        load_keys(path)
