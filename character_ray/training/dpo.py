@@ -15,6 +15,7 @@ import torch
 from trl import DPOTrainer
 
 from character_ray.config import DPOConfig
+from character_ray.training.shared_prompt import can_share, share_prompts
 
 __all__ = ["PersonaDPOTrainer", "drift", "mean_nll"]
 
@@ -40,6 +41,9 @@ class PersonaDPOTrainer(DPOTrainer):
     def __init__(self, *args: Any, terms: DPOConfig, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._terms = terms
+        base = self.accelerator.unwrap_model(self.model).get_base_model()
+        if terms.share_prompts and can_share(base):
+            share_prompts(base)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False) -> Any:
         if not (self._terms.nll_weight or self._terms.drift_weight):

@@ -5,8 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,9 +41,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     process = subprocess.Popen(
         [str(BIN / "ray"), *head, "--disable-usage-stats"], env=environment, stdout=subprocess.DEVNULL
     )
+    client = environment | {"RAY_API_SERVER_ADDRESS": address}
     try:
-        _wait_for(address, process)
-        yield environment | {"RAY_API_SERVER_ADDRESS": address}
+        _wait_for_jobs(client, process)
+        yield client
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
@@ -53,18 +52,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         Path("/tmp/ray/ray_current_cluster").unlink(missing_ok=True)
 
 
-def _wait_for(address: str, process: subprocess.Popen[bytes], timeout_s: float = 120) -> None:
+def _wait_for_jobs(client: dict[str, str], process: subprocess.Popen[bytes], timeout_s: float = 300) -> None:
+    """Returns when a job ends well: the dashboard answers some seconds before the node's agent takes a job."""
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the Ray head ended before its dashboard answered"
-        try:
-            urllib.request.urlopen(address, timeout=2).close()
+    while True:
+        assert process.poll() is None, "the Ray head ended before it took a job"
+        job = [str(BIN / "ray"), "job", "submit", "--", "true"]
+        probe = subprocess.run(job, env=client, capture_output=True, text=True, timeout=timeout_s, check=False)
+        if probe.returncode == 0:
             return
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            time.sleep(1)
-    raise TimeoutError(f"{address} did not answer within {timeout_s} s")
+        assert time.monotonic() < deadline, f"no job could be submitted within {timeout_s} s: {probe.stdout}"
+        time.sleep(1)
 
 
 @pytest.fixture(scope="session")

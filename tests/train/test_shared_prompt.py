@@ -1,0 +1,102 @@
+"""Sharing the prompt changes the time of a step, not its loss, its log-probabilities or its gradient."""
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import DPOConfig as TRLDPOConfig
+
+from character_ray.config import DPOConfig
+from character_ray.training.dpo import PersonaDPOTrainer
+from character_ray.training.shared_prompt import can_share, pack
+
+ROWS = [
+    {
+        "prompt": [{"role": "user", "content": "Question " + "and more " * number + "?"}],
+        "chosen": [{"role": "assistant", "content": "Arr, so be it. " * (1 + 3 * (number % 3))}],
+        "rejected": [{"role": "assistant", "content": "It is so. " * (1 + number % 2)}],
+    }
+    for number in range(6)
+]
+
+
+def build(tiny_base, tmp_path, attention: str = "sdpa", max_length: int = 128, *, share: bool) -> PersonaDPOTrainer:
+    torch.manual_seed(0)
+    trainer = PersonaDPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32, attn_implementation=attention),
+        args=TRLDPOConfig(
+            output_dir=str(tmp_path),
+            per_device_train_batch_size=6,
+            max_length=max_length,
+            report_to=[],
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+        ),
+        train_dataset=Dataset.from_list(ROWS),
+        processing_class=AutoTokenizer.from_pretrained(tiny_base),
+        peft_config=LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM"),
+        terms=DPOConfig(nll_weight=0.1, drift_weight=0.01, share_prompts=share),
+    )
+    for name, parameter in trainer.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return trainer
+
+
+def step(trainer: PersonaDPOTrainer) -> tuple[float, torch.Tensor, dict[str, float]]:
+    torch.manual_seed(1)
+    batch = next(iter(trainer.get_train_dataloader()))
+    loss = trainer._compute_loss(trainer.model, batch, False)
+    loss.backward()
+    gradient = torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
+    return float(loss.detach()), gradient, {name: values[-1] for name, values in trainer._metrics["train"].items()}
+
+
+@pytest.mark.parametrize("max_length", [128, 60])
+def test_loss_gradient_and_metrics_are_those_of_the_padded_batch(tiny_base, tmp_path, max_length):
+    padded = step(build(tiny_base, tmp_path, max_length=max_length, share=False))
+    shared = step(build(tiny_base, tmp_path, max_length=max_length, share=True))
+    assert shared[0] == pytest.approx(padded[0], rel=1e-5)
+    assert float((shared[1] - padded[1]).norm()) < 1e-4 * float(padded[1].norm())
+    assert float(padded[1].norm()) > 0
+    assert shared[2].keys() == padded[2].keys()
+    for name, value in padded[2].items():
+        assert shared[2][name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+def test_a_pair_is_one_sequence_whose_sides_do_not_see_each_other():
+    # Pair 0: prompt 1 2, chosen 3 4, rejected 5; pair 1: prompt 6, chosen 7, rejected 8 9.
+    ids = torch.tensor([[1, 2, 3, 4], [6, 7, 0, 0], [1, 2, 5, 0], [6, 8, 9, 0]])
+    attention = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0]])
+    labels = torch.tensor([[-100, -100, 3, 4], [-100, 7, -100, -100], [-100, -100, 5, -100], [-100, 8, 9, -100]])
+    packing = pack(ids, attention, labels)
+    assert packing.ids_RL.tolist() == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 1]]
+    assert packing.positions_RL.tolist() == [[0, 1, 2, 3, 2], [0, 1, 1, 2, 0]]
+    visible = [[j for j in range(5) if row[j]] for row in packing.mask_R1LL[0, 0].tolist()]
+    assert visible == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4]]
+    # The first token of either side is predicted at the prompt's last position.
+    assert packing.scored_N.tolist() == [1, 2, 1, 5, 5, 7]
+    assert packing.targets_N.tolist() == [3, 4, 5, 7, 8, 9]
+
+
+def test_short_pairs_share_a_row():
+    ids = torch.arange(1, 9).repeat(6, 1)
+    attention = torch.zeros(6, 8, dtype=torch.long)
+    for row, length in enumerate([8, 3, 3, 8, 3, 3]):
+        attention[row, :length] = 1
+    labels = torch.where((attention == 1) & (torch.arange(8) >= 2), ids, -100)
+    packing = pack(ids, attention, labels)
+    assert packing.ids_RL.shape == (2, 14)  # 2 + 6 + 6 alone, 2 + 1 + 1 twice
+    assert not packing.mask_R1LL[1, 0, 4:8, 0:4].any()
+
+
+def test_an_attention_that_takes_no_mask_is_left_padded(tiny_base, tmp_path):
+    trainer = build(tiny_base, tmp_path, attention="eager", share=True)
+    base = trainer.model.get_base_model()
+    assert not can_share(base)
+    base.config._attn_implementation = "sdpa"
+    assert can_share(base)
+    base.config.layer_types = ["full_attention", "sliding_attention"]
+    assert not can_share(base)
