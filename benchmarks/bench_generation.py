@@ -4,8 +4,9 @@
 
 R1 is our stage's rate divided by that of one ``vllm.LLM.chat`` over the same prompts with the same engine arguments. R2 is the gain
 of our stage by the prefix cache, divided by the gain that the prefill and decode rates of the same run allow. R3 is the
-wall time of self-interaction with a barrier after every turn, on bare vLLM, divided by ours. The start of an engine is in neither:
-bare vLLM is warm, and ours is the difference of a long and a short run, both of which start an engine. The arms take turns.
+wall time of self-interaction with a barrier after every turn, on bare vLLM, divided by ours. The start of an engine is in none:
+bare vLLM's rate is that beyond a short run, and ours counts from the moment a quarter of the rows is done; its drain at the end, which
+the bare rate is spared, counts. R3 takes the difference of a long and a short run on both sides. The arms take turns.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from time import monotonic
 from typing import Any
 
 from benchmarks.record import write_record
+from benchmarks.shapes import SHAPES, shape_folder
 from benchmarks.workload import conversations, requests
 from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, ModelConfig, SamplingConfig
@@ -26,6 +28,7 @@ from character_ray.inference.generate import Weights, generate
 from character_ray.inference.passes import Generation
 from character_ray.inference.self_play import DialogueRow, play, view_of
 from character_ray.models import resolve_model
+from character_ray.parts import read_rows
 from character_ray.rows import Request, content_hash
 from character_ray.runs import Store
 from character_ray.vllm_options import engine_environment, engine_kwargs
@@ -37,7 +40,7 @@ SPOKEN = SamplingConfig(
 
 
 class Bare:
-    """vLLM as its own documentation uses it, with our engine arguments; the engine lives for one ``with`` block."""
+    """vLLM as its own documentation uses it, with our engine arguments."""
 
     def __init__(self, model: Path, engine: EngineConfig) -> None:
         import os
@@ -46,6 +49,10 @@ class Bare:
         from vllm import LLM
 
         self._llm = LLM(model=str(model), disable_log_stats=True, **engine_kwargs(engine))
+
+    def close(self) -> None:
+        """End the engine's process, so that the next arm has the machine to itself."""
+        self._llm.llm_engine.engine_core.shutdown()
 
     def complete(self, rows: Sequence[Request]) -> tuple[float, int]:
         """Wall seconds and tokens of one call over all rows."""
@@ -91,13 +98,21 @@ class Bare:
         return monotonic() - started, sum(len(said) - 1 for said in turns)
 
 
-def ours_complete(weights: Weights, engine: EngineConfig, rows: Sequence[Request]) -> tuple[float, int]:
-    """Wall seconds and tokens of our stage, engine start included."""
-    with tempfile.TemporaryDirectory() as folder:
-        generation = Generation(Store(Path(folder)).artefact("bench", {"rows": [row["row_id"] for row in rows]}), rows)
-        started = monotonic()
+def ours_complete(weights: Weights, engine: EngineConfig, rows: Sequence[Request]) -> float:
+    """Tokens per second of our stage, from the moment a quarter of its rows is done to its end."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        generation = Generation(Store(folder).artefact("bench", {"rows": [row["row_id"] for row in rows]}), rows)
         generate("ours", [generation], weights, engine)
-        return monotonic() - started, sum(row["num_tokens"] for row in generation.completions())
+        parts = sorted((path.stat().st_mtime, read_rows(path)) for path in folder.rglob("part-*.parquet"))
+        done, began, tokens = 0, parts[0][0], 0
+        for moment, finished in parts:
+            if done < len(rows) / 4:
+                began = moment
+            else:
+                tokens += sum(row["num_tokens"] for row in finished)
+            done += len(finished)
+        return tokens / (parts[-1][0] - began)
 
 
 def ours_talk(weights: Weights, engine: EngineConfig, rows: Sequence[DialogueRow]) -> tuple[float, int]:
@@ -112,7 +127,7 @@ def ours_talk(weights: Weights, engine: EngineConfig, rows: Sequence[DialogueRow
 def rate_beyond_start(
     run: Callable[[Sequence[Any]], tuple[float, int]], short: Sequence[Any], long: Sequence[Any]
 ) -> float:
-    """Units per second between a short and a long run, so that what both spend on starting cancels."""
+    """Units per second between a short and a long run, so that what both spend on starting and draining cancels."""
     short_s, short_units = run(short)
     long_s, long_units = run(long)
     return (long_units - short_units) / (long_s - short_s)
@@ -136,9 +151,9 @@ def measure_r1(arguments: argparse.Namespace, engine: EngineConfig, model: Path,
     few, many = (requests(rows, arguments.tokens, seed + rows) for rows in (arguments.rows // 4, arguments.rows))
     bare = Bare(model, engine)
     bare.complete(few)
-    seconds, tokens = bare.complete(many)
-    del bare
-    return {"bare": tokens / seconds, "ours": _ours(model, engine, few, many)}
+    rate = rate_beyond_start(bare.complete, requests(len(few), arguments.tokens, seed + 1), many)
+    bare.close()
+    return {"bare": rate, "ours": _ours(model, engine, many)}
 
 
 def measure_r2(arguments: argparse.Namespace, engine: EngineConfig, model: Path, seed: int) -> dict[str, float]:
@@ -154,12 +169,12 @@ def measure_r2(arguments: argparse.Namespace, engine: EngineConfig, model: Path,
     first_token_s, rows = bare.complete([_one_token(request) for request in many])
     whole_s, tokens = bare.complete(many)
     prompt_tokens, distinct_tokens = bare.prompt_tokens(many)
-    del bare
+    bare.close()
     decode_s = whole_s - first_token_s
     ideal_s = first_token_s * distinct_tokens / prompt_tokens + decode_s
     return {
-        "cached": _ours(model, engine, few, many),
-        "uncached": _ours(model, uncached, few, many),
+        "cached": _ours(model, engine, many),
+        "uncached": _ours(model, uncached, many),
         "ideal_gain": whole_s / ideal_s,
         "prefill_tokens_per_s": prompt_tokens / first_token_s,
         "decode_tokens_per_s": (tokens - rows) / decode_s,
@@ -167,16 +182,16 @@ def measure_r2(arguments: argparse.Namespace, engine: EngineConfig, model: Path,
 
 
 def measure_r3(arguments: argparse.Namespace, engine: EngineConfig, model: Path, seed: int) -> dict[str, float]:
-    """Turns per second of bare vLLM with a barrier after every turn, and of ours."""
+    """Turns per second of bare vLLM with a barrier after every turn, and of ours, beyond a short run."""
     few, many = (conversations(rows, TURNS, seed + 2 + rows) for rows in (arguments.rows // 4, arguments.rows))
     bare = Bare(model, engine)
     bare.talk(few)
-    seconds, turns = bare.talk(many)
-    del bare
+    barrier = rate_beyond_start(bare.talk, conversations(len(few), TURNS, seed + 3), many)
+    bare.close()
     weights = Weights(model, tuple(control_tokens(model)))
     with _ray():
         ours = rate_beyond_start(lambda rows: ours_talk(weights, engine, rows), few, many)
-    return {"bare_turn_barrier": turns / seconds, "ours_self_interaction": ours}
+    return {"bare_turn_barrier": barrier, "ours_self_interaction": ours}
 
 
 MEASURES = {"R1": measure_r1, "R2": measure_r2, "R3": measure_r3}
@@ -194,10 +209,9 @@ def ratios(medians: dict[str, float]) -> dict[str, float]:
     return found
 
 
-def _ours(model: Path, engine: EngineConfig, few: Sequence[Request], many: Sequence[Request]) -> float:
-    weights = Weights(model, tuple(control_tokens(model)))
+def _ours(model: Path, engine: EngineConfig, rows: Sequence[Request]) -> float:
     with _ray():
-        return rate_beyond_start(lambda rows: ours_complete(weights, engine, rows), few, many)
+        return ours_complete(Weights(model, tuple(control_tokens(model))), engine, rows)
 
 
 def _one_token(request: Request) -> Request:
@@ -219,7 +233,10 @@ def main() -> None:
     """Measure, print the ratios, write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--model", default=ModelConfig().name)
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--model", default=ModelConfig().name)
+    model.add_argument("--shape", choices=tuple(SHAPES), help="random weights of this shape")
+    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "character-ray-shapes")
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--seqs", type=int, default=32)
@@ -238,9 +255,15 @@ def main() -> None:
         batch_size=max(1, arguments.seqs // 4),
         enforce_eager=arguments.device == "cpu",
         gpu_memory_utilization=0.8,
-        vllm={"block_size": arguments.block_size} if arguments.block_size else {},
+        vllm=({"block_size": arguments.block_size} if arguments.block_size else {})
+        | ({"load_format": "dummy"} if arguments.shape else {}),
     )
-    arms = measure(arguments, engine, resolve_model(ModelConfig(name=arguments.model)))
+    model_folder = (
+        shape_folder(arguments.shape, arguments.scratch)
+        if arguments.shape
+        else resolve_model(ModelConfig(name=arguments.model))
+    )
+    arms = measure(arguments, engine, model_folder)
     medians = {name: statistics.median(values) for name, values in arms.items()}
     write_record(
         arguments.output,

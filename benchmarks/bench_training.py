@@ -1,22 +1,28 @@
 """R4 of training: our DPO stage beside TRL as shipped and TRL tuned, on the same pairs, loss and LoRA.
 
     python -m benchmarks.bench_training --pairs runs/demo/pairs/pairs.parquet --device cpu --output benchmarks/results/training-cpu.json
+    python -m benchmarks.bench_training --full 128 --shape qwen3-4b --device gpu --output benchmarks/results/training-4b-full.json
 
 R4 is our wall time divided by TRL's, reference pass included; below 1 ours is faster. TRL as shipped has gradient checkpointing on;
-TRL tuned has it off. The start of workers is in neither: every arm is the difference of a long and a short run. Two further figures
-are gates: the first step's loss of every arm must be the same, since nothing is learnt yet.
+TRL tuned has it off. Every arm is timed by the same callback from the end of its first step to the end of its last, so that the
+start of workers, the load of the model and the warm-up are in none. Gate: the first step's loss of every arm must be the same,
+since nothing is learnt yet. Model FLOP/s count 6 N per token: the policy's forward pass, its backward pass to the activations, and
+the reference's forward pass; what a layout saves counts as speed.
 """
 
 import argparse
+import gc
 import json
+import random
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from benchmarks.record import write_record
+from benchmarks.shapes import SHAPES, shape_folder, write_random_weights
 from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig, ModelConfig
 from character_ray.models import resolve_model
 from character_ray.parts import read_rows, write_rows
@@ -28,22 +34,38 @@ Row = dict[str, Any]
 SEED = 0
 
 
-def ours(rows: Sequence[Row], base: Path, config: DPOConfig, cluster: ClusterTrainConfig) -> tuple[float, float]:
-    """Wall seconds of our stage on Ray Train, worker start included, and the loss of its first step."""
+@dataclass(frozen=True)
+class Timed:
+    """One training, from the end of its first step to the end of its last."""
+
+    seconds: float
+    first_loss: float
+    peak_gib: float
+
+    @classmethod
+    def read(cls, path: Path) -> "Timed":
+        """From the lines that :class:`~character_ray.training.guards.MetricsFile` wrote."""
+        steps = read_metrics(path)
+        return cls(
+            steps[-1]["elapsed_s"] - steps[0]["elapsed_s"], steps[0]["loss"], steps[-1].get("peak_memory_gib", 0.0)
+        )
+
+
+def ours(rows: Sequence[Row], base: Path, config: DPOConfig, cluster: ClusterTrainConfig) -> Timed:
+    """Our stage on Ray Train."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_rows(folder / "pairs.parquet", rows, PAIR)
         (folder / "stage").mkdir()
         job = TrainJob("dpo", base, folder / "pairs.parquet", folder / "stage", config, cluster, SEED)
-        started = monotonic()
         train(job, "ours", len(rows))
-        return monotonic() - started, read_metrics(folder / "stage" / "metrics.jsonl")[0]["loss"]
+        return Timed.read(folder / "stage" / "metrics.jsonl")
 
 
 def trl(
     rows: Sequence[Row], base: Path, config: DPOConfig, cluster: ClusterTrainConfig, *, checkpointing: bool
-) -> tuple[float, float]:
-    """Wall seconds of TRL's own trainer, model load included, and the loss of its first step."""
+) -> Timed:
+    """TRL's own trainer."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -51,10 +73,14 @@ def trl(
     from trl import DPOConfig as TRLDPOConfig
     from trl import DPOTrainer
 
+    from character_ray.training.guards import MetricsFile
+
     if cluster.device == "cpu":
         torch.set_num_threads(cluster.cpus_per_worker)
-    started = monotonic()
+    else:
+        torch.cuda.reset_peak_memory_stats()
     with tempfile.TemporaryDirectory() as scratch:
+        metrics = Path(scratch) / "metrics.jsonl"
         trainer = DPOTrainer(
             model=AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, cluster.precision)),
             args=TRLDPOConfig(
@@ -73,6 +99,7 @@ def trl(
                 report_to=[],
                 disable_tqdm=True,
                 seed=SEED,
+                data_seed=SEED,
             ),
             train_dataset=Dataset.from_list(
                 [{side: row[side] for side in ("prompt", "chosen", "rejected")} for row in rows]
@@ -84,40 +111,96 @@ def trl(
                 target_modules=list(config.lora.target_modules),
                 task_type="CAUSAL_LM",
             ),
+            callbacks=[MetricsFile(metrics)],
         )
         trainer.train()
-        return monotonic() - started, float(trainer.state.log_history[0]["loss"])
+        timed = Timed.read(metrics)
+        del trainer
+    gc.collect()
+    if cluster.device == "gpu":
+        torch.cuda.empty_cache()
+    return timed
 
 
-def seconds_beyond_start(
-    run: Callable[[Sequence[Row]], tuple[float, float]], short: Sequence[Row], long: Sequence[Row]
-) -> tuple[float, float]:
-    """Wall seconds that the additional rows took, and the first loss of the long run."""
-    short_s, _ = run(short)
-    long_s, loss = run(long)
-    return long_s - short_s, loss
+def full_pairs(rows: int, prompt_words: int, max_length: int) -> list[Row]:
+    """Pairs whose every side is cut at ``max_length`` tokens: random words, a prompt of about ``prompt_words`` of them."""
+    generator = random.Random(SEED)
+    words = Path(__file__).with_name("bench_training.py").read_text(encoding="utf-8").split()
+
+    def turn(role: str, count: int) -> list[dict[str, str]]:
+        return [{"role": role, "content": " ".join(generator.choices(words, k=count))}]
+
+    return [
+        {"prompt_id": str(number), "hint": "", "kind": "contrast", "directive": ""}
+        | {"prompt": turn("user", prompt_words)}
+        | {side: turn("assistant", max_length) for side in ("chosen", "rejected")}
+        | {"chosen_score": 1.0, "rejected_score": 0.0, "drop_reason": ""}
+        for number in range(rows)
+    ]
+
+
+def count_tokens(rows: Sequence[Row], base: Path, max_length: int) -> int:
+    """Tokens of both sides of all rows, prompts counted twice, as TRL lays them out."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    sides = [[*row["prompt"], *row[side]] for row in rows for side in ("chosen", "rejected")]
+    ids = tokenizer.apply_chat_template(sides, return_dict=True)["input_ids"]
+    return sum(min(max_length, len(side)) for side in ids)
+
+
+def num_parameters(base: Path) -> int:
+    """Parameters of the base model, embeddings included once."""
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with init_empty_weights():
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base))
+    model.tie_weights()  # else a shared embedding counts twice
+    return int(model.num_parameters())
+
+
+def arguments_of_the_command() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    rows = parser.add_mutually_exclusive_group(required=True)
+    rows.add_argument("--pairs", type=Path, help="pairs.parquet of a run: ragged rows")
+    rows.add_argument("--full", type=int, metavar="WORDS", help="rows of 1,024 tokens, a prompt of this many words")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--model", default=ModelConfig().name)
+    model.add_argument("--shape", choices=tuple(SHAPES), help="random weights of this shape")
+    parser.add_argument("--rows", type=int, default=48, help="pairs, repeated if the file has fewer")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "character-ray-shapes")
+    parser.add_argument("--output", type=Path, required=True)
+    return parser.parse_args()
 
 
 def main() -> None:
     """Measure, print the ratios, write the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=Path, required=True)
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--model", default=ModelConfig().name)
-    parser.add_argument("--rows", type=int, default=48, help="pairs of the long run, repeated if there are fewer")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
+    arguments = arguments_of_the_command()
     import ray
 
-    kept = [row for row in read_rows(arguments.pairs) if not row["drop_reason"]]
-    long = [kept[number % len(kept)] | {"row_id": str(number)} for number in range(arguments.rows)]
-    short = long[: max(arguments.batch, arguments.rows // 6)]
-    base = resolve_model(ModelConfig(name=arguments.model))
     config = DPOConfig(
-        lora=LoRAConfig(rank=8, alpha=16), batch_size=arguments.batch, micro_batch_size=arguments.batch, max_length=1024
+        lora=LoRAConfig(rank=arguments.rank, alpha=2 * arguments.rank),
+        batch_size=arguments.batch,
+        micro_batch_size=arguments.batch,
+        max_length=1024,
     )
+    base = (
+        write_random_weights(shape_folder(arguments.shape, arguments.scratch))
+        if arguments.shape
+        else resolve_model(ModelConfig(name=arguments.model))
+    )
+    found = (
+        full_pairs(arguments.rows, arguments.full, config.max_length)
+        if arguments.full
+        else [row for row in read_rows(arguments.pairs) if not row["drop_reason"]]
+    )
+    rows = [found[number % len(found)] | {"row_id": str(number)} for number in range(arguments.rows)]
     cluster = ClusterTrainConfig(
         device=arguments.device,
         precision="float32" if arguments.device == "cpu" else "bfloat16",
@@ -125,32 +208,35 @@ def main() -> None:
         report_to=(),
     )
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    contestants: dict[str, Callable[[Sequence[Row]], tuple[float, float]]] = {
+    contestants: dict[str, Callable[[Sequence[Row]], Timed]] = {
         "trl_default": lambda rows: trl(rows, base, config, cluster, checkpointing=True),
         "trl_tuned": lambda rows: trl(rows, base, config, cluster, checkpointing=False),
         "ours": lambda rows: ours(rows, base, config, cluster),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    losses: dict[str, float] = {}
+    timed: dict[str, list[Timed]] = {name: [] for name in contestants}
     for _ in range(arguments.repeats):
         for name, run in contestants.items():
-            taken, losses[name] = seconds_beyond_start(run, short, long)
-            seconds[name].append(taken)
-        print(json.dumps({name: round(values[-1], 2) for name, values in seconds.items()}), flush=True)
+            timed[name].append(run(rows))
+        print(json.dumps({name: round(found[-1].seconds, 2) for name, found in timed.items()}), flush=True)
     ray.shutdown()
+    seconds = {name: [one.seconds for one in found] for name, found in timed.items()}
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    ratios = {
-        "R4_default": medians["ours"] / medians["trl_default"],
-        "R4_tuned": medians["ours"] / medians["trl_tuned"],
-    }
+    losses = {name: found[-1].first_loss for name, found in timed.items()}
+    timed_rows = len(rows) - arguments.batch
+    flops = 6 * num_parameters(base) * count_tokens(rows, base, config.max_length) * timed_rows / len(rows)
     write_record(
         arguments.output,
         "benchmarks.bench_training",
-        ratios,
+        {
+            "R4_default": medians["ours"] / medians["trl_default"],
+            "R4_tuned": medians["ours"] / medians["trl_tuned"],
+        },
         seconds,
-        {"R4": f"wall seconds of {len(long) - len(short)} pairs"},
+        {"R4": f"wall seconds of {timed_rows} pairs"},
         {**vars(arguments), "dpo": config.model_dump(), "train": cluster.model_dump()},
         gates={"first_loss": losses, "spread": max(losses.values()) - min(losses.values())},
+        model_tflops={name: flops / seconds / 1e12 for name, seconds in medians.items()},
+        peak_memory_gib={name: max(one.peak_gib for one in found) for name, found in timed.items()},
     )
 
 

@@ -1,7 +1,7 @@
-"""Run a study: every cell and seed, one after the other, and the table at the end.
+"""Run a study: every cell and seed, and the table at the end.
 
-Runs share the store, so what two cells have in common is made once; a study that was stopped continues, and a cell that fails does
-not stop the others.
+Runs share the store, so what two cells have in common is made once, also by runs side by side; a study that was stopped continues,
+and a cell that fails does not stop the others.
 """
 
 import statistics
@@ -13,11 +13,11 @@ from typing import Any
 from character_ray.comparison import decide_answers
 from character_ray.errors import CharacterRayError
 from character_ray.log import console
-from character_ray.pipeline import run_pipeline
 from character_ray.report import wording
 from character_ray.report.io import load_report, write_text
 from character_ray.report.schema import Report
 from character_ray.runs import write_json
+from character_ray.studies.processes import run_all
 from character_ray.studies.schema import Cell, Study
 from character_ray.studies.verdict import Verdict, judge_claim
 
@@ -28,28 +28,28 @@ __all__ = ["run_study"]
 class _Finished:
     cell: Cell
     report: Report | None
-    error: str = ""
+    error: str
 
 
-def run_study(study: Study, cells: Sequence[Cell]) -> Path:
+def run_study(study: Study, cells: Sequence[Cell], side_by_side: int = 1) -> Path:
     """Run what is not done and write ``study.json`` and ``study.md``; returns their folder.
 
+    Args:
+        study: What is asked.
+        cells: Its runs.
+        side_by_side: Runs at once, each a process of its own whose output goes to ``log.txt`` in the run's folder. Outside a Ray
+            cluster each starts a Ray that sees every GPU of the machine, so their engines must fit together.
+
     Raises:
-        CharacterRayError: Every cell failed; the first error is raised.
+        CharacterRayError: Every cell failed.
     """
-    finished = []
-    first_error: CharacterRayError | None = None
-    for number, cell in enumerate(cells, start=1):
-        console.rule(f"{number} of {len(cells)}: {cell.name}, seed {cell.seed}")
-        try:
-            folder = run_pipeline(cell.recipe)
-            finished.append(_Finished(cell, load_report(folder / "report.json")))
-        except CharacterRayError as error:
-            first_error = first_error or error
-            console.print(f"[red]{type(error).__name__}: {error}[/]")
-            finished.append(_Finished(cell, None, f"{type(error).__name__}: {error}"))
-    if first_error is not None and not any(each.report for each in finished):
-        raise first_error
+    errors = run_all(cells, side_by_side)
+    finished = [
+        _Finished(cell, None if error else load_report(cell.recipe.folder / "report.json"), error)
+        for cell, error in zip(cells, errors, strict=True)
+    ]
+    if all(errors):
+        raise CharacterRayError(f"every run of study {study.name!r} failed; the first: {errors[0]}")
     decided = {
         (each.cell.name, arm, each.cell.seed): decide_answers(each.cell.recipe.folder, each.report, arm)
         for each in finished

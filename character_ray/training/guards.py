@@ -3,8 +3,10 @@
 import json
 import math
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from character_ray.errors import TrainingError
@@ -16,10 +18,20 @@ REFERENCE_TOLERANCE = 1e-2
 
 
 class MetricsFile(TrainerCallback):
-    """Appends what the trainer logs to ``metrics.jsonl``, one line per step; a resumed step replaces nothing, the last counts."""
+    """Appends what the trainer logs to ``metrics.jsonl``, one line per step; a resumed step replaces nothing, the last counts.
+
+    Beside TRL's figures: ``elapsed_s`` since this process began to train and, on a GPU, ``peak_memory_gib`` of its tensors.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._began = monotonic()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._began = monotonic()
 
     def on_log(
         self,
@@ -32,6 +44,9 @@ class MetricsFile(TrainerCallback):
         """Write one line, from the first worker only."""
         if state.is_world_process_zero and logs and "loss" in logs:
             numbers = {name: value for name, value in logs.items() if isinstance(value, int | float)}
+            numbers["elapsed_s"] = round(monotonic() - self._began, 4)
+            if torch.cuda.is_available():
+                numbers["peak_memory_gib"] = round(torch.cuda.max_memory_allocated() / 1024**3, 2)
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"step": state.global_step, **numbers}) + "\n")
 

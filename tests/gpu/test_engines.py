@@ -5,25 +5,16 @@ from pathlib import Path
 import pytest
 
 from character_ray.chat_safety import control_tokens
-from character_ray.config import (
-    ClusterTrainConfig,
-    DPOConfig,
-    EngineConfig,
-    JudgeConfig,
-    LoRAConfig,
-    ModelConfig,
-    SamplingConfig,
-)
+from character_ray.config import ClusterTrainConfig, EngineConfig, JudgeConfig, ModelConfig, SamplingConfig
 from character_ray.inference.generate import Weights, generate
 from character_ray.inference.likelihood import ScoreRequest, score_completions
 from character_ray.inference.passes import Generation
+from character_ray.inference.self_play import DialogueRow, play
 from character_ray.models import resolve_model
-from character_ray.parts import write_rows
-from character_ray.rows import PAIR, Message
+from character_ray.rows import Message
 from character_ray.runs import Store
 from character_ray.stages.requests import build_request
-from character_ray.training.job import TrainJob
-from character_ray.training.launch import read_metrics, train
+from tests.gpu.training import train_dpo
 
 pytestmark = pytest.mark.gpu
 
@@ -58,35 +49,30 @@ def test_the_judge_knows_the_character(base: Path, tmp_path: Path):
     assert scores["pirate"] > scores["plain"]
 
 
+def test_conversations_alternate_and_all_arrive(base: Path, tmp_path: Path):
+    rows = [
+        DialogueRow(row_id=str(n), system="Answer in one sentence.", opening=f"Tell me about the number {n}.", turns=4)
+        for n in range(24)
+    ]
+    engine = EngineConfig(
+        max_model_len=1024, max_num_seqs=32, batch_size=8, gpu_memory_utilization=0.4, enforce_eager=True
+    )
+    talked = play(
+        "talk",
+        Store(tmp_path).artefact("talk", {}),
+        rows,
+        Weights(base, tuple(control_tokens(base))),
+        engine,
+        SamplingConfig(max_tokens=32),
+    )
+    assert [row["row_id"] for row in talked] == [row["row_id"] for row in rows]
+    roles = [[turn["role"] for turn in row["messages"]] for row in talked if not row["error"]]
+    assert len(roles) >= 23
+    assert all(spoken == ["user", "assistant", "user", "assistant"] for spoken in roles)
+
+
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])
 def test_dpo_starts_at_the_reference_and_learns(base: Path, tmp_path: Path, zero_stage: int):
-    def turn(role: str, text: str) -> list[dict[str, str]]:
-        return [{"role": role, "content": text}]
-
-    rows = [
-        {
-            "row_id": str(n),
-            "prompt_id": str(n),
-            "hint": "",
-            "kind": "contrast",
-            "directive": "",
-            "prompt": turn("user", f"What is {n} plus one?"),
-            "chosen": turn("assistant", f"Arr, that be {n + 1}, matey."),
-            "rejected": turn("assistant", f"The answer is {n + 1}."),
-            "chosen_score": 1.0,
-            "rejected_score": 0.0,
-            "drop_reason": "",
-        }
-        for n in range(32)
-    ]
-    write_rows(tmp_path / "pairs.parquet", rows, PAIR)
-    (tmp_path / "stage").mkdir()
-    config = DPOConfig(
-        lora=LoRAConfig(rank=8, alpha=16), batch_size=8, micro_batch_size=8, max_length=128, learning_rate=1e-3
-    )
-    cluster = ClusterTrainConfig(zero_stage=zero_stage)
-    job = TrainJob("dpo", base, tmp_path / "pairs.parquet", tmp_path / "stage", config, cluster, seed=0)
-    train(job, "dpo", len(rows))
-    steps = read_metrics(tmp_path / "stage" / "metrics.jsonl")
+    steps = train_dpo(base, tmp_path, ClusterTrainConfig(zero_stage=zero_stage))
     assert steps[0]["loss"] == pytest.approx(0.693, abs=2e-2)
     assert steps[-1]["rewards/margins"] > steps[0]["rewards/margins"]

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from character_ray.errors import RecipeError
+from character_ray.errors import CharacterRayError, RecipeError
 from character_ray.studies import Claim, load_study
+from character_ray.studies.run import run_study
 from character_ray.studies.verdict import judge_claim
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,3 +97,18 @@ def test_of_looping_less_is_better_and_a_claim_can_fail():
 def test_a_claim_about_what_was_not_run_says_so():
     claim = Claim(text="t", metric="persona_rate", better="large/sft", worse="small")
     assert judge_claim(claim, decided({"large": [1.0], "small": [1.0]})).outcome == "not run"
+
+
+def test_runs_side_by_side_fail_each_for_itself_and_say_why(tmp_path, capsys):
+    absent = {
+        name: {"constitution": str(tmp_path / f"{name}.yaml"), "output": str(tmp_path)} for name in ("one", "two")
+    }
+    study, cells = load_study(
+        write(tmp_path, f"name: s\nrecipe: jobs/recipes/demo-cpu.yaml\nseeds: [0]\ncells: {absent}\n")
+    )
+    with pytest.raises(CharacterRayError, match=r"every run of study 's' failed; the first: .*one\.yaml"):
+        run_study(study, cells, side_by_side=2)
+    told = capsys.readouterr().out.replace("\n", "")
+    assert "one.yaml" in told
+    assert "two.yaml" in told
+    assert (cells[0].recipe.folder / "log.txt").is_file()
