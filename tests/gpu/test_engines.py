@@ -26,7 +26,7 @@ def base() -> Path:
 
 def test_vllm_answers_every_request(base: Path, tmp_path: Path):
     engine = EngineConfig(
-        max_model_len=512, max_num_seqs=32, batch_size=8, gpu_memory_utilization=0.4, enforce_eager=True
+        max_model_len=512, max_num_seqs=32, batch_size=8, gpu_memory_utilization=0.1, enforce_eager=True
     )
     sampling = SamplingConfig(temperature=0.0, max_tokens=16)
     requests = [
@@ -55,7 +55,7 @@ def test_conversations_alternate_and_all_arrive(base: Path, tmp_path: Path):
         for n in range(24)
     ]
     engine = EngineConfig(
-        max_model_len=1024, max_num_seqs=32, batch_size=8, gpu_memory_utilization=0.4, enforce_eager=True
+        max_model_len=1024, max_num_seqs=32, batch_size=8, gpu_memory_utilization=0.1, enforce_eager=True
     )
     talked = play(
         "talk",
