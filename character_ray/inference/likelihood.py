@@ -5,8 +5,9 @@
     score = mean log p(completion | constitution, prompt) - mean log p(completion | prompt)        [nats per token]
 
 Both means are over the completion's tokens, end-of-turn included, under the untrained base model. The system prompt is the same
-for every row, so its keys and values are computed once and kept; only completion positions meet the output layer. (vLLM's
-``prompt_logprobs`` skips the prefix cache and would read the constitution again for every row.)
+for every row, so its keys and values are computed once and kept; a prompt is read once for all its completions in a batch; only
+completion positions meet the output layer. (vLLM's ``prompt_logprobs`` skips the prefix cache and would read the constitution again
+for every row.)
 """
 
 import math
@@ -23,6 +24,7 @@ from character_ray.config import JudgeConfig
 from character_ray.inference.judge_actors import judged_rows
 from character_ray.log import stage_progress
 from character_ray.parts import append_part, read_parts
+from character_ray.prefix_packing import Tree, pack_trees, takes_a_mask
 from character_ray.rows import Message
 from character_ray.runs import Artefact
 
@@ -49,10 +51,10 @@ def score_completions(
     started = monotonic()
     scores = {row["row_id"]: row["score"] for row in read_parts(artefact.folder)}
     wanted = {row["row_id"]: row for row in rows if row["completion"].strip()}
-    # Sorted by length, so that little of a batch is padding.
+    # Completions of one prompt side by side, so that a batch reads it once, and prompts of one length, so that little is padding.
     pending = sorted(
         (row for row_id, row in wanted.items() if row_id not in scores),
-        key=lambda row: len(row["prompt"] + row["completion"]),
+        key=lambda row: (len(row["prompt"]), row["prompt"], len(row["completion"])),
     )
     if pending:
         with stage_progress(label, len(pending)) as progress:
@@ -79,8 +81,11 @@ class LikelihoodJudge:
         self._model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             base, dtype=getattr(torch, judge.dtype)
         ).eval()
+        self._shares = takes_a_mask(self._model)
         if judge.device == "gpu":
-            torch.set_float32_matmul_precision("high")  # TensorFloat-32: an H100 multiplies float32 at a tenth of its rate
+            torch.set_float32_matmul_precision(
+                "high"
+            )  # TensorFloat-32: an H100 multiplies float32 at a tenth of its rate
             self._model.cuda()
         self._contexts = [_Context(self, [Message(role="system", content=system_prompt)]), _Context(self, [])]
 
@@ -107,9 +112,9 @@ class LikelihoodJudge:
         return self._model
 
     @property
-    def pad(self) -> int:
-        """Any valid token id; padding is masked."""
-        return int(self._tokenizer.pad_token_id or 0)
+    def shares_prompts(self) -> bool:
+        """Whether a prompt can be read once for several completions."""
+        return self._shares
 
 
 class _Context:
@@ -128,39 +133,41 @@ class _Context:
         """Mean log-probability per completion token of each chat; shape ``(B,)``, nats."""
         import torch
 
-        rows, starts = [], []
-        for chat in chats:
-            ids = chat_ids(self._judge.tokenizer, [*self._system, *chat])
-            opened = chat_ids(self._judge.tokenizer, [*self._system, chat[0]], open_turn=True)
+        judge, prefix = self._judge, len(self._prefix)
+        trees: dict[Any, Tree] = {}
+        leaves: list[tuple[Any, int]] = []
+        for row, chat in enumerate(chats):
+            ids = chat_ids(judge.tokenizer, [*self._system, *chat])
+            opened = chat_ids(judge.tokenizer, [*self._system, chat[0]], open_turn=True)
             assert ids[: len(opened)] == opened, (
                 "the chat template renders an open turn differently from a finished one"
             )
-            rows.append(ids[len(self._prefix) :])
-            starts.append(len(opened) - len(self._prefix))
-        size, longest = len(rows), max(map(len, rows))
-        device = self._judge.model.device
-        ids_BT = torch.full((size, longest), self._judge.pad, device=device)
-        real_BT = torch.zeros((size, longest), dtype=torch.long, device=device)
-        for row, ids in enumerate(rows):
-            ids_BT[row, : len(ids)] = torch.tensor(ids, device=device)
-            real_BT[row, : len(ids)] = 1
+            key = tuple(opened) if judge.shares_prompts else row
+            tree = trees.setdefault(key, Tree(opened[prefix:], []))
+            leaves.append((key, len(tree.leaves)))
+            tree.leaves.append(ids[len(opened) :])
+        device = judge.model.device
+        packed = pack_trees(list(trees.values()), device, together=judge.shares_prompts)
+        size, longest = packed.ids_RL.shape
+        mask = packed.mask_RLL if judge.shares_prompts else packed.real_RL
+        seen = torch.ones((*mask.shape[:-1], prefix), dtype=torch.bool, device=device)
+        mask = torch.cat([seen, mask], dim=-1)
         with torch.inference_mode():
             cache = self._cache(size)
-            prefix = len(self._prefix)
-            hidden_BTD = self._judge.model.base_model(
-                input_ids=ids_BT,
-                attention_mask=torch.cat([torch.ones((size, prefix), dtype=torch.long, device=device), real_BT], dim=1),
-                position_ids=torch.arange(prefix, prefix + longest, device=device).expand(size, -1),
+            hidden_BTD = judge.model.base_model(
+                input_ids=packed.ids_RL,
+                attention_mask=mask[:, None] if judge.shares_prompts else mask.long(),
+                position_ids=packed.positions_RL + prefix,
                 past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state
             cache.crop(-longest)
-            # Position t predicts token t + 1.
-            head = self._judge.model.get_output_embeddings()
+            head, hidden_ND = judge.model.get_output_embeddings(), hidden_BTD.flatten(0, 1)
+            order = {key: number for number, key in enumerate(trees)}
             means = []
-            for row, (ids, start) in enumerate(zip(rows, starts, strict=True)):
-                logits = head(hidden_BTD[row, start - 1 : len(ids) - 1]).float()
-                target = ids_BT[row, start : len(ids)]
+            for key, leaf in leaves:
+                logits = head(hidden_ND[packed.scored[order[key]][leaf]]).float()
+                target = torch.tensor(trees[key].leaves[leaf], device=device)
                 means.append(logits.log_softmax(-1).gather(-1, target[:, None]).mean())
             return torch.stack(means).double().cpu().numpy()
 

@@ -15,7 +15,8 @@ import torch
 from trl import DPOTrainer
 
 from character_ray.config import DPOConfig
-from character_ray.training.shared_prompt import can_share, share_prompts
+from character_ray.prefix_packing import takes_a_mask
+from character_ray.training.shared_prompt import share_prompts
 
 __all__ = ["PersonaDPOTrainer", "drift", "mean_nll"]
 
@@ -42,7 +43,7 @@ class PersonaDPOTrainer(DPOTrainer):
         super().__init__(*args, **kwargs)
         self._terms = terms
         base = self.accelerator.unwrap_model(self.model).get_base_model()
-        if terms.share_prompts and can_share(base):
+        if terms.share_prompts and takes_a_mask(base):
             share_prompts(base)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False) -> Any:

@@ -8,8 +8,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig as TRLDPOConfig
 
 from character_ray.config import DPOConfig
+from character_ray.prefix_packing import takes_a_mask
 from character_ray.training.dpo import PersonaDPOTrainer
-from character_ray.training.shared_prompt import can_share, pack
 
 ROWS = [
     {
@@ -66,37 +66,11 @@ def test_loss_gradient_and_metrics_are_those_of_the_padded_batch(tiny_base, tmp_
         assert shared[2][name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
 
 
-def test_a_pair_is_one_sequence_whose_sides_do_not_see_each_other():
-    # Pair 0: prompt 1 2, chosen 3 4, rejected 5; pair 1: prompt 6, chosen 7, rejected 8 9.
-    ids = torch.tensor([[1, 2, 3, 4], [6, 7, 0, 0], [1, 2, 5, 0], [6, 8, 9, 0]])
-    attention = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0]])
-    labels = torch.tensor([[-100, -100, 3, 4], [-100, 7, -100, -100], [-100, -100, 5, -100], [-100, 8, 9, -100]])
-    packing = pack(ids, attention, labels)
-    assert packing.ids_RL.tolist() == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 1]]
-    assert packing.positions_RL.tolist() == [[0, 1, 2, 3, 2], [0, 1, 1, 2, 0]]
-    visible = [[j for j in range(5) if row[j]] for row in packing.mask_R1LL[0, 0].tolist()]
-    assert visible == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4]]
-    # The first token of either side is predicted at the prompt's last position.
-    assert packing.scored_N.tolist() == [1, 2, 1, 5, 5, 7]
-    assert packing.targets_N.tolist() == [3, 4, 5, 7, 8, 9]
-
-
-def test_short_pairs_share_a_row():
-    ids = torch.arange(1, 9).repeat(6, 1)
-    attention = torch.zeros(6, 8, dtype=torch.long)
-    for row, length in enumerate([8, 3, 3, 8, 3, 3]):
-        attention[row, :length] = 1
-    labels = torch.where((attention == 1) & (torch.arange(8) >= 2), ids, -100)
-    packing = pack(ids, attention, labels)
-    assert packing.ids_RL.shape == (2, 14)  # 2 + 6 + 6 alone, 2 + 1 + 1 twice
-    assert not packing.mask_R1LL[1, 0, 4:8, 0:4].any()
-
-
 def test_an_attention_that_takes_no_mask_is_left_padded(tiny_base, tmp_path):
     trainer = build(tiny_base, tmp_path, attention="eager", share=True)
     base = trainer.model.get_base_model()
-    assert not can_share(base)
+    assert not takes_a_mask(base)
     base.config._attn_implementation = "sdpa"
-    assert can_share(base)
+    assert takes_a_mask(base)
     base.config.layer_types = ["full_attention", "sliding_attention"]
-    assert not can_share(base)
+    assert not takes_a_mask(base)
