@@ -24,6 +24,7 @@ LAYER = {
     "adapters": 1,
     "runs": 1,
     "parts": 1,
+    "prefix_packing": 1,
     "prompts": 1,
     "judging": 1,
     "statistics": 1,
