@@ -9,9 +9,10 @@ A leaf sees the prompt and itself, not the other leaves, and is numbered from th
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Packed", "Tree", "pack_trees", "takes_a_mask"]
 
@@ -31,16 +32,16 @@ class Tree:
 class Packed:
     """Trees as the rows of a batch."""
 
-    ids_RL: torch.Tensor
+    ids_RL: "torch.Tensor"
     """Token ids, shape ``(R, L)``; 0 fills up."""
 
-    positions_RL: torch.Tensor
+    positions_RL: "torch.Tensor"
     """Position of each token behind its own prompt."""
 
-    mask_RLL: torch.Tensor
+    mask_RLL: "torch.Tensor"
     """True where a token (second axis) sees another (third)."""
 
-    real_RL: torch.Tensor
+    real_RL: "torch.Tensor"
     """True on tokens, False on what fills up."""
 
     scored: list[list[list[int]]]
@@ -61,7 +62,7 @@ def takes_a_mask(model: Any) -> bool:
     )
 
 
-def pack_trees(trees: Sequence[Tree], device: torch.device, *, together: bool = True) -> Packed:
+def pack_trees(trees: Sequence[Tree], device: "torch.device", *, together: bool = True) -> Packed:
     """Lay trees out in rows none of which is longer than the largest tree.
 
     Args:
@@ -69,6 +70,8 @@ def pack_trees(trees: Sequence[Tree], device: torch.device, *, together: bool = 
         device: Where the tensors go.
         together: Let trees share a row. If not, and no tree has more than one leaf, a causal mask says the same as ``mask_RLL``.
     """
+    import torch
+
     rows = _fill([len(tree) for tree in trees]) if together else [[number] for number in range(len(trees))]
     width = max(sum(len(trees[number]) for number in row) for row in rows)
     ids, positions, owner, branch = ([[0] * width for _ in rows] for _ in range(4))
