@@ -9,6 +9,7 @@ other runs. ``done.json`` is written last: a folder without it is unfinished, an
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,6 +120,15 @@ class Run:
             raise ResumeError(
                 f"{path} is not readable JSON ({cause}). Delete it; stage results are kept in the store."
             ) from None
+        stages = previous.get("stages", {}) if isinstance(previous, dict) else None
+        whole = isinstance(stages, dict) and all(
+            isinstance(each, dict) and {"artefact", "inputs"} <= each.keys() for each in stages.values()
+        )
+        if not whole:
+            raise ResumeError(
+                f"{path} does not say which result belongs to which stage, as a run writes it. Delete it; stage results are kept in "
+                "the store."
+            )
         return previous
 
     def changes(self, artefact: Artefact) -> list[str]:
@@ -150,4 +160,11 @@ def describe_changes(before: Any, after: Any, name: str = "") -> list[str]:
             for change in describe_changes(before.get(key), after.get(key), f"{name}.{key}" if name else str(key))
         ]
     before, after = (json.loads(json.dumps(value, default=str)) for value in (before, after))
-    return [] if before == after else [f"{name} was {before}, is {after}"]
+    if before == after:
+        return []
+    # A hash tells a reader nothing but that it is another.
+    return [f"{name} changed" if _is_hash(before) and _is_hash(after) else f"{name} was {before}, is {after}"]
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{16,64}", value) is not None

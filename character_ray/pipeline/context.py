@@ -14,6 +14,7 @@ from character_ray.constitution import Constitution
 from character_ray.inference.generate import Weights, generate
 from character_ray.inference.passes import Generation
 from character_ray.inference.remote import generate_remotely
+from character_ray.live_adapter import check_live
 from character_ray.log import console, describe_counts
 from character_ray.models import model_hash, resolve_model, template_hash
 from character_ray.pipeline.parallelism import check_split
@@ -24,7 +25,7 @@ from character_ray.rows import Request
 from character_ray.runs import Artefact, Run, Store
 from character_ray.training.algebra import fold
 from character_ray.training.targets import check_targets
-from character_ray.vllm_options import lora_size
+from character_ray.vllm_options import engine_kwargs, lora_size
 
 __all__ = ["Context", "Model", "Persona", "RemoteModel", "Wanted"]
 
@@ -198,6 +199,8 @@ class Context:
         """
         engine, folder = self.recipe.student_engine, adapter
         if engine.adapters == "live":
+            targets = engine_kwargs(engine, adapter_rank(folder))["lora_target_modules"]
+            check_live(folder, load_manifest(folder).persona, targets)
             return Weights(self.student.folder, self.student.special_tokens, folder, lora_size(adapter_rank(folder)))
         dtype = "bfloat16" if engine.dtype == "auto" else engine.dtype
         folded = self.artefact(

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, ModelConfig, ServeConfig
+from character_ray.live_adapter import check_live
 from character_ray.models import model_hash, resolve_model
 from character_ray.serving.catalogue import Catalogue, base_id
 from character_ray.serving.keys import load_keys
-from character_ray.serving.live import check_live
 from character_ray.serving.personas import load_personas
 from character_ray.vllm_options import engine_environment, engine_kwargs, lora_size
 
@@ -90,7 +90,7 @@ def _llm_config(catalogue: Catalogue, folder: Path, serve: ServeConfig, engine: 
     resident = min(serve.max_loras, len(catalogue.personas))
     arguments = engine_kwargs(engine, size, resident)
     for persona in catalogue.personas:
-        check_live(persona, arguments["lora_target_modules"])
+        check_live(persona.folder, persona.manifest.persona, arguments["lora_target_modules"])
     settings = {
         "model_loading_config": {"model_id": catalogue.base, "model_source": str(folder)},
         "accelerator_config": {"kind": engine.device},

@@ -22,6 +22,7 @@ LAYER = {
     "constitution": 1,
     "models": 1,
     "adapters": 1,
+    "live_adapter": 1,
     "runs": 1,
     "parts": 1,
     "prefix_packing": 1,

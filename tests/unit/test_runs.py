@@ -43,3 +43,15 @@ def test_a_run_says_what_changed_since_last_time(tmp_path):
 
 def test_equal_values_of_other_types_are_no_change():
     assert describe_changes({"turns": (1, 2)}, {"turns": [1, 2]}) == []
+
+
+def test_a_changed_hash_is_named_without_its_digits():
+    assert describe_changes({"rows": "d7a8095185302ffb"}, {"rows": "43637f949f123985"}) == ["rows changed"]
+    assert describe_changes({"rank": 8}, {"rank": 16}) == ["rank was 8, is 16"]
+
+
+@pytest.mark.parametrize("text", ['{"stages": {"dpo": {}}}', '{"stages": []}', "[]"])
+def test_a_record_damaged_by_hand_is_refused_in_words(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ResumeError, match=r"run\.json does not say which result belongs to which stage"):
+        Run(tmp_path, {})

@@ -8,33 +8,21 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from character_ray.adapters import BaseModelId, Manifest, weights_hash
 from character_ray.config import EngineConfig
 from character_ray.errors import AdapterError
-from character_ray.serving.live import check_live
-from character_ray.serving.personas import Persona
+from character_ray.live_adapter import check_live
 from character_ray.vllm_options import engine_kwargs
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[..., Persona]:
+def make(tmp_path: Path) -> Callable[..., Path]:
     """Writes an adapter that changes the named layers."""
 
-    def write(*layers: str, **config: object) -> Persona:
+    def write(*layers: str, **config: object) -> Path:
         names = [f"base_model.model.{layer}.lora_{factor}.weight" for layer in layers for factor in "AB"]
         save_file({name: np.zeros((2, 2), np.float32) for name in names}, tmp_path / "adapter_model.safetensors")
         (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 2, **config}))
-        manifest = Manifest(
-            persona="Pirate",
-            slug="pirate",
-            stage="full",
-            base_model=BaseModelId(name="tiny", hash="h"),
-            template_hash="t",
-            constitution_hash="c",
-            rank=2,
-            weights_hash=weights_hash(tmp_path),
-        )
-        return Persona(manifest, tmp_path)
+        return tmp_path
 
     return write
 
@@ -45,23 +33,23 @@ def targets(**vllm: object) -> list[str] | None:
     return wrapped
 
 
-def test_layers_that_the_engine_wraps_are_accepted(make: Callable[..., Persona]):
+def test_layers_that_the_engine_wraps_are_accepted(make: Callable[..., Path]):
     layers = ["model.layers.0.self_attn.q_proj", "model.layers.0.mlp.experts.3.down_proj"]
-    check_live(make(*layers, rank_pattern={}, use_dora=False), targets())
+    check_live(make(*layers, rank_pattern={}, use_dora=False), "Pirate", targets())
 
 
 @pytest.mark.parametrize("layer", ["lm_head", "model.embed_tokens", "model.layers.0.mlp.gate"])
-def test_a_layer_that_the_engine_leaves_alone_is_named(layer: str, make: Callable[..., Persona]):
-    persona = make("model.layers.0.self_attn.q_proj", layer)
+def test_a_layer_that_the_engine_leaves_alone_is_named(layer: str, make: Callable[..., Path]):
+    folder = make("model.layers.0.self_attn.q_proj", layer)
     with pytest.raises(AdapterError, match=rf"changes {layer.rpartition('.')[2]}, which") as caught:
-        check_live(persona, targets())
+        check_live(folder, "Pirate", targets())
     assert "lora_target_modules" in str(caught.value)
 
 
-def test_the_remedy_of_the_message_works(make: Callable[..., Persona]):
-    persona = make("model.layers.0.self_attn.q_proj", "lm_head")
-    check_live(persona, targets(lora_target_modules=["q_proj", "lm_head"]))
-    check_live(persona, targets(lora_target_modules=None))
+def test_the_remedy_of_the_message_works(make: Callable[..., Path]):
+    folder = make("model.layers.0.self_attn.q_proj", "lm_head")
+    check_live(folder, "Pirate", targets(lora_target_modules=["q_proj", "lm_head"]))
+    check_live(folder, "Pirate", targets(lora_target_modules=None))
 
 
 @pytest.mark.parametrize(
@@ -73,6 +61,6 @@ def test_the_remedy_of_the_message_works(make: Callable[..., Persona]):
         ("modules_to_save", ["lm_head"]),
     ],
 )
-def test_what_the_engine_does_not_read_is_named(key: str, value: object, make: Callable[..., Persona]):
+def test_what_the_engine_does_not_read_is_named(key: str, value: object, make: Callable[..., Path]):
     with pytest.raises(AdapterError, match=key):
-        check_live(make("model.layers.0.self_attn.q_proj", **{key: value}), targets())
+        check_live(make("model.layers.0.self_attn.q_proj", **{key: value}), "Pirate", targets())

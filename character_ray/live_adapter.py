@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Collection
+from pathlib import Path
 
 from character_ray.errors import AdapterError
-from character_ray.serving.personas import Persona
 
 __all__ = ["check_live"]
 
@@ -12,11 +12,12 @@ __all__ = ["check_live"]
 _UNUSUAL = ("rank_pattern", "alpha_pattern", "use_dora", "modules_to_save")
 
 
-def check_live(persona: Persona, targets: Collection[str] | None) -> None:
+def check_live(folder: Path, name: str, targets: Collection[str] | None) -> None:
     """Refuse an adapter of which a live engine would leave out a part, most of it without a word.
 
     Args:
-        persona: An adapter that passed its other checks.
+        folder: PEFT folder of an adapter that passed its other checks.
+        name: Whose it is, for the error.
         targets: ``lora_target_modules`` of the engine; ``None`` wraps every layer.
 
     Raises:
@@ -24,19 +25,19 @@ def check_live(persona: Persona, targets: Collection[str] | None) -> None:
     """
     from safetensors import safe_open
 
-    config = json.loads((persona.folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     unusual = [key for key in _UNUSUAL if config.get(key)]
     if unusual:
         raise AdapterError(
-            f"{persona.folder}: {persona.manifest.persona} uses {', '.join(unusual)}, which the engine would not apply, so "
+            f"{folder}: {name} uses {', '.join(unusual)}, which the engine would not apply, so "
             "another persona would answer. Fold it into the base, or train it with one rank and one scale."
         )
-    with safe_open(persona.folder / "adapter_model.safetensors", framework="numpy") as weights:
+    with safe_open(folder / "adapter_model.safetensors", framework="numpy") as weights:
         layers = {name.partition(".lora_")[0].rpartition(".")[2] for name in weights.keys()}  # noqa: SIM118
     left_out = sorted(layers - set(targets)) if targets is not None else []
     if left_out:
         raise AdapterError(
-            f"{persona.folder}: {persona.manifest.persona} changes {', '.join(left_out)}, which the engine leaves as in the "
+            f"{folder}: {name} changes {', '.join(left_out)}, which the engine leaves as in the "
             "base, so another persona would answer. Add them to student_engine.vllm.lora_target_modules, or train without "
             "them (lora.target_modules)."
         )
