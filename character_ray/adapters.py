@@ -1,7 +1,7 @@
 """The manifest beside every adapter, and the checks that make an adapter safe to load.
 
-An adapter is a PEFT folder: ``adapter_config.json``, ``adapter_model.safetensors`` and ``manifest.json``. Nothing in it is ever
-unpickled, and no other weight format is read.
+An adapter is a PEFT folder: ``adapter_config.json``, ``adapter_model.safetensors``, ``manifest.json`` and a model card. Nothing in it
+is ever unpickled, and no other weight format is read.
 """
 
 import hashlib
@@ -9,9 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from character_ray.errors import AdapterError
+from character_ray.manifest import BaseModelId, Manifest
+from character_ray.model_card import model_card
 from character_ray.runs import write_json
 
 __all__ = ["BaseModelId", "Manifest", "adapter_rank", "load_manifest", "weights_hash", "write_manifest"]
@@ -20,41 +22,6 @@ _WEIGHTS = "adapter_model.safetensors"
 # What decides, beside the weights, how strongly an adapter acts.
 _SCALE_KEYS = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-
-
-class BaseModelId(BaseModel):
-    """The model an adapter was trained on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    revision: str | None = None
-    hash: str
-    """:func:`character_ray.models.model_hash` of its weights."""
-
-
-class Manifest(BaseModel):
-    """What an adapter is, what it was made from, and what it may be applied to."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    persona: str
-    """``meta.name`` of the constitution."""
-    slug: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
-    """The persona's name as clients ask for it."""
-    description: str = ""
-    stage: str
-    """``dpo``, ``sft`` (the second stage alone), ``full`` (both in one), or ``combined`` by hand."""
-    base_model: BaseModelId
-    template_hash: str
-    """Chat template the adapter was trained under; serving under another changes the persona."""
-    constitution_hash: str
-    rank: int = Field(ge=1)
-    weights_hash: str
-    parents: list[str] = Field(default_factory=list)
-    """``weights_hash`` of the adapters it was made from or trained on top of."""
-    recipe: dict[str, Any] = Field(default_factory=dict)
-    seed: int = 0
 
 
 def weights_hash(folder: Path) -> str:
@@ -92,8 +59,9 @@ def adapter_rank(folder: Path) -> int:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Put the manifest beside the adapter."""
+    """Put the manifest and the model card that says the same to a reader beside the adapter."""
     write_json(folder / "manifest.json", manifest.model_dump())
+    (folder / "README.md").write_text(model_card(manifest), encoding="utf-8")
 
 
 def load_manifest(folder: Path) -> Manifest:

@@ -20,7 +20,7 @@ from character_ray.errors import ReportError
 from character_ray.parts import read_rows, write_rows
 from character_ray.rows import CONVERSATION, PAIR
 
-__all__ = ["Export", "export_run", "push_export"]
+__all__ = ["Export", "export_run"]
 
 PREFERENCE = pa.schema([PAIR.field(name) for name in ("prompt", "chosen", "rejected")])
 SFT = pa.schema([CONVERSATION.field("messages")])
@@ -62,33 +62,6 @@ def export_run(run: Path, folder: Path) -> Export:
     recipe = json.loads((run / "run.json").read_text(encoding="utf-8"))["recipe"]
     (folder / "README.md").write_text(_card(run.name, recipe, written, pairs, conversations), encoding="utf-8")
     return written
-
-
-def push_export(folder: Path, name: str, *, private: bool) -> str:
-    """Upload an exported folder to the hub as a dataset; returns its address.
-
-    Args:
-        folder: What :func:`export_run` wrote.
-        name: ``owner/name``.
-        private: Whether a dataset that is not there yet is made private; one that is there stays as it is.
-
-    Raises:
-        ReportError: The hub refuses, or cannot be reached. The folder stays.
-    """
-    from huggingface_hub import HfApi
-
-    api = HfApi()
-    try:
-        address = api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
-        api.upload_folder(
-            repo_id=name, folder_path=str(folder), repo_type="dataset", commit_message="Export of Character-Ray"
-        )
-    except Exception as cause:
-        raise ReportError(
-            f"{folder} could not be uploaded as dataset {name!r} ({type(cause).__name__}: {cause}). The folder is complete; log in "
-            f"(hf auth login, or HF_TOKEN), check name and network, and run: hf upload {name} {folder} --repo-type dataset"
-        ) from cause
-    return str(address)
 
 
 def _only(rows: list[dict[str, Any]], schema: pa.Schema) -> list[dict[str, Any]]:

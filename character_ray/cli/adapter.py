@@ -9,6 +9,7 @@ from rich.table import Table
 from character_ray.adapters import Manifest, load_manifest
 from character_ray.config import ModelConfig
 from character_ray.errors import AdapterError
+from character_ray.hub import upload
 from character_ray.log import console
 
 if TYPE_CHECKING:
@@ -37,6 +38,17 @@ def inspect(folder: AdapterPath) -> None:
     total = sum(summary.norm**2 for summary in layers.values()) ** 0.5
     widest = max(summary.used_rank for summary in layers.values())
     console.print(f"{len(layers)} layers, norm {total:.3f}; 99 % of every layer's energy fits in rank {widest}.")
+
+
+@adapter.command()
+def push(
+    folder: AdapterPath,
+    name: Annotated[str, typer.Argument(help="Model on the hub, owner/name.")],
+    public: Annotated[bool, typer.Option(help="Make a new model of the hub public.")] = False,
+) -> None:
+    """Upload an adapter with its manifest and model card to the hub, once its files are checked."""
+    load_manifest(folder)
+    console.print(f"[green]{upload(folder, name, 'model', private=not public)}[/]")
 
 
 @adapter.command()

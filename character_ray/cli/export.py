@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from character_ray.datasets_export import export_run, push_export
+from character_ray.datasets_export import export_run
+from character_ray.hub import upload
 from character_ray.log import console
 
 __all__ = ["export"]
@@ -22,4 +23,4 @@ def export(
     rows = ", ".join(f"{name} {count:,} rows" for name, count in written.items())
     console.print(f"{folder}: {rows}. Load with datasets.load_dataset({str(folder)!r}, 'preference').")
     if push is not None:
-        console.print(f"[green]{push_export(folder, push, private=not public)}[/]")
+        console.print(f"[green]{upload(folder, push, 'dataset', private=not public)}[/]")

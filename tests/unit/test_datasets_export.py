@@ -6,8 +6,9 @@ import pytest
 from datasets import load_dataset
 from trl.data_utils import is_conversational
 
-from character_ray.datasets_export import export_run, push_export
+from character_ray.datasets_export import export_run
 from character_ray.errors import ReportError
+from character_ray.hub import upload
 from character_ray.parts import write_rows
 from character_ray.rows import CONVERSATION, PAIR
 
@@ -121,7 +122,7 @@ def test_an_export_is_uploaded_as_a_dataset_private_unless_told_otherwise(run, t
     hub = Hub()
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
     export_run(run, tmp_path / "out")
-    assert push_export(tmp_path / "out", "me/captain", private=True) == "https://hub/datasets/me/captain"
+    assert upload(tmp_path / "out", "me/captain", "dataset", private=True) == "https://hub/datasets/me/captain"
     (_, _, created), (_, name, uploaded) = hub.told
     assert created == {"repo_type": "dataset", "private": True, "exist_ok": True}
     assert (name, uploaded["folder_path"], uploaded["repo_type"]) == ("me/captain", str(tmp_path / "out"), "dataset")
@@ -131,5 +132,5 @@ def test_a_hub_that_cannot_be_reached_leaves_the_folder_and_says_how_to_go_on(ru
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     export_run(run, tmp_path / "out")
     with pytest.raises(ReportError, match=r"could not be uploaded as dataset 'me/captain'.*hf upload me/captain"):
-        push_export(tmp_path / "out", "me/captain", private=True)
+        upload(tmp_path / "out", "me/captain", "dataset", private=True)
     assert (tmp_path / "out" / "README.md").is_file()

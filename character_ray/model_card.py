@@ -1,0 +1,69 @@
+"""The model card of an adapter: what the hub and a reader see first. Everything in it is in the manifest."""
+
+import json
+from typing import Any
+
+import yaml
+
+from character_ray.manifest import Manifest
+
+__all__ = ["model_card"]
+
+_STAGES = {
+    "dpo": "distillation (LoRA DPO)",
+    "sft": "introspection (LoRA SFT) on top of a distilled adapter, or alone",
+    "full": "distillation and introspection, concatenated into one adapter",
+    "combined": "several adapters, combined by hand",
+}
+
+
+def model_card(manifest: Manifest) -> str:
+    """Markdown with the front matter the hub reads."""
+    base = manifest.base_model
+    head = {
+        "base_model": base.name,
+        "library_name": "peft",
+        "pipeline_tag": "text-generation",
+        "tags": ["character-ray", "lora", "persona"],
+    }
+    revision = f", revision={base.revision!r}" if base.revision else ""
+    facts = {
+        "made by": _STAGES.get(manifest.stage, manifest.stage),
+        "base model": f"{base.name}{f' at {base.revision}' if base.revision else ''}, weights `{base.hash}`",
+        "rank": str(manifest.rank),
+        "weights": f"`{manifest.weights_hash}`",
+        "made from": ", ".join(f"`{parent}`" for parent in manifest.parents) or "the base model",
+        "constitution": f"`{manifest.constitution_hash}`",
+        "chat template": f"`{manifest.template_hash}`; under another the persona is another",
+        "seed": str(manifest.seed),
+    }
+    return "\n".join(
+        [
+            f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n",
+            f"# {manifest.persona}\n",
+            f"{manifest.description}\n" if manifest.description else "",
+            "A character in a model's weights: it needs no system prompt. Trained with Character-Ray.\n",
+            "| | |\n| --- | --- |",
+            *(f"| {name} | {fact} |" for name, fact in facts.items()),
+            "",
+            "```python",
+            "from peft import PeftModel",
+            "from transformers import AutoModelForCausalLM",
+            "",
+            f"base = AutoModelForCausalLM.from_pretrained({base.name!r}{revision})",
+            'model = PeftModel.from_pretrained(base, "PATH_OF_THIS_FOLDER")',
+            "```\n",
+            *_training(manifest.recipe),
+            "What the persona does under attack, on harmful requests and to the model's other abilities is in its run's report, not here.",
+            "",
+        ]
+    )
+
+
+def _training(recipe: dict[str, Any]) -> list[str]:
+    sections = {
+        name: recipe[name] for name in ("teacher", "prompts", "distill", "dpo", "introspect", "sft") if name in recipe
+    }
+    if not sections:
+        return []
+    return ["<details><summary>Recipe</summary>\n", f"```json\n{json.dumps(sections, indent=1)}\n```\n", "</details>\n"]
