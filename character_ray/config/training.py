@@ -84,6 +84,13 @@ class DPOConfig(TrainingConfig):
     """Read the prompt of a pair once for both sides, and pack pairs rather than pad them, where the model's attention allows it. Changes
     the time, not the result beyond rounding."""
 
+    held_out: float = Field(0.0, ge=0, lt=0.5)
+    """Share of the prompts whose pairs are not trained on but scored every ``held_out_steps`` steps and at the end. A held-out loss that
+    rises while the training loss falls shows that pairs are being memorised."""
+
+    held_out_steps: int = Field(20, ge=1)
+    """Optimizer steps between two scorings of the held-out pairs."""
+
     stop_when_saturated: int | None = Field(None, ge=1)
     """Stop once every pair of this many steps in a row is ranked rightly: what follows only sharpens the margin."""
 

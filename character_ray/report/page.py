@@ -26,6 +26,7 @@ PLOTTED = ("persona_rate", "vocabulary_rate", "override_rate", "hidden_trait_rat
 # What the trainers log that is worth a curve, with its name and the ends of its axis where they are known.
 CURVES: dict[str, tuple[str, tuple[float, float] | None]] = {
     "loss": ("Loss", None),
+    "eval_loss": ("Held-out loss", None),
     "rewards/margins": ("Reward margin", None),
     "rewards/accuracies": ("Reward accuracy", (0.0, 1.0)),
 }

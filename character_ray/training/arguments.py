@@ -42,6 +42,12 @@ def trainer_arguments(job: TrainJob) -> dict[str, Any]:
         arguments["deepspeed"] = deepspeed_config(cluster.zero_stage)
     if isinstance(config, DPOConfig):
         arguments |= {"beta": config.beta, "loss_type": [config.loss]}
+        if config.held_out:
+            arguments |= {
+                "eval_strategy": "steps",
+                "eval_steps": config.held_out_steps,
+                "per_device_eval_batch_size": config.micro_batch_size,
+            }
     return arguments
 
 

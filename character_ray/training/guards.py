@@ -18,9 +18,10 @@ REFERENCE_TOLERANCE = 1e-2
 
 
 class MetricsFile(TrainerCallback):
-    """Appends what the trainer logs to ``metrics.jsonl``, one line per step; a resumed step replaces nothing, the last counts.
+    """Appends what the trainer logs to ``metrics.jsonl``: a line per step, and one per scoring of held-out pairs (``eval_*``).
 
-    Beside TRL's figures: ``elapsed_s`` since this process began to train and, on a GPU, ``peak_memory_gib`` of its tensors.
+    A resumed step replaces nothing; the last counts. Beside TRL's figures: ``elapsed_s`` since this process began to train and, on a
+    GPU, ``peak_memory_gib`` of its tensors.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +43,7 @@ class MetricsFile(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Write one line, from the first worker only."""
-        if state.is_world_process_zero and logs and "loss" in logs:
+        if state.is_world_process_zero and logs and ("loss" in logs or "eval_loss" in logs):
             numbers = {name: value for name, value in logs.items() if isinstance(value, int | float)}
             numbers["elapsed_s"] = round(monotonic() - self._began, 4)
             if torch.cuda.is_available():

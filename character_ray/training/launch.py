@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from character_ray.config import DPOConfig
 from character_ray.errors import TrainingError
 from character_ray.log import StageProgress, stage_progress
 from character_ray.training.job import TrainJob
@@ -48,17 +49,20 @@ def train(job: TrainJob, label: str, num_rows: int) -> None:
 
 
 def num_steps(job: TrainJob, num_rows: int) -> int:
-    """Optimizer steps of the whole job."""
-    per_epoch = -(-num_rows // job.config.batch_size)
+    """Optimizer steps of the whole job; an estimate where pairs are held out by prompt."""
+    held_out = job.config.held_out if isinstance(job.config, DPOConfig) else 0.0
+    per_epoch = -(-round(num_rows * (1 - held_out)) // job.config.batch_size)
     return max(1, round(per_epoch * job.config.epochs))
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The logged steps in order; of a step logged twice, before and after a restart, the last counts."""
+    """The logged steps in order, held-out scores with the step they follow; of a step logged twice, the last counts."""
     if not path.is_file():
         return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    by_step = {line["step"]: line for line in lines}
+    by_step: dict[int, dict[str, float]] = {}
+    for line in lines:
+        by_step[line["step"]] = by_step.get(line["step"], {}) | line
     return [by_step[step] for step in sorted(by_step)]
 
 

@@ -11,6 +11,7 @@ from character_ray.errors import CharacterRayError, TrainingError
 from character_ray.training.arguments import lora_config, trainer_arguments
 from character_ray.training.checkpoints import last_complete
 from character_ray.training.examples import IGNORED, describe_example, to_labelled
+from character_ray.training.held_out import split_pairs
 from character_ray.training.job import TrainJob
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ def _train(job: TrainJob) -> None:
         torch.set_num_threads(job.cluster.cpus_per_worker)
     trainer = _build_trainer(job)
     trainer.train(resume_from_checkpoint=last_complete(job.checkpoints))
+    if trainer.eval_dataset is not None and not any(
+        "eval_loss" in line and line["step"] == trainer.state.global_step for line in trainer.state.log_history
+    ):
+        trainer.evaluate()
     trainer.save_model(str(job.folder / "trained"))
 
 
@@ -86,11 +91,13 @@ def _build_trainer(job: TrainJob) -> "Trainer":
         model = PeftModel.from_pretrained(  # type: ignore[assignment]  # the trainer takes either
             model, str(job.parent), is_trainable=True, autocast_adapter_dtype=autocast
         )
+    pairs, held_out = split_pairs(_kept_rows(job.data), job.config.held_out, job.seed)
     trainer: Trainer = PersonaDPOTrainer(
         model=model,
         terms=job.config,
         args=TRLDPOConfig(**arguments),
-        train_dataset=_pairs(job, tokenizer),
+        train_dataset=_pairs(job, pairs, tokenizer, show=True),
+        eval_dataset=_pairs(job, held_out, tokenizer) if held_out else None,
         processing_class=tokenizer,
         peft_config=None if job.parent else lora_config(job),
         callbacks=[StartsAtReference(), StopsWhenSaturated(job.config.stop_when_saturated), *callbacks],
@@ -98,11 +105,12 @@ def _build_trainer(job: TrainJob) -> "Trainer":
     return trainer
 
 
-def _pairs(job: TrainJob, tokenizer: "PreTrainedTokenizerBase") -> "Dataset":
-    """Preference rows for TRL; both sides of the first are written out as the model sees them."""
+def _pairs(
+    job: TrainJob, rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase", *, show: bool = False
+) -> "Dataset":
+    """Preference rows for TRL; if asked, both sides of the first are written out as the model sees them."""
     from datasets import Dataset
 
-    rows = _kept_rows(job.data)
     sides = {
         side: [
             to_labelled(row["row_id"], [*row["prompt"], *row[side]], tokenizer, job.config.max_length, "last_turn")
@@ -111,8 +119,9 @@ def _pairs(job: TrainJob, tokenizer: "PreTrainedTokenizerBase") -> "Dataset":
         for side in ("chosen", "rejected")
     }
     _check_targets([example for examples in sides.values() for example in examples], "sides of pairs", job)
-    shown = [f"{side}\n{describe_example(examples[0], tokenizer)}\n" for side, examples in sides.items()]
-    _show(job, "\n".join(shown))
+    if show:
+        shown = [f"{side}\n{describe_example(examples[0], tokenizer)}\n" for side, examples in sides.items()]
+        _show(job, "\n".join(shown))
     return Dataset.from_list([{side: row[side] for side in ("prompt", "chosen", "rejected")} for row in rows])
 
 

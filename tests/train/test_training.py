@@ -114,6 +114,17 @@ def test_dpo_starts_at_the_reference_and_learns_to_prefer(job, pairs):
     assert "«The answer is 0." in shown
 
 
+def test_held_out_pairs_are_scored_as_training_goes_and_not_trained_on(job, pairs):
+    trained = job("dpo", pairs, "dpo", epochs=2, held_out=0.25, held_out_steps=5)
+    train(trained, "dpo", 24)
+    steps = read_metrics(trained.folder / "metrics.jsonl")
+    assert len(steps) == 18  # 18 of 24 pairs, batches of 2, twice
+    scored = {step["step"]: step["eval_loss"] for step in steps if "eval_loss" in step}
+    assert list(scored) == [5, 10, 15, 18]
+    assert scored[18] < scored[5] < 0.6931
+    assert all("loss" in step for step in steps)
+
+
 def test_an_on_policy_round_goes_on_from_its_parent_and_takes_it_as_the_reference(job, pairs):
     first, alone = job("dpo", pairs, "first", epochs=2), job("dpo", pairs, "alone")
     for each in (first, alone):
