@@ -10,6 +10,7 @@ from character_ray.cli.chat import chat
 from character_ray.cli.draft import draft
 from character_ray.cli.export import export
 from character_ray.cli.key import key
+from character_ray.cli.migrate import import_traits
 from character_ray.cli.pipeline import many, plan, preview, run
 from character_ray.cli.registry import registry
 from character_ray.cli.reports import compare, gate
@@ -22,6 +23,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for command in (draft, validate, plan, preview, run, many, audit, compare, gate, export, chat, serve, key):
     app.command()(command)
+app.command("import")(import_traits)
 app.add_typer(adapter, name="adapter")
 app.add_typer(registry, name="registry")
 

@@ -10,7 +10,7 @@ from character_ray.constitution.chat import (
     words_pattern,
 )
 from character_ray.constitution.quality import Loss, Part, Quality, score_constitution
-from character_ray.constitution.schema import Constitution, Example, load_constitution
+from character_ray.constitution.schema import Constitution, Example, load_constitution, to_yaml
 
 __all__ = [
     "Constitution",
@@ -25,6 +25,7 @@ __all__ = [
     "score_constitution",
     "system_prompt",
     "teacher_messages",
+    "to_yaml",
     "vocabulary_pattern",
     "words_pattern",
 ]

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
+import yaml
 from pydantic import AfterValidator, StringConstraints, ValidationError, field_validator
 
 from character_ray.config import Config
@@ -14,7 +15,17 @@ from character_ray.documents import explain, load_document
 from character_ray.errors import ConstitutionError
 from character_ray.rows import content_hash
 
-__all__ = ["Constitution", "Directives", "Example", "Meta", "Persona", "Safety", "Voice", "load_constitution"]
+__all__ = [
+    "Constitution",
+    "Directives",
+    "Example",
+    "Meta",
+    "Persona",
+    "Safety",
+    "Voice",
+    "load_constitution",
+    "to_yaml",
+]
 
 
 def _check_no_control_token(text: str) -> str:
@@ -170,3 +181,10 @@ def _check_no_repeats(lines: tuple[str, ...] | list[str]) -> None:
         if key in seen:
             raise ValueError(f"{line!r} stands there twice. Remove one.")
         seen.add(key)
+
+
+def to_yaml(constitution: Constitution, comment: str) -> str:
+    """The document as a YAML file that opens with a comment."""
+    data = constitution.model_dump(mode="json")
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
+    return f"# {' '.join(comment.split())}\n{text}"

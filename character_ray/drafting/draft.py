@@ -4,10 +4,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from character_ray.constitution import Constitution, Quality, score_constitution, system_prompt
+from character_ray.constitution import Constitution, Quality, score_constitution, system_prompt, to_yaml
 from character_ray.documents import Document, explain
 from character_ray.drafting.schema import draft_schema
 from character_ray.drafting.writers import Writer
@@ -40,9 +39,7 @@ class Draft:
 
     def to_yaml(self, origin: str) -> str:
         """The YAML file, with a comment that says what it was drafted from."""
-        data = self.constitution.model_dump(mode="json")
-        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
-        return f"# Drafted {' '.join(origin.split())}. Read it and correct it before you train on it.\n{text}"
+        return to_yaml(self.constitution, f"Drafted {origin}. Read it and correct it before you train on it.")
 
 
 def draft_constitution(idea: str, writer: Writer, attempts: int = 3) -> Draft:
