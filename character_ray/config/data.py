@@ -118,6 +118,13 @@ class DistillConfig(Config):
     student: SamplingConfig = SamplingConfig()
     """How the student draws."""
 
+    think_prefill: str | None = Field(None, min_length=1)
+    """What a reasoning teacher's thinking begins with, such as ``I am {name}, and my answer must show it: {directives}.``;
+    ``{directives}`` stands for the constitution's personality and behavior. ``None`` leaves the beginning to the teacher."""
+
+    min_thought_through: float = Field(0.5, ge=0, le=1)
+    """Smallest share of teacher completions in which such thinking ends; below it the run stops before anything is scored."""
+
     filters: FilterConfig = FilterConfig()
     """What is dropped."""
 

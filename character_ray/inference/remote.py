@@ -174,6 +174,8 @@ def _body(request: Request, endpoint: EndpointConfig) -> dict[str, Any]:
         )
         if value != unused
     }
+    if request["messages"][-1]["role"] == "assistant":  # a turn that was begun for the model, which goes on with it
+        extra |= {"add_generation_prompt": False, "continue_final_message": True}
     return {"messages": request["messages"], **sampling, "extra_body": extra | endpoint.extra_body}
 
 

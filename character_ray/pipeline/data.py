@@ -18,6 +18,7 @@ from character_ray.runs import Artefact
 from character_ray.stages.distill import build_pairs, opposite_requests, student_requests, teacher_requests, tidy
 from character_ray.stages.introspect import build_conversations, dialogues, plain_rows, reflection_requests
 from character_ray.stages.lessons import count_directives, lesson_pairs, lesson_requests, plan_lessons
+from character_ray.stages.thoughts import check_thoughts
 
 __all__ = [
     "ask_lessons",
@@ -119,6 +120,7 @@ def make_pairs(
     is fixed on teacher and student.
     """
     recipe = context.recipe
+    check_thoughts(teacher.completions(), recipe.distill)
     rejected = other or student
     texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in prompts}
     planned = plan_lessons(prompts, persona.constitution, recipe.distill)
@@ -248,6 +250,7 @@ def _asked_teacher(context: Context, constitution: Constitution, prompts: Sequen
         "teacher": context.teacher.identity,
         "dtype": recipe.teacher_dtype,
         "sampling": recipe.distill.teacher.model_dump(),
+        **({"think_prefill": recipe.distill.think_prefill} if recipe.distill.think_prefill else {}),
         **_asked(recipe, prompts),
     }
 

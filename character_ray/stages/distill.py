@@ -15,10 +15,9 @@ from character_ray.constitution import Constitution, teacher_messages
 from character_ray.rows import Completion, Message, Pair, Prompt, Request, content_hash
 from character_ray.stages.filters import pair_drop_reason, trim_unfinished
 from character_ray.stages.requests import build_request
+from character_ray.stages.thoughts import begin_thought, ends_its_thought, without_thoughts
 
 __all__ = ["build_pairs", "opposite_requests", "student_requests", "teacher_requests", "tidy"]
-
-THOUGHTS_END = "</think>"
 
 
 def teacher_requests(
@@ -29,7 +28,7 @@ def teacher_requests(
         build_request(
             "teacher",
             prompt["prompt_id"],
-            teacher_messages(constitution, prompt["prompt"]),
+            begin_thought(teacher_messages(constitution, prompt["prompt"]), config.think_prefill, constitution),
             config.teacher,
             sample=sample,
             seed=seed,
@@ -47,7 +46,7 @@ def opposite_requests(
         build_request(
             "opposite",
             prompt["prompt_id"],
-            teacher_messages(opposite, prompt["prompt"]),
+            begin_thought(teacher_messages(opposite, prompt["prompt"]), config.think_prefill, opposite),
             config.teacher,
             seed=seed,
         )
@@ -68,9 +67,9 @@ def student_requests(prompts: Sequence[Prompt], config: DistillConfig, seed: int
 def tidy(completion: Completion, config: DistillConfig) -> str:
     """The text to train on: without a reasoning teacher's thoughts and, where allowed unfinished, cut to the last full sentence.
 
-    Thoughts that never end stay, and the control token they hold drops the row.
+    Thoughts that never end stay; the control token they hold, or the recipe's ``think_prefill``, drops the row.
     """
-    text = completion["completion"].rpartition(THOUGHTS_END)[2].strip()
+    text = without_thoughts(completion["completion"])
     if config.filters.allow_unfinished and completion["finish_reason"] == "length":
         return trim_unfinished(text, config.filters.min_words)
     return text
@@ -109,7 +108,7 @@ def _to_pair(
     best: Pair | None = None
     for sample in sorted(samples, key=lambda row: _rank(scores[row["row_id"]])):
         chosen, chosen_score = tidy(sample, config), scores[sample["row_id"]]
-        reason = "engine_error" if sample["error"] or other["error"] else ""
+        reason = "engine_error" if sample["error"] or other["error"] else _unfinished_thought(sample, other, config)
         reason = reason or pair_drop_reason(
             chosen,
             rejected,
@@ -142,3 +141,11 @@ def _to_pair(
 def _rank(score: float) -> float:
     """Sort key: highest score first, rows without a score last."""
     return float("inf") if score != score else -score
+
+
+def _unfinished_thought(sample: Completion, other: Completion, config: DistillConfig) -> str:
+    """Where thinking was begun for the teacher, a side without its end is all thought."""
+    if config.think_prefill is None:
+        return ""
+    by_teacher = [sample, *([other] if config.contrast == "paired_teacher" else [])]
+    return "" if all(map(ends_its_thought, by_teacher)) else "unfinished_thought"
