@@ -10,6 +10,7 @@ completion positions meet the output layer. (vLLM's ``prompt_logprobs`` skips th
 for every row.)
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,9 +84,8 @@ class LikelihoodJudge:
         ).eval()
         self._shares = takes_a_mask(self._model)
         if judge.device == "gpu":
-            torch.set_float32_matmul_precision(
-                "high"
-            )  # TensorFloat-32: an H100 multiplies float32 at a tenth of its rate
+            # TensorFloat-32: an H100 multiplies float32 at a tenth of its rate.
+            torch.set_float32_matmul_precision("high")
             self._model.cuda()
         self._contexts = [_Context(self, [Message(role="system", content=system_prompt)]), _Context(self, [])]
 
@@ -127,15 +127,43 @@ class _Context:
         )
         length = next(i for i, (x, y) in enumerate(zip(first, second, strict=False)) if x != y)
         self._prefix = first[:length]
-        self._caches: dict[int, Any] = {}
+        self._read: Any = None
+        self._repeated: tuple[int, Any] = (0, None)
 
     def mean_log_probs(self, chats: list[list[Message]]) -> "Any":
         """Mean log-probability per completion token of each chat; shape ``(B,)``, nats."""
         import torch
 
         judge, prefix = self._judge, len(self._prefix)
+        trees, leaves = self._group(chats)
+        device = judge.model.device
+        packed = pack_trees(trees, device, together=judge.shares_prompts)
+        size, longest = packed.ids_RL.shape
+        mask = packed.mask_RLL if judge.shares_prompts else packed.real_RL
+        mask = torch.cat([torch.ones((*mask.shape[:-1], prefix), dtype=torch.bool, device=device), mask], dim=-1)
+        with torch.inference_mode():
+            cache = self._cache(size)
+            hidden_RLD = judge.model.base_model(
+                input_ids=packed.ids_RL,
+                attention_mask=mask[:, None] if judge.shares_prompts else mask.long(),
+                position_ids=packed.positions_RL + prefix,
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+            cache.crop(-longest)
+            head, hidden_ND = judge.model.get_output_embeddings(), hidden_RLD.flatten(0, 1)
+            means = []
+            for tree, leaf in leaves:
+                logits = head(hidden_ND[packed.scored[tree][leaf]]).float()
+                target = torch.tensor(trees[tree].leaves[leaf], device=device)
+                means.append(logits.log_softmax(-1).gather(-1, target[:, None]).mean())
+            return torch.stack(means).double().cpu().numpy()
+
+    def _group(self, chats: list[list[Message]]) -> tuple[list[Tree], list[tuple[int, int]]]:
+        """The completions of each prompt as a tree, and for each chat the numbers of its tree and leaf."""
+        judge, prefix = self._judge, len(self._prefix)
         trees: dict[Any, Tree] = {}
-        leaves: list[tuple[Any, int]] = []
+        found = []
         for row, chat in enumerate(chats):
             ids = chat_ids(judge.tokenizer, [*self._system, *chat])
             opened = chat_ids(judge.tokenizer, [*self._system, chat[0]], open_turn=True)
@@ -144,40 +172,20 @@ class _Context:
             )
             key = tuple(opened) if judge.shares_prompts else row
             tree = trees.setdefault(key, Tree(opened[prefix:], []))
-            leaves.append((key, len(tree.leaves)))
+            found.append((key, len(tree.leaves)))
             tree.leaves.append(ids[len(opened) :])
-        device = judge.model.device
-        packed = pack_trees(list(trees.values()), device, together=judge.shares_prompts)
-        size, longest = packed.ids_RL.shape
-        mask = packed.mask_RLL if judge.shares_prompts else packed.real_RL
-        seen = torch.ones((*mask.shape[:-1], prefix), dtype=torch.bool, device=device)
-        mask = torch.cat([seen, mask], dim=-1)
-        with torch.inference_mode():
-            cache = self._cache(size)
-            hidden_BTD = judge.model.base_model(
-                input_ids=packed.ids_RL,
-                attention_mask=mask[:, None] if judge.shares_prompts else mask.long(),
-                position_ids=packed.positions_RL + prefix,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state
-            cache.crop(-longest)
-            head, hidden_ND = judge.model.get_output_embeddings(), hidden_BTD.flatten(0, 1)
-            order = {key: number for number, key in enumerate(trees)}
-            means = []
-            for key, leaf in leaves:
-                logits = head(hidden_ND[packed.scored[order[key]][leaf]]).float()
-                target = torch.tensor(trees[key].leaves[leaf], device=device)
-                means.append(logits.log_softmax(-1).gather(-1, target[:, None]).mean())
-            return torch.stack(means).double().cpu().numpy()
+        numbers = {key: number for number, key in enumerate(trees)}
+        return list(trees.values()), [(numbers[key], leaf) for key, leaf in found]
 
     def _cache(self, size: int) -> Any:
         """Keys and values of the prefix for a batch of this size; cropped back to the prefix after each use."""
         import torch
 
-        if size not in self._caches:
+        if self._read is None:
             ids = torch.tensor([self._prefix], device=self._judge.model.device)
-            cache = self._judge.model.base_model(input_ids=ids, use_cache=True).past_key_values
+            self._read = self._judge.model.base_model(input_ids=ids, use_cache=True).past_key_values
+        if self._repeated[0] != size:
+            cache = copy.deepcopy(self._read)
             cache.batch_repeat_interleave(size)
-            self._caches = {size: cache}
-        return self._caches[size]
+            self._repeated = (size, cache)
+        return self._repeated[1]
