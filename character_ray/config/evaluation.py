@@ -46,8 +46,9 @@ class JudgeConfig(Config):
     cpus: int = Field(2, ge=1)
     """Threads of one judge."""
 
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the forward passes; bfloat16 is faster and moves a score by a few hundredths of a nat per token."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Number format of the forward passes. bfloat16 moves a score by a few hundredths of a nat per token; it is faster where the hardware
+    multiplies it and several times slower where it does not. ``auto`` takes it on a CPU that does, and float32 elsewhere."""
 
     batch_size: int = Field(16, ge=1)
     """Completions per forward pass."""

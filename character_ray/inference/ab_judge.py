@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from character_ray.chat_safety import control_tokens, neutralize
 from character_ray.chat_template import chat_ids
 from character_ray.config import JudgeConfig
-from character_ray.inference.judge_actors import judged_rows
+from character_ray.inference.judge_actors import judge_dtype, judged_rows
 from character_ray.judging.audit import SeatedPair
 from character_ray.log import stage_progress
 from character_ray.rows import Message
@@ -67,9 +67,7 @@ class ABJudge:
             torch.set_num_threads(judge.cpus)
         self._tokenizer = AutoTokenizer.from_pretrained(model)
         self._special, self._character = control_tokens(Path(model)), character
-        self._model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            model, dtype=getattr(torch, judge.dtype)
-        ).eval()
+        self._model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model, dtype=judge_dtype(judge)).eval()
         if judge.device == "gpu":
             self._model.cuda()
         self._letters = [self._tokenizer.encode(letter, add_special_tokens=False)[0] for letter in "AB"]

@@ -1,12 +1,15 @@
 """Rows through judges that each hold a model, on Ray Data."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from character_ray.config import JudgeConfig
 from character_ray.inference.arrivals import arriving
 
-__all__ = ["judged_rows"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["judge_dtype", "judged_rows"]
 
 
 def judged_rows(
@@ -34,3 +37,14 @@ def judged_rows(
         runtime_env={"env_vars": {"OMP_NUM_THREADS": str(judge.cpus)}},
     )
     yield from arriving(dataset)
+
+
+def judge_dtype(judge: JudgeConfig) -> "torch.dtype":
+    """Number format of a judge's forward passes on this machine."""
+    import torch
+
+    if judge.dtype != "auto":
+        dtype: torch.dtype = getattr(torch, judge.dtype)
+        return dtype
+    able = judge.device == "cpu" and torch.cpu.get_capabilities()
+    return torch.bfloat16 if able and (able.get("avx512_bf16") or able.get("amx_bf16")) else torch.float32

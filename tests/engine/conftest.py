@@ -79,7 +79,7 @@ def submit(cluster: dict[str, str]):
             str(ROOT / "jobs" / "full_pipeline.py"),
             *arguments,
         ]
-        return subprocess.run(command, env=cluster, cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False)
+        return subprocess.run(command, env=cluster, cwd=ROOT, capture_output=True, text=True, timeout=2400, check=False)
 
     return run
 

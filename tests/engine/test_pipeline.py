@@ -14,6 +14,8 @@ from character_ray.parts import read_rows
 from character_ray.report.io import load_report
 from character_ray.statistics import paired_difference
 
+pytestmark = pytest.mark.timeout(2500)  # the first test waits for the whole run
+
 PATTERN = vocabulary_pattern(load_constitution("constitutions/captain-blackwood.yaml"))
 
 
