@@ -104,15 +104,17 @@ def ours_complete(weights: Weights, engine: EngineConfig, rows: Sequence[Request
         folder = Path(scratch)
         generation = Generation(Store(folder).artefact("bench", {"rows": [row["row_id"] for row in rows]}), rows)
         generate("ours", [generation], weights, engine)
-        parts = sorted((path.stat().st_mtime, read_rows(path)) for path in folder.rglob("part-*.parquet"))
-        done, began, tokens = 0, parts[0][0], 0
-        for moment, finished in parts:
+        parts = sorted(folder.rglob("part-*.parquet"))  # numbered in the order they were written
+        done = tokens = 0
+        began = ended = parts[0].stat().st_mtime
+        for path in parts:
+            ended, finished = path.stat().st_mtime, read_rows(path)
             if done < len(rows) / 4:
-                began = moment
+                began = ended
             else:
                 tokens += sum(row["num_tokens"] for row in finished)
             done += len(finished)
-        return tokens / (parts[-1][0] - began)
+        return tokens / (ended - began)
 
 
 def ours_talk(weights: Weights, engine: EngineConfig, rows: Sequence[DialogueRow]) -> tuple[float, int]:

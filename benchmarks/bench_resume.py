@@ -15,14 +15,18 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from benchmarks.record import write_record
 from character_ray.parts import read_parts, read_rows
 
 STAGES = ("teacher", "student")
+Row = dict[str, Any]
 
 
 def generate_pairs(arguments: argparse.Namespace, output: Path, kill_after: int | None) -> tuple[float, bool]:
@@ -47,17 +51,31 @@ def generate_pairs(arguments: argparse.Namespace, output: Path, kill_after: int 
 
 def count_rows(output: Path) -> int:
     """Completions written so far."""
-    return sum(len(read_parts(folder)) for folder in completions(output))
+    parts = [path for folder in completion_folders(output) for path in folder.glob("part-*.parquet")]
+    return sum(pq.read_metadata(path).num_rows for path in parts)
 
 
-def completions(output: Path) -> list[Path]:
-    """Folders of the generation stages."""
-    return [path for path in (output / "store").glob("*") if path.is_dir() and list(path.glob("part-*.parquet"))]
+def completion_folders(output: Path) -> list[Path]:
+    """Folders of the stages that an engine completes; others, such as the judge's scores, are written in parts too."""
+    return [path for stage in STAGES for path in (output / "store").glob(f"{stage}-*") if path.is_dir()]
 
 
-def rows_of(output: Path) -> dict[str, list[dict[str, Any]]]:
+def rows_of(output: Path) -> dict[str, list[Row]]:
     """All completions by stage folder."""
-    return {folder.name: read_parts(folder) for folder in completions(output)}
+    return {folder.name: read_parts(folder) for folder in completion_folders(output)}
+
+
+def compare(expected: Mapping[str, Sequence[Row]], found: Mapping[str, Sequence[Row]]) -> dict[str, int]:
+    """Rows of an undisturbed run that a disturbed one lost, has twice, and has with the same text."""
+    lost = twice = same = 0
+    for stage, rows in expected.items():
+        good = [row for row in found.get(stage, []) if not row["error"]]
+        ids = Counter(row["row_id"] for row in good)
+        text = {row["row_id"]: row["completion"] for row in good}
+        lost += sum(row["row_id"] not in ids for row in rows)
+        twice += sum(count > 1 for count in ids.values())
+        same += sum(text.get(row["row_id"]) == row["completion"] for row in rows)
+    return {"lost": lost, "twice": twice, "same_text": same}
 
 
 def counts(output: Path) -> dict[str, Any]:
@@ -89,14 +107,11 @@ def main() -> None:
             seconds, finished = generate_pairs(arguments, disturbed, None if share is None else int(share * total))
             attempts.append({"seconds": seconds, "finished": finished, "rows": count_rows(disturbed)})
             print(json.dumps(attempts[-1]), flush=True)
-        found = rows_of(disturbed)
-        lost = twice = same = 0
-        for stage, rows in expected.items():
-            text = {row["row_id"]: row["completion"] for row in rows}
-            ids = Counter(row["row_id"] for row in found.get(stage, []) if not row["error"])
-            lost += sum(row_id not in ids for row_id in text)
-            twice += sum(count > 1 for count in ids.values())
-            same += sum(text[row["row_id"]] == row["completion"] for row in found.get(stage, []))
+            if finished and share is not None:
+                raise SystemExit(
+                    f"the run ended before {share:.0%} of its rows were seen, so nothing was killed; ask for more rows"
+                )
+        gates = compare(expected, rows_of(disturbed))
         write_record(
             arguments.output,
             "benchmarks.bench_resume",
@@ -104,12 +119,12 @@ def main() -> None:
             {"clean": [clean_s], "disturbed": [attempt["seconds"] for attempt in attempts]},
             {"R8_generation": "wall seconds; the disturbed run's are by attempt and are summed"},
             {**vars(arguments)},
-            gates={"rows": total, "lost": lost, "twice": twice, "same_text": same},
+            gates={"rows": total, **gates},
             attempts=attempts,
             personas=counts(disturbed),
         )
-    if lost or twice:
-        raise SystemExit(f"{lost} rows lost, {twice} rows twice")
+    if gates["lost"] or gates["twice"]:
+        raise SystemExit(f"{gates['lost']} rows lost, {gates['twice']} rows twice")
 
 
 if __name__ == "__main__":

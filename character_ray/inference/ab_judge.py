@@ -7,18 +7,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from character_ray.chat_safety import control_tokens, neutralize
 from character_ray.chat_template import chat_ids
 from character_ray.config import JudgeConfig
-from character_ray.inference.judge_actors import judge_dtype, judged_rows
+from character_ray.inference.judge_actors import judged_rows, load_judge_model
 from character_ray.judging.audit import SeatedPair
 from character_ray.log import stage_progress
 from character_ray.rows import Message
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 __all__ = ["ABJudge", "judge_pairs"]
 
@@ -60,16 +57,11 @@ class ABJudge:
     """Judges batches of pairs; one per Ray actor."""
 
     def __init__(self, model: str, character: str, judge: JudgeConfig) -> None:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
-        if judge.device == "cpu":
-            torch.set_num_threads(judge.cpus)
         self._tokenizer = AutoTokenizer.from_pretrained(model)
         self._special, self._character = control_tokens(Path(model)), character
-        self._model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model, dtype=judge_dtype(judge)).eval()
-        if judge.device == "gpu":
-            self._model.cuda()
+        self._model = load_judge_model(Path(model), judge)
         self._letters = [self._tokenizer.encode(letter, add_special_tokens=False)[0] for letter in "AB"]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

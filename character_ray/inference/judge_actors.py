@@ -1,6 +1,7 @@
 """Rows through judges that each hold a model, on Ray Data."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from character_ray.config import JudgeConfig
@@ -8,8 +9,9 @@ from character_ray.inference.arrivals import arriving
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
-__all__ = ["judge_dtype", "judged_rows"]
+__all__ = ["judge_dtype", "judged_rows", "load_judge_model"]
 
 
 def judged_rows(
@@ -39,6 +41,22 @@ def judged_rows(
     yield from arriving(dataset)
 
 
+def load_judge_model(folder: Path, judge: JudgeConfig) -> "PreTrainedModel":
+    """A judge's model, ready on the device and in the number format that the recipe names."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if judge.device == "cpu":
+        torch.set_num_threads(judge.cpus)
+    else:
+        # TensorFloat-32: an H100 multiplies float32 at a tenth of its rate.
+        torch.set_float32_matmul_precision("high")
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=judge_dtype(judge)).eval()
+    if judge.device == "gpu":
+        model.cuda()  # type: ignore[call-arg]  # transformers wraps it for its documentation
+    return model
+
+
 def judge_dtype(judge: JudgeConfig) -> "torch.dtype":
     """Number format of a judge's forward passes on this machine."""
     import torch
@@ -46,5 +64,6 @@ def judge_dtype(judge: JudgeConfig) -> "torch.dtype":
     if judge.dtype != "auto":
         dtype: torch.dtype = getattr(torch, judge.dtype)
         return dtype
-    able = judge.device == "cpu" and torch.cpu.get_capabilities()
-    return torch.bfloat16 if able and (able.get("avx512_bf16") or able.get("amx_bf16")) else torch.float32
+    # Older releases of torch do not say what the CPU can do; float32 is right on all.
+    able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)() if judge.device == "cpu" else {}
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32

@@ -22,7 +22,7 @@ import pyarrow as pa
 from character_ray.chat_safety import control_tokens, neutralize
 from character_ray.chat_template import chat_ids
 from character_ray.config import JudgeConfig
-from character_ray.inference.judge_actors import judge_dtype, judged_rows
+from character_ray.inference.judge_actors import judged_rows, load_judge_model
 from character_ray.log import stage_progress
 from character_ray.parts import append_part, read_parts
 from character_ray.prefix_packing import Tree, pack_trees, takes_a_mask
@@ -72,19 +72,12 @@ class LikelihoodJudge:
     """Scores batches of completions; one per Ray actor."""
 
     def __init__(self, base: str, system_prompt: str, judge: JudgeConfig) -> None:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
-        if judge.device == "cpu":
-            torch.set_num_threads(judge.cpus)
         self._tokenizer = AutoTokenizer.from_pretrained(base)
         self._special = control_tokens(Path(base))
-        self._model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base, dtype=judge_dtype(judge)).eval()
+        self._model = load_judge_model(Path(base), judge)
         self._shares = takes_a_mask(self._model)
-        if judge.device == "gpu":
-            # TensorFloat-32: an H100 multiplies float32 at a tenth of its rate.
-            torch.set_float32_matmul_precision("high")
-            self._model.cuda()
         self._contexts = [_Context(self, [Message(role="system", content=system_prompt)]), _Context(self, [])]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import torch
 
 from character_ray.chat_template import chat_ids
 from character_ray.config import JudgeConfig
+from character_ray.inference.judge_actors import judge_dtype
 from character_ray.inference.likelihood import LikelihoodJudge
 
 SYSTEM = "You are a pirate."
@@ -43,3 +44,14 @@ def test_the_score_is_that_of_the_formula_whatever_shares_the_batch(tiny_base, a
     for rows in (ROWS, ROWS[:1], ROWS[::-1]):
         found = judge(batch(rows))["score"]
         assert found == pytest.approx([expected[ROWS.index(row)] for row in rows], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("able", "dtype"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({}, torch.float32)],
+)
+def test_auto_is_bfloat16_only_where_the_cpu_multiplies_it(monkeypatch, able, dtype):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: able)
+    assert judge_dtype(JudgeConfig(device="cpu", dtype="auto")) is dtype
+    assert judge_dtype(JudgeConfig(device="gpu", dtype="auto")) is torch.float32
+    assert judge_dtype(JudgeConfig(device="cpu", dtype="bfloat16")) is torch.bfloat16
