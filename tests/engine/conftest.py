@@ -36,6 +36,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         "--dashboard-port=8299",
         "--num-cpus=4",
         "--include-dashboard=true",
+        # Another Ray on the machine holds the default one, and a node without an agent takes no job.
+        "--dashboard-agent-listen-port=8298",
     ]
     # Ended by its handle: `ray stop` would end every Ray on the machine.
     process = subprocess.Popen(
@@ -61,7 +63,7 @@ def _wait_for_jobs(client: dict[str, str], process: subprocess.Popen[bytes], tim
         probe = subprocess.run(job, env=client, capture_output=True, text=True, timeout=timeout_s, check=False)
         if probe.returncode == 0:
             return
-        assert time.monotonic() < deadline, f"no job could be submitted within {timeout_s} s: {probe.stdout}"
+        assert time.monotonic() < deadline, f"no job in {timeout_s} s: {probe.stdout}{probe.stderr}"
         time.sleep(1)
 
 
