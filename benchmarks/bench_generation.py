@@ -23,20 +23,17 @@ from benchmarks.record import write_record
 from benchmarks.shapes import SHAPES, shape_folder
 from benchmarks.workload import conversations, requests
 from character_ray.chat_safety import control_tokens
-from character_ray.config import EngineConfig, ModelConfig, SamplingConfig
+from character_ray.config import EngineConfig, ModelConfig
 from character_ray.inference.generate import Weights, generate
-from character_ray.inference.passes import Generation
-from character_ray.inference.self_play import DialogueRow, play, view_of
+from character_ray.inference.passes import Generation, SelfInteraction
+from character_ray.inference.talker import view_of
 from character_ray.models import resolve_model
 from character_ray.parts import read_rows
-from character_ray.rows import Request, content_hash
+from character_ray.rows import Dialogue, Request, content_hash
 from character_ray.runs import Store
 from character_ray.vllm_options import engine_environment, engine_kwargs
 
 TURNS = 6
-SPOKEN = SamplingConfig(
-    top_k=50, max_tokens=160
-)  # long enough that most answers end by themselves, each at its own length
 
 
 class Bare:
@@ -78,7 +75,7 @@ class Bare:
                 node = node.setdefault(token, {})
         return every, distinct
 
-    def talk(self, rows: Sequence[DialogueRow]) -> tuple[float, int]:
+    def talk(self, rows: Sequence[Dialogue]) -> tuple[float, int]:
         """Wall seconds and turns of self-interaction, every conversation waiting for the slowest after each turn."""
         from vllm import SamplingParams
 
@@ -87,9 +84,7 @@ class Bare:
         for number in range(1, rows[0]["turns"]):
             chats: list[Any] = [view_of(number % 2, row["system"], said) for row, said in zip(rows, turns, strict=True)]
             sampling = [
-                SamplingParams(
-                    **SPOKEN.model_dump() | {"seed": int(content_hash(f"{row['row_id']}-{number}"), 16) % 2**31}
-                )
+                SamplingParams(**row["sampling"] | {"seed": int(content_hash(f"{row['row_id']}-{number}"), 16) % 2**31})
                 for row in rows
             ]
             outputs = self._llm.chat(chats, sampling, use_tqdm=False)
@@ -117,13 +112,14 @@ def ours_complete(weights: Weights, engine: EngineConfig, rows: Sequence[Request
         return tokens / (ended - began)
 
 
-def ours_talk(weights: Weights, engine: EngineConfig, rows: Sequence[DialogueRow]) -> tuple[float, int]:
+def ours_talk(weights: Weights, engine: EngineConfig, rows: Sequence[Dialogue]) -> tuple[float, int]:
     """Wall seconds and turns of our self-interaction, engine start included."""
     with tempfile.TemporaryDirectory() as folder:
         artefact = Store(Path(folder)).artefact("bench", {"rows": [row["row_id"] for row in rows]})
         started = monotonic()
-        talked = play("ours", artefact, rows, weights, engine, SPOKEN)
-        return monotonic() - started, sum(len(row["messages"]) - 1 for row in talked)
+        interactions = SelfInteraction(artefact, rows)
+        generate("ours", [interactions], weights, engine)
+        return monotonic() - started, sum(len(row["messages"]) - 1 for row in interactions.talks())
 
 
 def rate_beyond_start(

@@ -5,15 +5,17 @@ from pathlib import Path
 
 from character_ray.config import DistillConfig, IntrospectConfig, PromptsConfig, SamplingConfig
 from character_ray.constitution import load_constitution
-from character_ray.inference.self_play import DialogueRow
 from character_ray.prompts import interaction_openings, training_prompts
-from character_ray.rows import Request
+from character_ray.rows import Dialogue, Request
 from character_ray.stages.distill import teacher_requests
 from character_ray.stages.introspect import dialogues
 
-__all__ = ["conversations", "requests"]
+__all__ = ["SPOKEN", "conversations", "requests"]
 
 CONSTITUTION = load_constitution(Path(__file__).parents[1] / "constitutions" / "captain-blackwood.yaml")
+
+# Long enough that most answers end by themselves, each at its own length.
+SPOKEN = SamplingConfig(top_k=50, max_tokens=160)
 
 
 def requests(rows: int, max_tokens: int, seed: int) -> Sequence[Request]:
@@ -23,8 +25,8 @@ def requests(rows: int, max_tokens: int, seed: int) -> Sequence[Request]:
     return teacher_requests(prompts, CONSTITUTION, distill, seed)[:rows]
 
 
-def conversations(rows: int, turns: int, seed: int) -> Sequence[DialogueRow]:
+def conversations(rows: int, turns: int, seed: int) -> Sequence[Dialogue]:
     """Self-interactions under the constitution."""
     openings = interaction_openings(rows, seed)
-    config = IntrospectConfig(interactions=rows, turns=turns)
-    return [DialogueRow(**row) for row in dialogues(openings, CONSTITUTION, config, seed)]
+    config = IntrospectConfig(interactions=rows, turns=turns, interaction_sampling=SPOKEN)
+    return dialogues(openings, CONSTITUTION, config, seed)

@@ -2,6 +2,7 @@
 
     Prompt -> Request -> Completion -> Pair / Conversation -> adapter
                                     -> Answer -> report
+              Dialogue -> Talk      -> Conversation
 
 Optional text is ``""``, never null: an all-null Arrow column loses its type. Ids are content hashes, so the same
 row has the same id in every run and after every restart.
@@ -19,9 +20,11 @@ __all__ = [
     "CONVERSATION",
     "PAIR",
     "PROMPT",
+    "TALK",
     "Answer",
     "Completion",
     "Conversation",
+    "Dialogue",
     "Hint",
     "Message",
     "Pair",
@@ -29,6 +32,7 @@ __all__ = [
     "Prompt",
     "Request",
     "Source",
+    "Talk",
     "content_hash",
 ]
 
@@ -76,6 +80,29 @@ class Completion(TypedDict):
     completion: str
     num_tokens: int
     finish_reason: str
+    error: str
+
+
+class Dialogue(TypedDict):
+    """A conversation to hold: two instances of one model, each seeing itself as the assistant and the other as the user."""
+
+    row_id: str
+    system: str
+    """System prompt of both sides."""
+    opening: str
+    """First message."""
+    turns: int
+    """Messages in all, the opening included."""
+    sampling: dict[str, Any]
+
+
+class Talk(TypedDict):
+    """A dialogue that was held, as its second speaker saw it: the opening is the user's."""
+
+    row_id: str
+    messages: list[Message]
+    num_tokens: int
+    """Tokens that were generated, over all turns."""
     error: str
 
 
@@ -140,6 +167,7 @@ COMPLETION = pa.schema(
         "error": pa.string(),
     }
 )
+TALK = pa.schema({"row_id": pa.string(), "messages": _MESSAGES, "num_tokens": pa.int32(), "error": pa.string()})
 PAIR = pa.schema(
     {
         "row_id": pa.string(),

@@ -21,7 +21,7 @@ from typing import Any
 from character_ray.errors import ResumeError
 from character_ray.rows import content_hash
 
-__all__ = ["Artefact", "Run", "Store", "describe_changes", "write_json"]
+__all__ = ["Artefact", "Run", "Store", "describe_changes", "read_summary", "write_json"]
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -148,6 +148,15 @@ class Run:
         os.replace(scratch, link)
         stages = {**self._previous.get("stages", {}), **self.stages}
         write_json(self.folder / "run.json", {"recipe": self._recipe, "stages": stages})
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What a finished stage said of itself.
+
+    Raises:
+        ResumeError: A file the stage wrote is missing or has another size.
+    """
+    return Artefact(folder.name, folder, {}).summary
 
 
 def describe_changes(before: Any, after: Any, name: str = "") -> list[str]:

@@ -45,10 +45,13 @@ def many(
         list[str] | None, typer.Option("--set", help="Override, such as dpo.lora.rank=16; may be given again.")
     ] = None,
     pairs_only: Annotated[bool, typer.Option(help="Stop after the preference pairs.")] = False,
+    side_by_side: Annotated[int, typer.Option(min=1, help="Personas trained and evaluated at once.")] = 1,
 ) -> None:
     """Run one recipe for many personas; one pass of each engine writes the data of all."""
     from character_ray.pipeline import run_personas
 
-    outcomes = run_personas(load_recipe(recipe, override or ()), constitutions, pairs_only=pairs_only)
+    outcomes = run_personas(
+        load_recipe(recipe, override or ()), constitutions, pairs_only=pairs_only, side_by_side=side_by_side
+    )
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)

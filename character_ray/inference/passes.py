@@ -1,46 +1,80 @@
-"""One pass over the unfinished rows of any number of generations, whoever completes them.
+"""One pass over the unfinished rows of any number of generations, whoever answers them.
 
-    {row_id, prompt_id, sample, messages, sampling}  ->  {row_id, prompt_id, sample, completion, num_tokens, finish_reason, error}
+    Request   ->  Completion
+    Dialogue  ->  Talk
 
 Rows that an earlier attempt finished are not asked again, and a row that several generations want is asked once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any, ClassVar
+
+import pyarrow as pa
 
 from character_ray.inference.failures import count_failures
 from character_ray.log import StageProgress, stage_progress
 from character_ray.parts import append_part, read_parts
-from character_ray.rows import COMPLETION, Completion, Request
+from character_ray.rows import COMPLETION, TALK, Completion, Dialogue, Request, Talk
 from character_ray.runs import Artefact
 
-__all__ = ["Completer", "Deliver", "Generation", "run_pass"]
+__all__ = ["Asked", "Completer", "Deliver", "Generation", "SelfInteraction", "run_pass"]
 
-Deliver = Callable[[Sequence[Completion]], None]
-Completer = Callable[[Sequence[Request], Deliver, StageProgress], None]
+Asked = Request | Dialogue
+Answered = Completion | Talk
+Deliver = Callable[[Sequence[Answered]], None]
+Completer = Callable[[Sequence[Any], Deliver, StageProgress], None]
+"""Answers rows that are asked: requests, and where it can hold them, dialogues."""
 
 
 @dataclass(frozen=True)
-class Generation:
-    """The requests of one stage and the folder their completions go to."""
+class _Wanted:
+    """Rows that are asked for one stage, and the folder their answers go to."""
 
     artefact: Artefact
-    requests: Sequence[Request]
+    requests: Sequence[Any]
+    schema: ClassVar[pa.Schema]
 
-    def pending(self) -> list[Request]:
-        """Requests without a completion yet; one that failed before is asked again."""
+    def pending(self) -> list[Any]:
+        """Rows without an answer yet; one that failed before is asked again."""
         finished = {row["row_id"] for row in read_parts(self.artefact.folder) if not row["error"]}
         return [request for request in self.requests if request["row_id"] not in finished]
 
+    def answers(self) -> list[Any]:
+        """All answers, in the order of the requests; the last attempt at a row counts."""
+        by_id = {row["row_id"]: row for row in read_parts(self.artefact.folder)}
+        return [by_id[request["row_id"]] for request in self.requests]
+
+
+@dataclass(frozen=True)
+class Generation(_Wanted):
+    """The requests of one stage and the folder their completions go to."""
+
+    requests: Sequence[Request]
+    schema = COMPLETION
+
     def completions(self) -> list[Completion]:
         """All completions, in the order of the requests; the last attempt at a row counts."""
-        by_id = {row["row_id"]: row for row in read_parts(self.artefact.folder)}
-        return [by_id[request["row_id"]] for request in self.requests]  # type: ignore[misc]
+        return self.answers()
 
 
-def run_pass(label: str, generations: Sequence[Generation], max_failed_share: float, complete: Completer) -> None:
+@dataclass(frozen=True)
+class SelfInteraction(_Wanted):
+    """The dialogues of one stage and the folder the conversations go to."""
+
+    requests: Sequence[Dialogue]
+    schema = TALK
+
+    def talks(self) -> list[Talk]:
+        """All conversations, in the order of the dialogues; the last attempt at one counts."""
+        return self.answers()
+
+
+def run_pass(
+    label: str, generations: Sequence[Generation | SelfInteraction], max_failed_share: float, complete: Completer
+) -> None:
     """Complete every unfinished generation and mark each as done; their folders are held meanwhile.
 
     Args:
@@ -48,7 +82,7 @@ def run_pass(label: str, generations: Sequence[Generation], max_failed_share: fl
         generations: What is wanted. Requests are asked in this order: keep those that share a beginning together, and an engine
             with a prefix cache reads it once.
         max_failed_share: Share of a generation's rows that may fail.
-        complete: Answers the requests it is given and hands completions over as they are finished.
+        complete: Answers the rows it is given and hands the answers over as they are finished.
 
     Raises:
         GenerationError: A larger share of a generation's rows failed; the reasons are listed by count. The rows that succeeded are
@@ -64,29 +98,34 @@ def run_pass(label: str, generations: Sequence[Generation], max_failed_share: fl
         if pending:
             with stage_progress(label, len(pending)) as progress:
 
-                def deliver(completions: Sequence[Completion]) -> None:
+                def deliver(answers: Sequence[Answered]) -> None:
                     for generation, rows in zip(unfinished, wanted, strict=True):
-                        own = [completion for completion in completions if completion["row_id"] in rows]
+                        own = [answer for answer in answers if answer["row_id"] in rows]
                         if own:
-                            append_part(generation.artefact.folder, own, COMPLETION)
-                    progress.advance(len(completions))
+                            append_part(generation.artefact.folder, own, generation.schema)
+                    progress.advance(len(answers))
 
                 complete(list(pending.values()), deliver, progress)
-        wall_s, every = monotonic() - started, sum(map(len, wanted))
-        for generation, rows in zip(unfinished, wanted, strict=True):
+        wall_s, turns = monotonic() - started, [_num_turns(rows.values()) for rows in wanted]
+        for generation, own in zip(unfinished, turns, strict=True):
             # Each stage bears its share of the pass, engine start included.
-            _finish(generation, wall_s * len(rows) / max(every, 1), max_failed_share)
+            _finish(generation, wall_s * own / max(sum(turns), 1), max_failed_share)
 
 
-def _finish(generation: Generation, wall_s: float, max_failed_share: float) -> None:
-    completions = generation.completions()
-    failed = count_failures(generation.artefact.stage, (row["error"] for row in completions), max_failed_share)
+def _num_turns(rows: Iterable[Mapping[str, Any]]) -> int:
+    """Completions that the rows take: one each, in a dialogue one for every message but the opening."""
+    return sum(int(row.get("turns", 2)) - 1 for row in rows)
+
+
+def _finish(generation: Generation | SelfInteraction, wall_s: float, max_failed_share: float) -> None:
+    answers = generation.answers()
+    failed = count_failures(generation.artefact.stage, (row["error"] for row in answers), max_failed_share)
     generation.artefact.finish(
         {
             "wall_s": wall_s,
-            "rows_in": len(completions),
-            "rows_out": len(completions) - failed.total(),
+            "rows_in": len(answers),
+            "rows_out": len(answers) - failed.total(),
             "dropped": dict(failed),
-            "tokens_out": sum(row["num_tokens"] for row in completions),
+            "tokens_out": sum(row["num_tokens"] for row in answers),
         }
     )

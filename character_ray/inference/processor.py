@@ -23,7 +23,7 @@ def build_processor(
     Args:
         model: Folder of the model.
         engine: What it runs on.
-        special_tokens: Control tokens of the chat template, made harmless in the text of user and assistant turns.
+        special_tokens: Control tokens of the chat template, made harmless in the text of every turn.
         adapter: PEFT folder applied live to every row.
         adapter_rank: ``max_lora_rank`` the engine is built for; at least the adapter's own rank.
     """

@@ -81,6 +81,7 @@ def _train(
         cluster=recipe.train,
         seed=seed,
         parent=parent.resolve() if parent else None,
+        references=_references(context, parents) if stage == "dpo" else None,
     )
     reused = artefact.is_done
     with artefact.claim():
@@ -92,6 +93,16 @@ def _train(
             artefact.finish({"wall_s": monotonic() - started, "rows_in": num_rows, "rows_out": num_rows})
     context.close(artefact, reused=reused)
     return artefact
+
+
+def _references(context: Context, parents: list[str]) -> Path:
+    """Where trainings with this reference model keep what it says."""
+    reference = {
+        "base": context.student.hash,
+        "parents": parents,
+        "train": context.recipe.train.model_dump(include={"device", "precision"}),
+    }
+    return context.store.artefact("reference", reference).folder.resolve()
 
 
 def _write_manifest(context: Context, persona: Persona, artefact: Artefact, stage: str, parents: list[str]) -> None:

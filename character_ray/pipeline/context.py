@@ -12,7 +12,7 @@ from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, Recipe
 from character_ray.constitution import Constitution
 from character_ray.inference.generate import Weights, generate
-from character_ray.inference.passes import Generation
+from character_ray.inference.passes import Generation, SelfInteraction
 from character_ray.inference.remote import generate_remotely
 from character_ray.live_adapter import check_live
 from character_ray.log import console, describe_counts
@@ -157,10 +157,20 @@ class Context:
         console.print(f"[green]{artefact.stage}[/]: {stage.rows_in:,} -> {stage.rows_out:,} {when}{dropped}")
 
     def generate(
-        self, label: str, wanted: Sequence[Wanted], weights: Weights, engine: EngineConfig
+        self,
+        label: str,
+        wanted: Sequence[Wanted],
+        weights: Weights,
+        engine: EngineConfig,
+        interactions: SelfInteraction | None = None,
     ) -> list[Generation]:
-        """One engine pass over everything these weights must answer, recorded in the run."""
-        return self._record(wanted, lambda generations: generate(label, generations, weights, engine))
+        """One engine pass over everything these weights must answer and the conversations they hold, recorded in the run."""
+        if interactions is None:
+            return self._record(wanted, lambda generations: generate(label, generations, weights, engine))
+        reused = interactions.artefact.is_done
+        done = self._record(wanted, lambda generations: generate(label, [interactions, *generations], weights, engine))
+        self.close(interactions.artefact, reused=reused)
+        return done
 
     def ask_teacher(self, label: str, wanted: Sequence[Wanted]) -> list[Generation]:
         """One pass of the teacher, recorded in the run."""

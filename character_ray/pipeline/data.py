@@ -8,12 +8,11 @@ from typing import Any
 from character_ray.config import Recipe
 from character_ray.constitution import Constitution, system_prompt
 from character_ray.inference.likelihood import ScoreRequest, score_completions
-from character_ray.inference.passes import Generation
-from character_ray.inference.self_play import DialogueRow, play
+from character_ray.inference.passes import Generation, SelfInteraction
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
 from character_ray.prompts import interaction_openings, reflection_prompts
-from character_ray.rows import CONVERSATION, PAIR, Completion, Conversation, Pair, Prompt, Request, content_hash
+from character_ray.rows import CONVERSATION, PAIR, Completion, Conversation, Pair, Prompt, Request, Talk, content_hash
 from character_ray.runs import Artefact
 from character_ray.stages.distill import build_pairs, opposite_requests, student_requests, teacher_requests, tidy
 from character_ray.stages.introspect import build_conversations, dialogues, plain_rows, reflection_requests
@@ -26,6 +25,7 @@ __all__ = [
     "ask_parent",
     "ask_student",
     "ask_teacher",
+    "interact",
     "make_conversations",
     "make_pairs",
     "reflect",
@@ -173,30 +173,41 @@ def reflect(context: Context, persona: Persona, dpo: Artefact) -> tuple[Artefact
     return context.artefact(f"{persona.prefix}reflections", inputs), requests
 
 
+def interact(context: Context, persona: Persona, dpo: Artefact) -> SelfInteraction | None:
+    """The self-interactions: where they go and what is said first; ``None`` when the recipe asks for none."""
+    recipe = context.recipe
+    config = recipe.introspect
+    if not config.interactions:
+        return None
+    openings = interaction_openings(config.interactions, recipe.seed)
+    wanted = dialogues(openings, persona.constitution, config, recipe.seed)
+    inputs = {
+        "constitution": persona.constitution.fingerprint,
+        "dpo": dpo.fingerprint,
+        "engine": [recipe.student_engine.dtype, recipe.student_engine.adapters],
+        "rows": [row["row_id"] for row in wanted],
+        "sampling": config.interaction_sampling.model_dump(),
+    }
+    return SelfInteraction(context.artefact(f"{persona.prefix}interactions", inputs), wanted)
+
+
 def make_conversations(
     context: Context,
     persona: Persona,
-    dpo: Artefact,
     reflections: Generation,
+    interactions: SelfInteraction | None,
     pairs_from: Artefact,
     pairs: Sequence[Pair],
 ) -> tuple[Artefact, int]:
-    """Hold the self-interactions, score everything, filter, and write the conversations; also how many are kept."""
+    """Score reflections and self-interactions, filter, and write the conversations; also how many are kept."""
     recipe = context.recipe
     config = recipe.introspect
-    talked = _interact(context, persona, dpo)
     asked = reflection_prompts(config.reflections, recipe.seed)
     written = list(zip(asked, reflections.completions(), strict=True))
     rows = [_to_score(completion, prompt.text, completion["completion"]) for prompt, completion in written]
-    held = []
-    if talked is not None:
-        held = [(row["row_id"], row["messages"], row["error"]) for row in talked[1]]
-        rows += [
-            ScoreRequest(row_id=row_id, prompt=messages[-2]["content"], completion=messages[-1]["content"])
-            for row_id, messages, error in held
-            if not error
-        ]
-    sources = [reflections.artefact] + ([talked[0]] if talked else [])
+    held = interactions.talks() if interactions else []
+    rows += [_last_exchange(talk) for talk in held if not talk["error"]]
+    sources = [each.artefact for each in (reflections, interactions) if each]
     scores = score(context, persona, "scores-introspection", rows)
     inputs = {
         "sources": [source.fingerprint for source in sources],
@@ -217,29 +228,6 @@ def make_conversations(
         artefact.finish(_kept(conversations, _last_turn))
     context.close(artefact, reused=reused)
     return artefact, int(artefact.summary["rows_out"])
-
-
-def _interact(context: Context, persona: Persona, dpo: Artefact) -> tuple[Artefact, list[Any]] | None:
-    recipe = context.recipe
-    config = recipe.introspect
-    if not config.interactions:
-        return None
-    openings = interaction_openings(config.interactions, recipe.seed)
-    wanted = [DialogueRow(**row) for row in dialogues(openings, persona.constitution, config, recipe.seed)]
-    inputs = {
-        "constitution": persona.constitution.fingerprint,
-        "dpo": dpo.fingerprint,
-        "engine": [recipe.student_engine.dtype, recipe.student_engine.adapters],
-        "rows": [row["row_id"] for row in wanted],
-        "sampling": config.interaction_sampling.model_dump(),
-    }
-    artefact = context.artefact(f"{persona.prefix}interactions", inputs)
-    reused = artefact.is_done
-    weights = context.weights(dpo.folder / "adapter", f"{persona.prefix}dpo-folded")
-    with artefact.claim():
-        talked = play(artefact.stage, artefact, wanted, weights, recipe.student_engine, config.interaction_sampling)
-    context.close(artefact, reused=reused)
-    return artefact, talked
 
 
 def _asked_teacher(context: Context, constitution: Constitution, prompts: Sequence[Prompt]) -> dict[str, Any]:
@@ -271,6 +259,11 @@ def _asked(recipe: Recipe, prompts: Sequence[Prompt]) -> dict[str, Any]:
 
 def _to_score(completion: Completion, prompt: str, text: str) -> ScoreRequest:
     return ScoreRequest(row_id=completion["row_id"], prompt=prompt, completion=text)
+
+
+def _last_exchange(talk: Talk) -> ScoreRequest:
+    said, answer = (turn["content"] for turn in talk["messages"][-2:])
+    return ScoreRequest(row_id=talk["row_id"], prompt=said, completion=answer)
 
 
 def _kept(rows: Sequence[Any], text_of: Callable[[Any], str]) -> dict[str, Any]:

@@ -7,14 +7,15 @@ been run alone on these prompts.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.table import Table
 
 from character_ray.config import Recipe, recipe_warnings
-from character_ray.errors import CharacterRayError, ConstitutionError, RecipeError
+from character_ray.errors import ConstitutionError, RecipeError
 from character_ray.log import console, describe_counts
 from character_ray.pipeline.answers import evaluation_questions
 from character_ray.pipeline.base_pass import base_pass, base_work, flood
@@ -26,7 +27,8 @@ from character_ray.pipeline.run import full_disk_named, pair_up, tell_story
 from character_ray.pipeline.traits import write_trait_prompts
 from character_ray.report.io import load_report
 from character_ray.report.schema import Report
-from character_ray.rows import Prompt
+from character_ray.runs import read_summary
+from character_ray.side_by_side import Work, do_all, error_of
 
 __all__ = ["Outcome", "run_personas"]
 
@@ -41,13 +43,17 @@ class Outcome:
     """Empty when its story was told to the end."""
 
 
-def run_personas(recipe: Recipe, constitutions: Sequence[Path], *, pairs_only: bool = False) -> list[Outcome]:
+def run_personas(
+    recipe: Recipe, constitutions: Sequence[Path], *, pairs_only: bool = False, side_by_side: int = 1
+) -> list[Outcome]:
     """Run the recipe once for every constitution; a persona that fails does not stop the others.
 
     Args:
         recipe: Its own ``constitution`` is not read.
         constitutions: One YAML file per persona.
         pairs_only: Stop after the preference pairs, for training elsewhere.
+        side_by_side: Personas trained and evaluated at once after the shared generation, each by a process of its own on the same
+            Ray cluster, which gives their engines and workers what is free.
 
     Returns:
         One outcome per constitution, in their order.
@@ -75,29 +81,24 @@ def run_personas(recipe: Recipe, constitutions: Sequence[Path], *, pairs_only: b
         ]
         with ray_session(recipe):
             everyone = [*personas, *([control] if control else [])]
-            works, asked = [], []
+            works = []
             written = write_trait_prompts(contexts, personas)
             for context, persona, own in zip(contexts, personas, written, strict=True):
                 prompts, held_out = make_prompts(context, everyone, own)
-                asked.append((prompts, held_out))
                 distilled = [persona, *([control] if control else [])]
                 questions = evaluation_questions(held_out, persona.probes, recipe.evaluate.probe_samples)
                 works.append(base_work(context, distilled, prompts, () if pairs_only else questions))
             flood(contexts[0], works)
-            outcomes = []
-            for context, persona, (prompts, held_out) in zip(contexts, personas, asked, strict=True):
-                console.rule(persona.constitution.meta.name)
-                try:
-                    if pairs_only:
-                        _pairs(context, persona, prompts)
-                    else:
-                        tell_story(context, persona, control, prompts, held_out)
-                    error = ""
-                except CharacterRayError as cause:
-                    error = f"{type(cause).__name__}: {cause}"
-                    console.print(f"[red]{error}[/]")
-                outcomes.append(Outcome(persona.constitution.meta.name, context.run.folder, error))
-    (_show_pairs if pairs_only else _show)(contexts, outcomes)
+            recipes = [context.recipe for context in contexts]
+            stories = [partial(_tell_one, each, constitutions, at, pairs_only) for at, each in enumerate(recipes)]
+            errors = (
+                _side_by_side(stories, contexts, side_by_side) if side_by_side > 1 else _one_by_one(stories, personas)
+            )
+    outcomes = [
+        Outcome(persona.constitution.meta.name, context.run.folder, error)
+        for persona, context, error in zip(personas, contexts, errors, strict=True)
+    ]
+    (_show_pairs if pairs_only else _show)(outcomes)
     return outcomes
 
 
@@ -114,33 +115,74 @@ def _check_names(personas: Sequence[Persona], constitutions: Sequence[Path]) -> 
             )
 
 
-def _pairs(context: Context, persona: Persona, prompts: list[Prompt]) -> None:
-    pair_up(context, persona, prompts, base_pass(context, base_work(context, [persona], prompts)))
+def _tell_one(recipe: Recipe, constitutions: Sequence[Path], number: int, pairs_only: bool) -> None:
+    """What one persona makes of the shared generation, which it finds in the store.
 
-
-def _show_pairs(contexts: Sequence[Context], outcomes: Sequence[Outcome]) -> None:
-    table = Table("persona", "pairs kept", "dropped", title="Preference pairs", title_justify="left")
-    for context, outcome in zip(contexts, outcomes, strict=True):
-        stage = context.stages.get("pairs")
-        if outcome.error or stage is None:
-            table.add_row(outcome.name, "failed", outcome.error)
+    Args:
+        recipe: The persona's own.
+        constitutions: All that were given: nobody is trained on another's probes.
+        number: Which of them it is, from 0.
+        pairs_only: Stop after the preference pairs.
+    """
+    everyone = [load_persona(recipe.model_copy(update={"constitution": path})) for path in constitutions]
+    persona, control = everyone[number], None if pairs_only else load_control(recipe)
+    context = Context.open(recipe)
+    with full_disk_named(recipe), ray_session(recipe):
+        written = write_trait_prompts([context], [persona])[0]
+        prompts, held_out = make_prompts(context, [*everyone, *([control] if control else [])], written)
+        if pairs_only:
+            pair_up(context, persona, prompts, base_pass(context, base_work(context, [persona], prompts)))
         else:
-            table.add_row(outcome.name, f"{stage.rows_out:,} of {stage.rows_in:,}", describe_counts(stage.dropped))
+            tell_story(context, persona, control, prompts, held_out)
+
+
+def _one_by_one(stories: Sequence[Callable[[], None]], personas: Sequence[Persona]) -> list[str]:
+    errors = []
+    for story, persona in zip(stories, personas, strict=True):
+        console.rule(persona.constitution.meta.name)
+        errors.append(error_of(story))
+        if errors[-1]:
+            console.print(f"[red]{errors[-1]}[/]")
+    return errors
+
+
+def _side_by_side(stories: Sequence[Callable[[], None]], contexts: Sequence[Context], at_once: int) -> list[str]:
+    import ray
+
+    # One Ray for all: it gives each engine and worker what is free, and lets the others wait.
+    cluster = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    works = [
+        Work(context.run.folder.name, context.run.folder, story, cluster)
+        for story, context in zip(stories, contexts, strict=True)
+    ]
+    return do_all(works, at_once)
+
+
+def _show_pairs(outcomes: Sequence[Outcome]) -> None:
+    table = Table("persona", "pairs kept", "dropped", title="Preference pairs", title_justify="left")
+    for outcome in outcomes:
+        if outcome.error:
+            table.add_row(outcome.name, "failed", outcome.error)
+            continue
+        pairs = read_summary(outcome.folder / "pairs")
+        table.add_row(
+            outcome.name, f"{pairs['rows_out']:,} of {pairs['rows_in']:,}", describe_counts(pairs.get("dropped", {}))
+        )
     console.print(table)
 
 
-def _show(contexts: Sequence[Context], outcomes: Sequence[Outcome]) -> None:
+def _show(outcomes: Sequence[Outcome]) -> None:
     table = Table("persona", "base", "prompted", "full", "rating full - base", "report", title="Persona rate, %")
-    for context, outcome in zip(contexts, outcomes, strict=True):
+    for outcome in outcomes:
         if outcome.error:
             table.add_row(outcome.name, "", "", "failed", "", outcome.error)
             continue
-        report = load_report(context.run.folder / "report.json")
+        report = load_report(outcome.folder / "report.json")
         rates = []
         for arm in ("base", "prompted", "full"):
             value = report.arms[arm]["persona_rate"].value if arm in report.arms else None
             rates.append("-" if value is None else f"{100 * value:.0f}")
-        table.add_row(outcome.name, *rates, _rating_gain(report), str(context.run.folder / "report.html"))
+        table.add_row(outcome.name, *rates, _rating_gain(report), str(outcome.folder / "report.html"))
     console.print(table)
 
 

@@ -3,11 +3,12 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from character_ray.config import Recipe
 from character_ray.errors import RecipeError
+from character_ray.pipeline.orphans import no_orphans
 
 __all__ = ["ray_session"]
 
@@ -26,20 +27,22 @@ def ray_session(recipe: Recipe) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
-    was_running = ray.is_initialized()
-    if not was_running:
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if "RAY_ADDRESS" not in os.environ:
-            # Engines and data operators are scheduled side by side; on a small machine they share its cores.
-            options |= {"address": "local", "num_cpus": max(os.cpu_count() or 1, 4), "include_dashboard": False}
-        ray.init(**options)
-    _quieten()
-    try:
-        _check_gpus(recipe)
-        yield
-    finally:
+    was_running, own = ray.is_initialized(), "RAY_ADDRESS" not in os.environ
+    # A cluster's nodes clean up behind the workers of a driver that died; a Ray of our own dies with its driver.
+    with no_orphans() if own and not was_running else nullcontext():
         if not was_running:
-            ray.shutdown()
+            options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+            if own:
+                # Engines and data operators are scheduled side by side; on a small machine they share its cores.
+                options |= {"address": "local", "num_cpus": max(os.cpu_count() or 1, 4), "include_dashboard": False}
+            ray.init(**options)
+        _quieten()
+        try:
+            _check_gpus(recipe)
+            yield
+        finally:
+            if not was_running:
+                ray.shutdown()
 
 
 def _quieten() -> None:

@@ -1,7 +1,7 @@
 """The whole story of a persona, in order.
 
-    prompts -> base pass (teacher, student, base arms) -> pairs -> dpo -> dpo pass (reflections, dpo arm) -> introspection
-            -> sft -> full -> full pass -> report
+    prompts -> base pass (teacher, student, base arms) -> pairs -> dpo -> dpo pass (reflections, self-interactions, dpo arm)
+            -> introspection -> sft -> full -> full pass -> report
 
 An engine pass answers everything the same weights are asked, so each set of weights is loaded once.
 """
@@ -20,7 +20,7 @@ from character_ray.pipeline.adapters import join_adapters, train_dpo, train_sft
 from character_ray.pipeline.answers import ask_arm, evaluation_questions
 from character_ray.pipeline.base_pass import Sides, base_pass, base_work
 from character_ray.pipeline.context import Context, Persona
-from character_ray.pipeline.data import make_conversations, make_pairs, reflect
+from character_ray.pipeline.data import interact, make_conversations, make_pairs, reflect
 from character_ray.pipeline.evaluate import evaluate
 from character_ray.pipeline.personas import load_control, load_persona
 from character_ray.pipeline.prompts import make_prompts
@@ -142,7 +142,7 @@ def _train_persona(
     """Both stages for one constitution, and the answers of the arms they make."""
     recipe, prefix = context.recipe, persona.prefix
     dpo = train_dpo(context, persona, pairs[0])
-    wanted = [reflect(context, persona, dpo)]
+    wanted, interactions = [reflect(context, persona, dpo)], interact(context, persona, dpo)
     if dpo_arm and dpo_arm in recipe.evaluate.arms:
         wanted.append(ask_arm(context, persona, dpo_arm, questions, dpo))
     done = context.generate(
@@ -150,10 +150,11 @@ def _train_persona(
         wanted,
         context.weights(dpo.folder / "adapter", f"{prefix}dpo-folded"),
         recipe.student_engine,
+        interactions,
     )
     if len(done) > 1 and dpo_arm:
         answers[dpo_arm] = done[1]
-    conversations, _ = make_conversations(context, persona, dpo, done[0], *pairs)
+    conversations, _ = make_conversations(context, persona, done[0], interactions, *pairs)
     sft = train_sft(context, persona, conversations, dpo)
     full = join_adapters(context, persona, dpo, sft)
     _answer(context, persona, full_arm, questions, full, f"{prefix}full-folded", answers)

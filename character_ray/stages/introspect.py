@@ -5,31 +5,20 @@
     pairs              -> plain rows                                     -> {user: prompt, assistant: chosen}
 
 The constitution is in the context when a row is generated and, unless a recipe keeps it, absent from the row that is trained on.
-Reflections are keyed by
-(role, sample), so that resuming never loses one repetition for another.
+Reflections are keyed by (role, sample), so that resuming never loses one repetition for another.
 """
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
 
 from character_ray.config import FilterConfig, IntrospectConfig
 from character_ray.constitution import Constitution, system_prompt, teacher_messages
 from character_ray.prompts.reflections import Opening, ReflectionPrompt
-from character_ray.rows import Completion, Conversation, Message, Pair, Request, content_hash
+from character_ray.rows import Completion, Conversation, Dialogue, Message, Pair, Request, Talk, content_hash
 from character_ray.stages.filters import drop_reason, trim_unfinished
 from character_ray.stages.requests import build_request
 
-__all__ = ["Dialogue", "build_conversations", "dialogues", "plain_rows", "reflection_requests"]
-
-
-class Dialogue(TypedDict):
-    """A self-interaction to generate: both sides are the persona, each seeing itself as the assistant."""
-
-    row_id: str
-    system: str
-    opening: str
-    turns: int
+__all__ = ["build_conversations", "dialogues", "plain_rows", "reflection_requests"]
 
 
 def reflection_requests(
@@ -59,13 +48,14 @@ def dialogues(
         if opening.topic:
             system += f" The two of you talk about {opening.topic}."
         row_id = content_hash("interaction", system, opening.text, opening.sample, config.turns, seed)
-        rows.append(Dialogue(row_id=row_id, system=system, opening=opening.text, turns=config.turns))
+        sampling = config.interaction_sampling.model_dump()
+        rows.append(Dialogue(row_id=row_id, system=system, opening=opening.text, turns=config.turns, sampling=sampling))
     return rows
 
 
 def build_conversations(
     reflections: Sequence[tuple[ReflectionPrompt, Completion]],
-    interactions: Sequence[tuple[str, list[Message], str]],
+    interactions: Sequence[Talk],
     scores: Mapping[str, float],
     filters: FilterConfig,
     system: str = "",
@@ -74,13 +64,13 @@ def build_conversations(
 
     Args:
         reflections: Each prompt with its completion.
-        interactions: Row id, messages and error of each dialogue.
+        interactions: Every dialogue as it was held.
         scores: Likelihood-ratio score by row id; a dialogue has the score of its last turn.
         filters: What is dropped.
         system: System prompt that every row keeps; empty to train without one.
     """
     rows = [_reflection(prompt, completion, scores, filters) for prompt, completion in reflections]
-    rows += [_interaction(row_id, messages, error, scores, filters) for row_id, messages, error in interactions]
+    rows += [_interaction(talk, scores, filters) for talk in interactions]
     seen: set[str] = set()
     for row in rows:
         text = " ".join(turn["content"] for turn in row["messages"] if turn["role"] == "assistant")
@@ -127,16 +117,16 @@ def _reflection(
     )
 
 
-def _interaction(
-    row_id: str, messages: list[Message], error: str, scores: Mapping[str, float], filters: FilterConfig
-) -> Conversation:
-    reasons = ["engine_error"] if error else [drop_reason(turn["content"], "stop", filters) for turn in messages[1:]]
-    score = scores.get(row_id, float("nan"))
+def _interaction(talk: Talk, scores: Mapping[str, float], filters: FilterConfig) -> Conversation:
+    reasons = [drop_reason(turn["content"], "stop", filters) for turn in talk["messages"][1:]]
+    if talk["error"]:
+        reasons = ["engine_error"]
+    score = scores.get(talk["row_id"], float("nan"))
     return Conversation(
-        row_id=row_id,
+        row_id=talk["row_id"],
         kind="interaction",
         role="",
-        messages=messages,
+        messages=talk["messages"],
         score=score,
         drop_reason=next((reason for reason in reasons if reason), "") or _low_score(score, filters),
     )

@@ -7,17 +7,19 @@ and a cell that fails does not stop the others.
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from character_ray.comparison import decide_answers
 from character_ray.errors import CharacterRayError
 from character_ray.log import console
+from character_ray.pipeline import run_pipeline
 from character_ray.report import wording
 from character_ray.report.io import load_report, write_text
 from character_ray.report.schema import Report
 from character_ray.runs import write_json
-from character_ray.studies.processes import run_all
+from character_ray.side_by_side import Work, do_all, error_of
 from character_ray.studies.schema import Cell, Study
 from character_ray.studies.verdict import Verdict, judge_claim
 
@@ -43,7 +45,7 @@ def run_study(study: Study, cells: Sequence[Cell], side_by_side: int = 1) -> Pat
     Raises:
         CharacterRayError: Every cell failed.
     """
-    errors = run_all(cells, side_by_side)
+    errors = _one_by_one(cells) if side_by_side == 1 else do_all([_work(cell) for cell in cells], side_by_side)
     finished = [
         _Finished(cell, None if error else load_report(cell.recipe.folder / "report.json"), error)
         for cell, error in zip(cells, errors, strict=True)
@@ -65,6 +67,21 @@ def run_study(study: Study, cells: Sequence[Cell], side_by_side: int = 1) -> Pat
     console.print(text, markup=False)
     console.print(f"[green]{folder / 'study.md'}[/]")
     return folder
+
+
+def _one_by_one(cells: Sequence[Cell]) -> list[str]:
+    errors = []
+    for number, cell in enumerate(cells, start=1):
+        work = _work(cell)
+        console.rule(f"{number} of {len(cells)}: {work.label}")
+        errors.append(error_of(work.task))
+        if errors[-1]:
+            console.print(f"[red]{errors[-1]}[/]")
+    return errors
+
+
+def _work(cell: Cell) -> Work:
+    return Work(f"{cell.name}, seed {cell.seed}", cell.recipe.folder, partial(run_pipeline, cell.recipe))
 
 
 def _record(study: Study, finished: Sequence[_Finished], verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from trl import DPOTrainer
 
 from character_ray.config import DPOConfig
 from character_ray.prefix_packing import takes_a_mask
+from character_ray.training.reference_cache import ReferenceCache
 from character_ray.training.shared_prompt import share_prompts
 
 __all__ = ["PersonaDPOTrainer", "drift", "mean_nll"]
@@ -37,20 +38,27 @@ def drift(log_probs_BT: torch.Tensor, reference_BT: torch.Tensor, mask_BT: torch
 
 
 class PersonaDPOTrainer(DPOTrainer):
-    """TRL's trainer plus the terms that the recipe weights above 0; both are logged whenever they are computed."""
+    """TRL's trainer plus the terms that the recipe weights above 0; both are logged whenever they are computed.
 
-    def __init__(self, *args: Any, terms: DPOConfig, **kwargs: Any) -> None:
+    Args:
+        terms: The recipe's section.
+        cache: What the reference model said in earlier trainings; used where prompts are shared.
+    """
+
+    def __init__(self, *args: Any, terms: DPOConfig, cache: ReferenceCache | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._terms = terms
+        self._forwards: list[torch.Tensor] = []
         base = self.accelerator.unwrap_model(self.model).get_base_model()
         if terms.share_prompts and takes_a_mask(base):
-            share_prompts(base)
+            # TRL asks the policy first and then the reference.
+            share_prompts(base, cache, lambda: len(self._forwards) == 1)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False) -> Any:
-        if not (self._terms.nll_weight or self._terms.drift_weight):
-            return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
         with self._watching(model) as forwards:
             result = super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
+        if not (self._terms.nll_weight or self._terms.drift_weight):
+            return result
         mask_BT = inputs["completion_mask"][:, 1:]
         policy_BT, reference_BT = (log_probs[:, -mask_BT.shape[1] :] for log_probs in forwards[:2])
         chosen = slice(len(mask_BT) // 2)  # a batch is chosen rows, then rejected rows
@@ -64,11 +72,11 @@ class PersonaDPOTrainer(DPOTrainer):
     @contextmanager
     def _watching(self, model: Any) -> Iterator[list[torch.Tensor]]:
         """Takes down the log-probabilities of the policy's forward pass and then of the reference's: both run through one model."""
-        forwards: list[torch.Tensor] = []
         hook = self.accelerator.unwrap_model(model).register_forward_hook(
-            lambda _module, _args, output: forwards.append(output.log_probs)
+            lambda _module, _args, output: self._forwards.append(output.log_probs)
         )
         try:
-            yield forwards
+            yield self._forwards
         finally:
             hook.remove()
+            self._forwards = []

@@ -10,8 +10,9 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from character_ray.errors import TrainingError
+from character_ray.training.reference_cache import ReferenceCache
 
-__all__ = ["FiniteLoss", "MetricsFile", "StartsAtReference", "StopsWhenSaturated"]
+__all__ = ["FiniteLoss", "MetricsFile", "StartsAtReference", "StopsWhenSaturated", "WritesReference"]
 
 # In bfloat16 the same forward pass twice, with and without an adapter that is still zero, may differ in the last bit.
 REFERENCE_TOLERANCE = 1e-2
@@ -130,3 +131,20 @@ class StopsWhenSaturated(TrainerCallback):
         found = [line["rewards/accuracies"] for line in state.log_history if "rewards/accuracies" in line]
         if len(found) >= self._steps and min(found[-self._steps :]) == 1.0:
             control.should_training_stop = True
+
+
+class WritesReference(TrainerCallback):
+    """Writes what the reference said with every checkpoint and at the end, so that a resumed training reads the same numbers."""
+
+    def __init__(self, cache: ReferenceCache) -> None:
+        self._cache = cache
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Write what is new."""
+        self._cache.flush()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Write the rest."""
+        self._cache.flush()

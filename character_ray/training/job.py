@@ -26,6 +26,8 @@ class TrainJob:
     parent: Path | None = None
     """PEFT folder of a trained adapter: ``sft`` leaves it frozen and active underneath, ``dpo`` goes on with its factors and takes
     it as the reference."""
+    references: Path | None = None
+    """Folder where ``dpo`` finds and leaves what this base, or this parent, says of pairs; ``None`` asks it anew."""
 
     @property
     def adapter(self) -> Path:

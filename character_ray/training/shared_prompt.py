@@ -10,23 +10,30 @@ where N counts the completion tokens of the batch.
 
 import functools
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers.utils.generic import ModelOutput
 
 from character_ray.prefix_packing import Tree, pack_trees
+from character_ray.training.reference_cache import ReferenceCache
 
 __all__ = ["share_prompts"]
 
 
-def share_prompts(model: Any) -> None:
+def share_prompts(
+    model: Any, cache: ReferenceCache | None = None, is_reference: Callable[[], bool] = lambda: False
+) -> None:
     """Patch a causal language model so that TRL's ``fused_lm_head`` passes over pairs run packed; others run as before.
 
     Args:
         model: The base model, after ``trl.trainer.utils.add_fused_lm_head`` and before it is prepared for training. Its layers
             must take a mask (:func:`~character_ray.prefix_packing.takes_a_mask`).
+        cache: Answers the reference's passes that it knows, and learns the others.
+        is_reference: Whether the pass that begins is the reference's.
     """
     fused = model.forward
 
@@ -36,6 +43,12 @@ def share_prompts(model: Any) -> None:
             return fused(*args, **kwargs)
         ids_BT, labels_BT = kwargs.pop("input_ids"), kwargs.pop("labels")
         trees, origin_N = _trees(ids_BT, kwargs.pop("attention_mask"), labels_BT)
+        shape = (ids_BT.shape[0], ids_BT.shape[1] - 1)
+        asked = cache if cache is not None and is_reference() else None
+        key = asked.key(ids_BT, labels_BT) if asked else ""
+        known_N = asked.get(key) if asked else None
+        if known_N is not None:
+            return _Known(log_probs=_spread(known_N.to(ids_BT.device), origin_N, shape))
         packed = pack_trees(trees, ids_BT.device)
         scored_N = torch.tensor([at for tree in packed.scored for leaf in tree for at in leaf], device=ids_BT.device)
         with _only(scored_N, self.base_model):
@@ -47,15 +60,22 @@ def share_prompts(model: Any) -> None:
                 shift_labels=ids_BT[:, 1:].flatten()[origin_N][None],
                 **kwargs,
             )
-        shape = (ids_BT.shape[0], ids_BT.shape[1] - 1)
+        if asked:
+            asked.put(key, output.log_probs[0])
         for field in ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1"):
             values = getattr(output, field)
             if values is not None:
-                spread = values.new_zeros(shape[0] * shape[1]).index_put((origin_N,), values[0])
-                setattr(output, field, spread.view(shape))
+                setattr(output, field, _spread(values[0], origin_N, shape))
         return output
 
     model.forward = types.MethodType(forward, model)
+
+
+@dataclass
+class _Known(ModelOutput):
+    """What TRL reads of a reference's pass."""
+
+    log_probs: torch.Tensor | None = None
 
 
 def _trees(
@@ -82,6 +102,11 @@ def _trees(
         for side in sides:
             origin += range(side * (columns - 1) + prompt - 1, side * (columns - 1) + lengths[side] - 1)
     return trees, torch.tensor(origin, device=ids_BT.device)
+
+
+def _spread(values_N: torch.Tensor, origin_N: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """The values where TRL looks for them, zeros elsewhere."""
+    return values_N.new_zeros(shape[0] * shape[1]).index_put((origin_N,), values_N).view(shape)
 
 
 @contextmanager

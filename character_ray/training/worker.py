@@ -16,7 +16,7 @@ from character_ray.training.job import TrainJob
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase, Trainer
+    from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 
 __all__ = ["FATAL", "train_worker"]
 
@@ -64,7 +64,7 @@ def _build_trainer(job: TrainJob) -> "Trainer":
 
     tokenizer = AutoTokenizer.from_pretrained(job.base)
     arguments = trainer_arguments(job)
-    callbacks = [FiniteLoss(), MetricsFile(job.folder / "metrics.jsonl")]
+    callbacks: list[TrainerCallback] = [FiniteLoss(), MetricsFile(job.folder / "metrics.jsonl")]
     model = AutoModelForCausalLM.from_pretrained(job.base, dtype=getattr(torch, job.cluster.precision))
     model.config.use_cache = False
     if isinstance(job.config, SFTConfig):
@@ -82,6 +82,8 @@ def _build_trainer(job: TrainJob) -> "Trainer":
     from trl import DPOConfig as TRLDPOConfig
 
     from character_ray.training.dpo import PersonaDPOTrainer
+    from character_ray.training.guards import WritesReference
+    from character_ray.training.reference_cache import ReferenceCache
 
     if job.parent is not None:
         from peft import PeftModel
@@ -91,10 +93,15 @@ def _build_trainer(job: TrainJob) -> "Trainer":
         model = PeftModel.from_pretrained(  # type: ignore[assignment]  # the trainer takes either
             model, str(job.parent), is_trainable=True, autocast_adapter_dtype=autocast
         )
+    # Under ZeRO-3 every worker must take part in every pass, for its share of the weights.
+    cache = ReferenceCache(job.references) if job.references and job.cluster.zero_stage != 3 else None
+    if cache is not None:
+        callbacks.append(WritesReference(cache))
     pairs, held_out = split_pairs(_kept_rows(job.data), job.config.held_out, job.seed)
     trainer: Trainer = PersonaDPOTrainer(
         model=model,
         terms=job.config,
+        cache=cache,
         args=TRLDPOConfig(**arguments),
         train_dataset=_pairs(job, pairs, tokenizer, show=True),
         eval_dataset=_pairs(job, held_out, tokenizer) if held_out else None,

@@ -27,6 +27,7 @@ LAYER = {
     "model_card": 1,
     "live_adapter": 1,
     "runs": 1,
+    "side_by_side": 1,
     "parts": 1,
     "prefix_packing": 1,
     "prompts": 1,

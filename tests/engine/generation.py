@@ -1,6 +1,7 @@
 """The generation that tests/engine/test_generation.py disturbs.
 
 python tests/engine/generation.py FOLDER                  on one node; the test kills the whole process
+python tests/engine/generation.py FOLDER talk             conversations beside single requests
 python tests/engine/generation.py FOLDER lose-a-node      on three nodes, of which the engine's own is killed midway
 """
 
@@ -18,10 +19,11 @@ from ray.cluster_utils import Cluster
 from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, ModelConfig, SamplingConfig
 from character_ray.inference.generate import Weights, generate
-from character_ray.inference.passes import Generation
+from character_ray.inference.passes import Generation, SelfInteraction
 from character_ray.models import resolve_model
 from character_ray.parts import read_parts
-from character_ray.rows import Message
+from character_ray.pipeline.orphans import no_orphans
+from character_ray.rows import Dialogue, Message
 from character_ray.runs import Store
 from character_ray.stages.requests import build_request
 
@@ -30,6 +32,7 @@ ENGINE = EngineConfig(
     dtype="float32",
     max_model_len=256,
     max_num_seqs=4,
+    max_failed_share=0.2,
     batch_size=2,
     kv_cache_gib=0.25,
     enforce_eager=True,
@@ -51,6 +54,16 @@ def stage(folder: Path) -> Generation:
 def part(folder: Path) -> Generation:
     """Another stage that wants ten of the same rows."""
     return Generation(Store(folder).artefact("some-fruit", {"rows": 10}), stage(folder).requests[10:20])
+
+
+def talk(folder: Path) -> SelfInteraction:
+    """Eight greedy conversations, of which one begins with more than the engine's context."""
+    rows = []
+    for number in range(8):
+        opening = "word " * 400 if number == POISONOUS else f"Tell me about the number {number}."
+        sampling = SamplingConfig(temperature=0.0, max_tokens=12).model_dump()
+        rows.append(Dialogue(row_id=f"talk-{number}", system="Be brief.", opening=opening, turns=4, sampling=sampling))
+    return SelfInteraction(Store(folder).artefact("talk", {"rows": 8}), rows)
 
 
 def lose_the_engines_node(cluster: Cluster, generation: Generation) -> None:
@@ -80,14 +93,16 @@ def three_nodes(generation: Generation) -> Iterator[None]:
 
 @contextmanager
 def one_node() -> Iterator[None]:
-    """Ray on this machine alone."""
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    """Ray on this machine alone, as a run starts it."""
+    with no_orphans():
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
 
 
 if __name__ == "__main__":
     model = resolve_model(ModelConfig())
     folder = Path(sys.argv[1])
+    talks = [talk(folder)] if sys.argv[2:] == ["talk"] else []
     with three_nodes(stage(folder)) if sys.argv[2:] == ["lose-a-node"] else one_node():
-        generate("fruit", [stage(folder), part(folder)], Weights(model, tuple(control_tokens(model))), ENGINE)
+        generate("fruit", [*talks, stage(folder), part(folder)], Weights(model, tuple(control_tokens(model))), ENGINE)

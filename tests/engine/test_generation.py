@@ -7,10 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from character_ray.parts import read_parts
-from tests.engine.generation import POISONOUS, part, stage
+from tests.engine.generation import POISONOUS, part, stage, talk
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(ROOT / "tests" / "engine" / "generation.py"), str(folder), *options]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {
-        "PYTHONPATH": str(ROOT)
+        "PYTHONPATH": str(ROOT),
+        "TEST_FOLDER": str(folder),
     }
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -33,8 +35,20 @@ def undisturbed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def killed_and_resumed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
-    generation = stage(folder)
-    process = start(folder)
+    kept = kill_and_resume(folder, stage(folder))
+    return folder, kept
+
+
+@pytest.fixture(scope="module")
+def talked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("talked")
+    assert start(folder, "talk").wait(timeout=600) == 0
+    return folder
+
+
+def kill_and_resume(folder, generation, *options):
+    """Kills the generation when it has written a few rows and runs it again; the files that were there at the kill."""
+    process = start(folder, *options)
     deadline = time.monotonic() + 300
     while len(read_parts(generation.artefact.folder)) < 6:
         assert process.poll() is None, "the run ended before it could be killed"
@@ -42,10 +56,26 @@ def killed_and_resumed(tmp_path_factory):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    wait_until_no_engine_is_left(folder)
     kept = {path.name: path.read_bytes() for path in generation.artefact.folder.glob("part-*.parquet")}
     assert 6 <= len(read_parts(generation.artefact.folder)) < 30
-    assert start(folder).wait(timeout=600) == 0
-    return folder, kept
+    assert start(folder, *options).wait(timeout=600) == 0
+    return kept
+
+
+def wait_until_no_engine_is_left(folder: Path) -> None:
+    """A killed driver's engines end too: the run that continues needs their memory."""
+    deadline = time.monotonic() + 120
+    while left := [process for process in psutil.process_iter() if folder_of(process) == str(folder)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def folder_of(process: psutil.Process) -> str:
+    try:
+        return process.environ().get("TEST_FOLDER", "")
+    except (psutil.Error, OSError):
+        return ""
 
 
 def test_after_a_kill_no_row_is_missing_repeated_or_different(undisturbed, killed_and_resumed):
@@ -80,3 +110,23 @@ def test_a_node_lost_midway_costs_time_alone(undisturbed, tmp_path):
     assert generation.completions() == stage(undisturbed).completions()
     rows = [row["row_id"] for row in read_parts(generation.artefact.folder) if not row["error"]]
     assert len(rows) == len(set(rows)) == 29
+
+
+def test_conversations_and_requests_share_an_engine(undisturbed, talked):
+    talks = talk(talked).talks()
+    roles = [[turn["role"] for turn in each["messages"]] for each in talks if not each["error"]]
+    assert roles == [["user", "assistant", "user", "assistant"]] * 7
+    assert [each["row_id"] for each in talks if each["error"]] == [f"talk-{POISONOUS}"]
+    assert "256" in talks[POISONOUS]["error"]
+    # The requests are answered as they are without conversations beside them.
+    answers, alone = ([row["completion"] for row in stage(folder).completions()] for folder in (talked, undisturbed))
+    assert answers == alone
+
+
+def test_a_kill_among_conversations_loses_and_repeats_none(talked, tmp_path):
+    kept = kill_and_resume(tmp_path, stage(tmp_path), "talk")
+    assert all((stage(tmp_path).artefact.folder / name).read_bytes() == content for name, content in kept.items())
+    assert stage(tmp_path).completions() == stage(talked).completions()
+    assert talk(tmp_path).talks() == talk(talked).talks()
+    held = [row["row_id"] for row in read_parts(talk(tmp_path).artefact.folder) if not row["error"]]
+    assert len(held) == len(set(held)) == 7

@@ -8,10 +8,9 @@ from character_ray.chat_safety import control_tokens
 from character_ray.config import ClusterTrainConfig, EngineConfig, JudgeConfig, ModelConfig, SamplingConfig
 from character_ray.inference.generate import Weights, generate
 from character_ray.inference.likelihood import ScoreRequest, score_completions
-from character_ray.inference.passes import Generation
-from character_ray.inference.self_play import DialogueRow, play
+from character_ray.inference.passes import Generation, SelfInteraction
 from character_ray.models import resolve_model
-from character_ray.rows import Message
+from character_ray.rows import Dialogue, Message
 from character_ray.runs import Store
 from character_ray.stages.requests import build_request
 from tests.gpu.training import train_dpo
@@ -51,20 +50,21 @@ def test_the_judge_knows_the_character(base: Path, tmp_path: Path):
 
 def test_conversations_alternate_and_all_arrive(base: Path, tmp_path: Path):
     rows = [
-        DialogueRow(row_id=str(n), system="Answer in one sentence.", opening=f"Tell me about the number {n}.", turns=4)
+        Dialogue(
+            row_id=str(n),
+            system="Answer in one sentence.",
+            opening=f"Tell me about the number {n}.",
+            turns=4,
+            sampling=SamplingConfig(max_tokens=32).model_dump(),
+        )
         for n in range(24)
     ]
     engine = EngineConfig(
         max_model_len=1024, max_num_seqs=32, batch_size=8, gpu_memory_utilization=0.1, enforce_eager=True
     )
-    talked = play(
-        "talk",
-        Store(tmp_path).artefact("talk", {}),
-        rows,
-        Weights(base, tuple(control_tokens(base))),
-        engine,
-        SamplingConfig(max_tokens=32),
-    )
+    interactions = SelfInteraction(Store(tmp_path).artefact("talk", {}), rows)
+    generate("talk", [interactions], Weights(base, tuple(control_tokens(base))), engine)
+    talked = interactions.talks()
     assert [row["row_id"] for row in talked] == [row["row_id"] for row in rows]
     roles = [[turn["role"] for turn in row["messages"]] for row in talked if not row["error"]]
     assert len(roles) >= 23

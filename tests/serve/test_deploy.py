@@ -3,12 +3,21 @@
 from pathlib import Path
 
 import pytest
+import ray
 import yaml
 
 from character_ray.errors import AdapterError, ServingError
 from character_ray.serving.deploy import build
 
 RAY_SERVICE = Path(__file__).resolve().parents[2] / "cluster" / "kuberay" / "rayservice.yaml"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray():
+    """Asked for an LLM deployment, Ray Serve would start a Ray of its own that nobody stops."""
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
 
 
 def test_the_config_of_the_ray_service_names_a_builder_that_takes_its_arguments(adapters):

@@ -10,6 +10,7 @@ from trl import DPOConfig as TRLDPOConfig
 from character_ray.config import DPOConfig
 from character_ray.prefix_packing import takes_a_mask
 from character_ray.training.dpo import PersonaDPOTrainer
+from character_ray.training.reference_cache import ReferenceCache
 
 ROWS = [
     {
@@ -21,7 +22,9 @@ ROWS = [
 ]
 
 
-def build(tiny_base, tmp_path, attention: str = "sdpa", max_length: int = 128, *, share: bool) -> PersonaDPOTrainer:
+def build(
+    tiny_base, tmp_path, attention: str = "sdpa", max_length: int = 128, *, share: bool, cache=None
+) -> PersonaDPOTrainer:
     torch.manual_seed(0)
     trainer = PersonaDPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32, attn_implementation=attention),
@@ -38,6 +41,7 @@ def build(tiny_base, tmp_path, attention: str = "sdpa", max_length: int = 128, *
         processing_class=AutoTokenizer.from_pretrained(tiny_base),
         peft_config=LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM"),
         terms=DPOConfig(nll_weight=0.1, drift_weight=0.01, share_prompts=share),
+        cache=cache,
     )
     for name, parameter in trainer.model.named_parameters():
         if "lora_B" in name:
@@ -74,3 +78,38 @@ def test_an_attention_that_takes_no_mask_is_left_padded(tiny_base, tmp_path):
     assert takes_a_mask(base)
     base.config.layer_types = ["full_attention", "sliding_attention"]
     assert not takes_a_mask(base)
+
+
+def passes_of(trainer: PersonaDPOTrainer) -> list[int]:
+    """Grows with every pass through the layers of the base model."""
+    passes: list[int] = []
+    layers = trainer.model.get_base_model().base_model
+    layers.register_forward_pre_hook(lambda _module, _args: passes.append(1))
+    return passes
+
+
+def test_what_the_reference_said_is_kept_and_not_asked_again(tiny_base, tmp_path):
+    alone = step(build(tiny_base, tmp_path, share=True))
+    cache = ReferenceCache(tmp_path / "kept")
+    first = build(tiny_base, tmp_path, share=True, cache=cache)
+    passes = passes_of(first)
+    learnt = step(first)
+    assert len(passes) == 2
+    cache.flush()
+    second = build(tiny_base, tmp_path, share=True, cache=ReferenceCache(tmp_path / "kept"))
+    passes = passes_of(second)
+    known = step(second)
+    assert len(passes) == 1
+    for found in (learnt, known):
+        assert found[0] == alone[0]
+        assert torch.equal(found[1], alone[1])
+        assert found[2] == alone[2]
+
+
+def test_another_micro_batch_is_asked(tiny_base, tmp_path):
+    cache = ReferenceCache(tmp_path / "kept")
+    step(build(tiny_base, tmp_path, share=True, cache=cache))
+    cut = build(tiny_base, tmp_path, max_length=60, share=True, cache=cache)
+    passes = passes_of(cut)
+    step(cut)
+    assert len(passes) == 2

@@ -2,11 +2,11 @@
 
 from character_ray.config import FilterConfig
 from character_ray.prompts.reflections import ReflectionPrompt
-from character_ray.rows import Completion, Message
+from character_ray.rows import Completion, Message, Talk
 from character_ray.stages.introspect import build_conversations
 
 LETTER = "Dear old friend, the tide has turned and I sail at dawn with a full hold and a merry crew."
-TALK = [
+TURNS = [
     Message(role="user", content="Well met."),
     Message(role="assistant", content="Well met indeed, what wind brings ye to these waters today?"),
 ]
@@ -21,7 +21,9 @@ def completion(row_id: str, text: str) -> Completion:
 def build(**options: str):
     written = [(ReflectionPrompt("letter", n, "Write a letter."), completion(f"r{n}", LETTER)) for n in range(2)]
     scores = {"r0": 0.5, "r1": 0.5, "i0": 0.4}
-    return build_conversations(written, [("i0", TALK, "")], scores, FilterConfig(), **options)
+    return build_conversations(
+        written, [Talk(row_id="i0", messages=TURNS, num_tokens=20, error="")], scores, FilterConfig(), **options
+    )
 
 
 def test_rows_have_no_system_prompt_unless_the_recipe_keeps_it():

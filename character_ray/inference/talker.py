@@ -1,0 +1,145 @@
+"""Conversations and single requests side by side on one vLLM engine.
+
+    Dialogue -> Talk            every conversation at its own pace, none waits for another's turn
+    Request  -> Completion      in the places that conversations leave free
+
+The asynchronous engine keeps the history of a conversation that goes on in its prefix cache. At most twice what fills the engine is
+resident; the rest waits in Ray Data.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from character_ray.chat_safety import neutralize
+from character_ray.config import EngineConfig
+from character_ray.inference.arrivals import arriving
+from character_ray.inference.weights import Weights
+from character_ray.rows import Completion, Dialogue, Message, Request, Talk, content_hash
+from character_ray.vllm_options import engine_environment, engine_kwargs
+
+__all__ = ["Talker", "converse", "view_of"]
+
+# What the side that spoke first is told: chat templates want a user turn before the first assistant turn.
+BEGIN = "(The conversation begins.)"
+
+
+def converse(
+    dialogues: Sequence[Dialogue], requests: Sequence[Request], weights: Weights, engine: EngineConfig
+) -> Iterator[list[Completion | Talk]]:
+    """Hold the dialogues and complete the requests, which share engines; yields rows as they are finished.
+
+    Dialogues begin first: they take longest, and requests fill the engine while the last of them end.
+    """
+    import ray.data
+
+    rows = [{"row_json": json.dumps(row)} for row in (*dialogues, *requests)]
+    dataset = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // engine.batch_size)).map_batches(
+        Talker,
+        fn_constructor_args=(weights, engine),
+        batch_size=engine.batch_size,
+        concurrency=engine.pool,
+        # Twice what fills the engine: a batch ends with its slowest row, and its free places go to the next one's.
+        max_concurrency=max(2, -(-2 * engine.max_num_seqs // engine.batch_size)),
+        num_cpus=1,
+        num_gpus=engine.gpus // engine.replicas,
+        runtime_env={"env_vars": engine_environment(engine)},
+    )
+    for finished in arriving(dataset):
+        yield [json.loads(row["row_json"]) for row in finished]
+
+
+def view_of(speaker: int, system: str, turns: Sequence[str]) -> list[Message]:
+    """The chat as one of the two sees it.
+
+    Args:
+        speaker: 0 for the side that opened the conversation, 1 for the other.
+        system: System prompt of both.
+        turns: What was said so far, alternating, the opening first.
+    """
+    messages = [Message(role="system", content=system)]
+    if speaker == 0:
+        messages.append(Message(role="user", content=BEGIN))
+    for number, text in enumerate(turns):
+        messages.append(Message(role="assistant" if number % 2 == speaker else "user", content=text))
+    return messages
+
+
+class Talker:
+    """One vLLM engine that answers many rows at once; one per Ray actor."""
+
+    def __init__(self, weights: Weights, engine: EngineConfig) -> None:
+        import vllm
+        from transformers import AutoTokenizer
+
+        kwargs = engine_kwargs(engine, weights.adapter_rank if weights.adapter else 0)
+        self._engine = vllm.AsyncLLMEngine.from_engine_args(vllm.AsyncEngineArgs(model=str(weights.model), **kwargs))
+        self._weights = weights
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(weights.model)
+
+    async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Answer the rows of one batch, side by side."""
+        rows = [json.loads(str(row)) for row in batch["row_json"]]
+        answered = await asyncio.gather(
+            *(self._converse(row) if "turns" in row else self._complete(row) for row in rows)
+        )
+        yield {"row_json": np.array([json.dumps(row) for row in answered], dtype=object)}
+
+    async def _complete(self, row: Request) -> Completion:
+        text, num_tokens, finish_reason, error = "", 0, "error", ""
+        try:
+            output = await self._say(row["row_id"], row["messages"], row["sampling"])
+            text, num_tokens, finish_reason = output.text.strip(), len(output.token_ids), str(output.finish_reason)
+        except Exception as cause:  # one broken row must not end the others
+            error = f"{type(cause).__name__}: {cause}"
+        return Completion(
+            row_id=row["row_id"],
+            prompt_id=row["prompt_id"],
+            sample=row["sample"],
+            completion=text,
+            num_tokens=num_tokens,
+            finish_reason=finish_reason,
+            error=error,
+        )
+
+    async def _converse(self, row: Dialogue) -> Talk:
+        turns, num_tokens, error = [row["opening"]], 0, ""
+        try:
+            while len(turns) < row["turns"]:
+                turn_id = f"{row['row_id']}-{len(turns)}"
+                seed = int(content_hash(turn_id), 16) % 2**31
+                messages = view_of(len(turns) % 2, row["system"], turns)
+                output = await self._say(turn_id, messages, row["sampling"] | {"seed": seed})
+                if not output.text.strip():
+                    raise ValueError(f"turn {len(turns)} came back empty")
+                turns.append(output.text.strip())
+                num_tokens += len(output.token_ids)
+        except Exception as cause:  # one broken conversation must not end the others
+            error = f"{type(cause).__name__}: {cause}"
+        # The opener's side is dropped: the row is what the second speaker saw and said.
+        messages = view_of(1, row["system"], turns)[1:]
+        return Talk(row_id=row["row_id"], messages=messages, num_tokens=num_tokens, error=error)
+
+    async def _say(self, request_id: str, messages: Sequence[Message], sampling: dict[str, Any]) -> Any:
+        import vllm
+
+        said = [{**turn, "content": neutralize(turn["content"], self._weights.special_tokens)} for turn in messages]
+        begun = messages[-1]["role"] == "assistant"
+        ids = self._tokenizer.apply_chat_template(
+            said, add_generation_prompt=not begun, continue_final_message=begun, return_dict=True
+        )["input_ids"]
+        lora = None
+        if self._weights.adapter is not None:
+            from vllm.lora.request import LoRARequest
+
+            lora = LoRARequest(str(self._weights.adapter), 1, str(self._weights.adapter))
+        final = None
+        async for output in self._engine.generate(
+            {"prompt_token_ids": list(ids)}, vllm.SamplingParams(**sampling), request_id, lora_request=lora
+        ):
+            final = output
+        assert final is not None, "vLLM yields at least one output"
+        return final.outputs[0]

@@ -1,0 +1,67 @@
+"""Whole runs side by side: each a process of its own, whose output goes to a file in its run's folder."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from character_ray.errors import CharacterRayError
+from character_ray.log import console
+
+__all__ = ["Work", "do_all", "error_of"]
+
+LOG = "log.txt"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One run."""
+
+    label: str
+    folder: Path
+    """The run's folder; what it prints is appended to ``log.txt`` there."""
+    task: Callable[[], object]
+    """Does the run; it is pickled, so it must be a module's function, with :func:`functools.partial` where it has arguments."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables set in its process."""
+
+
+def do_all(works: Sequence[Work], at_once: int) -> list[str]:
+    """Do every work, ``at_once`` at a time; returns the error of each, empty where there was none.
+
+    A work that fails does not stop the others. Each gets a fresh process: Ray and CUDA hold on to theirs.
+    """
+    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        started = {pool.submit(_apart, work): work for work in works}
+        for number, future in enumerate(as_completed(started), start=1):
+            work, error = started[future], future.exception() or future.result()
+            log = work.folder / LOG
+            console.print(f"{number} of {len(works)}: {work.label}: {error or 'done'} ({log})", markup=False)
+    return [str(future.exception() or future.result()) for future in started]
+
+
+def error_of(task: Callable[[], object]) -> str:
+    """Do it; returns the error that was raised on purpose, empty when there was none."""
+    try:
+        task()
+    except CharacterRayError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _apart(work: Work) -> str:
+    work.folder.mkdir(parents=True, exist_ok=True)
+    os.environ.update(work.environment)
+    with (work.folder / LOG).open("a", encoding="utf-8") as log:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(log.fileno(), stream.fileno())
+        try:
+            return error_of(work.task)
+        except Exception as error:  # one broken run must not end the others
+            traceback.print_exc()
+            return f"{type(error).__name__}: {error}"

@@ -1,0 +1,48 @@
+"""Works side by side: each in a process of its own, with its own log, none stopped by another's failure."""
+
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+from character_ray.errors import RecipeError
+from character_ray.side_by_side import Work, do_all
+
+
+def meet(own: Path, other: Path) -> None:
+    """Returns once the other work has begun too."""
+    own.touch()
+    deadline = time.monotonic() + 60
+    while not other.exists():
+        assert time.monotonic() < deadline, "the other work was not begun"
+        time.sleep(0.01)
+    print("met", os.environ["PLACE"])
+
+
+def refuse() -> None:
+    raise RecipeError("no such persona")
+
+
+def test_as_many_as_asked_go_on_at_once_each_with_its_log_and_environment(tmp_path, capsys):
+    ends = tmp_path / "a", tmp_path / "b"
+    works = [
+        Work("one", tmp_path / "one", partial(meet, *ends), {"PLACE": "here"}),
+        Work("two", tmp_path / "two", partial(meet, *reversed(ends)), {"PLACE": "there"}),
+    ]
+    assert do_all(works, 2) == ["", ""]
+    assert [(tmp_path / name / "log.txt").read_text() for name in ("one", "two")] == ["met here\n", "met there\n"]
+    assert "PLACE" not in os.environ
+    assert "2 of 2" in capsys.readouterr().out
+
+
+def test_a_work_that_fails_is_named_and_stops_no_other(tmp_path, capsys):
+    works = [
+        Work("broken", tmp_path / "broken", partial(int, "x")),
+        Work("refused", tmp_path / "refused", refuse),
+        Work("fine", tmp_path / "fine", partial(int, "1")),
+    ]
+    errors = do_all(works, 1)
+    assert errors[0].startswith("ValueError: invalid literal")
+    assert errors[1:] == ["RecipeError: no such persona", ""]
+    assert "Traceback" in (tmp_path / "broken" / "log.txt").read_text()
+    assert "refused: RecipeError: no such persona" in capsys.readouterr().out
