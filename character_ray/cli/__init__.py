@@ -11,7 +11,8 @@ from character_ray.cli.draft import draft
 from character_ray.cli.export import export
 from character_ray.cli.key import key
 from character_ray.cli.migrate import import_traits
-from character_ray.cli.pipeline import many, plan, preview, run
+from character_ray.cli.pipeline import many, preview, run
+from character_ray.cli.plan import plan
 from character_ray.cli.registry import registry
 from character_ray.cli.reports import compare, gate
 from character_ray.cli.serve import serve

@@ -1,27 +1,16 @@
-"""``character-ray plan``, ``preview``, ``run`` and ``many``: what a recipe takes, what its pairs look like, and whole runs."""
+"""``character-ray preview``, ``run`` and ``many``: what a recipe's pairs look like, and whole runs."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from character_ray.config import load_recipe
-from character_ray.log import console
-from character_ray.plan import plan_recipe
 
-__all__ = ["many", "plan", "preview", "run"]
+__all__ = ["many", "preview", "run"]
 
 RecipePath = Annotated[Path, typer.Argument(help="Recipe file, such as jobs/recipes/demo-cpu.yaml.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides, such as dpo.lora.rank=16.")]
-
-
-def plan(recipe: RecipePath, overrides: Overrides = None) -> None:
-    """Say what a recipe will do and what it needs, before anything is started."""
-    table = Table("stage", "rows", "engine or workers", "GPUs", title=f"{recipe}", title_justify="left")
-    for step in plan_recipe(load_recipe(recipe, overrides or ())):
-        table.add_row(step.stage, f"{step.rows:,}", step.runs_on, str(step.gpus))
-    console.print(table)
 
 
 def preview(recipe: RecipePath, overrides: Overrides = None, pairs: Annotated[int, typer.Option(min=8)] = 20) -> None:

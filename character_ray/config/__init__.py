@@ -6,6 +6,7 @@ from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
 from character_ray.config.evaluation import ARMS, Arm, AuditConfig, EvaluateConfig, JudgeConfig, ServeConfig
 from character_ray.config.lessons import LessonsConfig
+from character_ray.config.planning import GPUName, PlanConfig
 from character_ray.config.recipe import Recipe, load_recipe, recipe_warnings
 from character_ray.config.training import ClusterTrainConfig, DPOConfig, LoRAConfig, SFTConfig, TrainingConfig
 
@@ -21,11 +22,13 @@ __all__ = [
     "EngineConfig",
     "EvaluateConfig",
     "FilterConfig",
+    "GPUName",
     "IntrospectConfig",
     "JudgeConfig",
     "LessonsConfig",
     "LoRAConfig",
     "ModelConfig",
+    "PlanConfig",
     "PromptSource",
     "PromptsConfig",
     "Recipe",

@@ -13,6 +13,7 @@ from character_ray.config.data import DistillConfig, IntrospectConfig, PromptsCo
 from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
 from character_ray.config.evaluation import EvaluateConfig, JudgeConfig, ServeConfig
+from character_ray.config.planning import PlanConfig
 from character_ray.config.training import ClusterTrainConfig, DPOConfig, SFTConfig
 from character_ray.documents import Document, explain, load_document
 from character_ray.errors import RecipeError
@@ -81,6 +82,9 @@ class Recipe(Config):
 
     serve: ServeConfig = ServeConfig()
     """The deployment."""
+
+    plan: PlanConfig = PlanConfig()
+    """What ``character-ray plan`` assumes."""
 
     @property
     def folder(self) -> Path:

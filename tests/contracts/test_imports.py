@@ -25,6 +25,8 @@ LAYER = {
     "hub": 1,
     "manifest": 1,
     "model_card": 1,
+    "model_shape": 1,
+    "roofline": 1,
     "live_adapter": 1,
     "runs": 1,
     "side_by_side": 1,

@@ -1,0 +1,18 @@
+"""What a recipe will do and what it takes: rows, tokens, memory, hours and cost, before anything is started."""
+
+from character_ray.plan.check import Compared, compare_with
+from character_ray.plan.estimate import Estimate, Plan, check_fits, estimate_recipe
+from character_ray.plan.memory import Memory
+from character_ray.plan.steps import Step, plan_recipe
+
+__all__ = [
+    "Compared",
+    "Estimate",
+    "Memory",
+    "Plan",
+    "Step",
+    "check_fits",
+    "compare_with",
+    "estimate_recipe",
+    "plan_recipe",
+]

@@ -1,0 +1,331 @@
+"""Tokens, memory, hours and cost of a recipe, before anything is asked for.
+
+    recipe -> stages with rows -> passes of each engine -> tokens -> seconds (character_ray.roofline) -> cost
+
+Lengths are not known beforehand. A prompt is taken at 50 tokens, a token at four characters of a constitution, a completion at
+``plan.mean_length`` of its ``max_tokens``; filters keep what ``plan.kept_pairs`` and ``plan.kept_conversations`` say.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from character_ray.config import EngineConfig, Recipe, SamplingConfig
+from character_ray.constitution import example_turns, load_constitution, system_prompt
+from character_ray.errors import RecipeError
+from character_ray.model_shape import ModelShape, find_shape
+from character_ray.plan.memory import Memory, engine_memory, judge_memory, kv_gib, training_memory
+from character_ray.plan.steps import Step, plan_recipe
+from character_ray.roofline import GPUS, Costs, Device, Load, cpu, generation_s, judging_s, training_s
+
+__all__ = ["Estimate", "Plan", "check_fits", "estimate_recipe"]
+
+PROMPT_TOKENS = 50
+CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One stage with what it takes."""
+
+    step: Step
+    prefill: float
+    """Tokens read that are in no cache."""
+    decode: float
+    """Tokens written."""
+    seconds: float
+    """Engine starts included."""
+    usd: float
+    memory: Memory | None
+    """Of one rank; ``None`` where the model is elsewhere."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a recipe takes."""
+
+    device: str
+    estimates: tuple[Estimate, ...]
+
+    @property
+    def seconds(self) -> float:
+        """All stages, one after the other."""
+        return sum(each.seconds for each in self.estimates)
+
+    @property
+    def usd(self) -> float:
+        """Every stage on what it uses."""
+        return sum(each.usd for each in self.estimates)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the largest stage."""
+        return max(each.step.gpus for each in self.estimates)
+
+
+@dataclass
+class _Pass:
+    """One start of one engine, and what it answers, by step."""
+
+    loads: dict[str, Load]
+    teacher: bool = False
+    talk: bool = False
+
+
+@dataclass
+class _Work:
+    """The recipe's lengths and shapes, read once."""
+
+    recipe: Recipe
+    student: ModelShape
+    teacher: ModelShape | None
+    device: Device
+    costs: Costs
+    steps: dict[str, Step] = field(default_factory=dict)
+
+    @cached_property
+    def prefixes(self) -> tuple[float, float]:
+        """Tokens of the system prompt, and of system prompt and example turns."""
+        constitution = load_constitution(self.recipe.constitution)
+        system = len(system_prompt(constitution)) / CHARACTERS_PER_TOKEN
+        return system, system + sum(len(turn["content"]) for turn in example_turns(constitution)) / CHARACTERS_PER_TOKEN
+
+    def mean(self, sampling: SamplingConfig) -> float:
+        """Tokens of a mean completion."""
+        return sampling.max_tokens * self.recipe.plan.mean_length
+
+    def rows(self, step: str) -> int:
+        """Rows of a step; 0 when the recipe has none of its kind."""
+        return self.steps[step].rows if step in self.steps else 0
+
+
+def estimate_recipe(recipe: Recipe, costs: Costs | None = None) -> Plan:
+    """Every stage of a recipe with its tokens, memory, time and cost. Nothing is started and nothing downloaded.
+
+    Raises:
+        ConstitutionError: The constitution is not valid.
+        ModelError: The shape of a model is not known here.
+    """
+    steps = {step.stage: step for step in plan_recipe(recipe)}
+    student = find_shape(recipe.student)
+    teacher = student
+    if recipe.teacher_endpoint is None and recipe.teacher != recipe.student:
+        teacher = find_shape(recipe.teacher)
+    device = GPUS[recipe.plan.gpu]
+    work = _Work(recipe, student, None if recipe.teacher_endpoint else teacher, device, costs or Costs(), steps)
+    seconds = dict.fromkeys(steps, 0.0)
+    tokens = {name: [0.0, 0.0] for name in steps}
+    usd = dict.fromkeys(steps, 0.0)
+    for engine_pass in _passes(work):
+        _add_pass(work, engine_pass, seconds, tokens, usd)
+    for stage in ("dpo", "sft"):
+        tokens[stage][0], seconds[stage] = _train(work, stage)
+    tokens["scores"][0], seconds["scores"] = _judge(work)
+    estimates = []
+    for name, step in steps.items():
+        priced = usd[name] or seconds[name] / 3600 * _hourly(work, step)
+        estimates.append(Estimate(step, tokens[name][0], tokens[name][1], seconds[name], priced, _memory(work, name)))
+    return Plan(device.name if any(step.gpus for step in steps.values()) else "CPU", tuple(estimates))
+
+
+def check_fits(plan: Plan) -> None:
+    """Refuse a plan whose stages do not fit.
+
+    Raises:
+        RecipeError: A rank of some stage needs more memory than there is; with the numbers and what to change.
+    """
+    problems: dict[str, list[str]] = {}
+    for each in plan.estimates:
+        if each.memory and each.memory.shortage:
+            problems.setdefault(each.memory.shortage, []).append(each.step.stage)
+    if problems:
+        raise RecipeError(
+            "the recipe does not fit:\n" + "\n".join(f"{', '.join(stages)}: {why}" for why, stages in problems.items())
+        )
+
+
+def _passes(work: _Work) -> list[_Pass]:
+    """Every start of an engine, as the pipeline makes them."""
+    recipe = work.recipe
+    arms, config, shared = recipe.evaluate.arms, recipe.introspect, recipe.shares_engine
+    system, shown = work.prefixes
+    answer, ours = work.mean(recipe.evaluate.sampling), work.mean(recipe.distill.student)
+    taught = work.mean(recipe.distill.teacher)
+    questions = work.rows("answers") / len(arms)
+
+    def load(step: str, cached: float, completion: float) -> dict[str, Load]:
+        return {step: Load(work.rows(step), PROMPT_TOKENS, cached, completion)} if work.rows(step) else {}
+
+    def asked(cached: Sequence[float]) -> dict[str, Load]:
+        return (
+            {"answers": Load(questions * len(cached), PROMPT_TOKENS, sum(cached) / len(cached), answer)}
+            if cached
+            else {}
+        )
+
+    by_teacher = {
+        **load("teacher", shown, taught),
+        **load("opposite", shown, taught),
+        **load("lessons", shown, taught),
+        **(asked([shown]) if "teacher" in arms and not shared else {}),
+    }
+    plain = [length for arm, length in (("base", 0.0), ("prompted", system), ("teacher", shown)) if arm in arms]
+    by_student = load("student", 0.0, ours) | asked(plain if shared else plain[: len(plain) - ("teacher" in arms)])
+    passes = [_Pass(written, teacher=True)] if (written := load("trait prompts", 0.0, taught)) else []
+    passes += [_Pass(by_teacher | by_student)] if shared else [_Pass(by_teacher, teacher=True), _Pass(by_student)]
+    if recipe.distill.parent:
+        passes.append(_Pass(load("on-policy", 0.0, ours)))
+    rounds = 2 if "control" in arms else 1
+    reflections = work.mean(config.reflection_sampling)
+    for number in range(rounds):
+        reflected = {"reflections": Load(work.rows("reflections") / rounds, PROMPT_TOKENS, shown, reflections)}
+        passes.append(_Pass(reflected | (asked([0.0]) if number == 0 and "dpo" in arms else {})))
+        if config.interactions:
+            # The opening is given; every later turn reads what the other side said and finds its own history in the cache.
+            turn, said = work.mean(config.interaction_sampling), config.turns - 1
+            history = system + said * turn / 2
+            talk = Load(config.interactions * said, turn, history, turn)
+            passes.append(_Pass({"interactions": talk}, talk=True))
+        passes.append(_Pass(asked([0.0])))
+    if "sft" in arms:
+        passes.append(_Pass(asked([0.0])))
+    return passes
+
+
+def _add_pass(
+    work: _Work, done: _Pass, seconds: dict[str, float], tokens: dict[str, list[float]], usd: dict[str, float]
+) -> None:
+    """Add what one pass takes to the steps it answers; its start is borne by rows, as in a run's own summary."""
+    recipe = work.recipe
+    rows = sum(load.rows for load in done.loads.values())
+    for step, load in done.loads.items():
+        tokens[step][0] += load.rows * load.prompt
+        tokens[step][1] += load.rows * load.completion
+    endpoint = recipe.teacher_endpoint
+    if done.teacher and endpoint is not None:
+        for step, load in done.loads.items():
+            read, written = load.rows * (load.prompt + load.cached), load.rows * load.completion
+            usd[step] += (read * endpoint.usd_per_million_input + written * endpoint.usd_per_million_output) / 1e6
+            if endpoint.requests_per_minute:
+                seconds[step] += load.rows / endpoint.requests_per_minute * 60
+        return
+    engine = (recipe.teacher_engine or recipe.student_engine) if done.teacher else recipe.student_engine
+    shape = work.teacher if done.teacher and work.teacher else work.student
+    gpus = engine.tensor_parallel * engine.pipeline_parallel if engine.device == "gpu" else 1
+    device = work.device if engine.device == "gpu" else cpu(engine.cpus, recipe.plan.usd_per_core_hour)
+    memory = engine_memory("", engine, shape, device, 0)
+    start = work.costs.engine_start + shape.parameters * (shape.bytes_per_weight or 2) / work.costs.weights_per_s
+    for step, load in done.loads.items():
+        conversations = engine.replicas * (recipe.introspect.turns - 1) if done.talk else engine.replicas
+        own = Load(load.rows / engine.replicas, load.prompt, load.cached, load.completion)
+        context = load.cached + load.prompt + load.completion
+        room = memory.parts.get("KV cache", 0.0) / (kv_gib(engine, shape) * max(context, 1))
+        sequences = max(min(float(engine.max_num_seqs), room, load.rows / conversations), 1.0)
+        busy = generation_s(
+            own, shape, device, work.costs, sequences=sequences, gpus=gpus, tensor_parallel=engine.tensor_parallel
+        )
+        seconds[step] += busy + start * load.rows / rows
+
+
+def _train(work: _Work, stage: str) -> tuple[float, float]:
+    """Tokens read and seconds of all trainings of one kind, their starts included."""
+    recipe = work.recipe
+    plan, cluster = recipe.plan, recipe.train
+    rounds = 2 if "control" in recipe.evaluate.arms else 1
+    device = work.device if cluster.device == "gpu" else cpu(cluster.cpus_per_worker, plan.usd_per_core_hour)
+    config = recipe.dpo if stage == "dpo" else recipe.sft
+    if stage == "dpo":
+        trainings, kept = rounds, plan.kept_pairs
+        example = PROMPT_TOKENS + work.mean(recipe.distill.teacher) + work.mean(recipe.distill.student)
+        readings, lora = 4 + config.gradient_checkpointing, _lora(work, "dpo")
+    else:
+        trainings, kept = rounds + ("sft" in recipe.evaluate.arms), plan.kept_conversations
+        example = _mean_conversation(work)
+        readings, lora = 3 + config.gradient_checkpointing, _lora(work, "dpo") + _lora(work, "sft")
+    rows = work.rows(stage) * kept * config.epochs
+    micro_batches = rows / (config.micro_batch_size * cluster.workers)
+    tokens = config.micro_batch_size * example
+    seconds = training_s(micro_batches, tokens, readings, lora, work.student, device, work.costs)
+    return rows * example, seconds + trainings * work.costs.training_start
+
+
+def _mean_conversation(work: _Work) -> float:
+    """Tokens of a mean introspection row."""
+    config = work.recipe.introspect
+    reflections = work.rows("reflections") / (2 if "control" in work.recipe.evaluate.arms else 1)
+    talked = config.turns * work.mean(config.interaction_sampling)
+    told = PROMPT_TOKENS + work.mean(config.reflection_sampling)
+    plain = PROMPT_TOKENS + work.mean(work.recipe.distill.teacher)
+    every = reflections + config.interactions + config.plain
+    return (reflections * told + config.interactions * talked + config.plain * plain) / max(every, 1)
+
+
+def _lora(work: _Work, stage: str) -> int:
+    lora = (work.recipe.dpo if stage == "dpo" else work.recipe.sft).lora
+    return work.student.lora(lora.rank, lora.target_modules)
+
+
+def _judge(work: _Work) -> tuple[float, float]:
+    """Tokens read and seconds of all scorings."""
+    recipe = work.recipe
+    judge = recipe.judge
+    device = work.device if judge.device == "gpu" else cpu(judge.cpus, recipe.plan.usd_per_core_hour)
+    rounds = 2 if "control" in recipe.evaluate.arms else 1
+    each = PROMPT_TOKENS / 2 + work.mean(recipe.distill.teacher)
+    rows = work.rows("scores")
+    seconds = judging_s(rows / judge.replicas, each, work.student, device, work.costs)
+    # Pairs and conversations of every round, and the answers.
+    return 2 * rows * each, seconds + (2 * rounds + 1) * work.costs.judge_start
+
+
+def _memory(work: _Work, stage: str) -> Memory | None:
+    """Memory of one rank of a stage."""
+    recipe, device = work.recipe, work.device
+    if stage == "dpo":
+        longest = PROMPT_TOKENS * 4 + max(recipe.distill.teacher.max_tokens, recipe.distill.student.max_tokens)
+        return training_memory(
+            "dpo", recipe.dpo, recipe.train, work.student, device, min(recipe.dpo.max_length, longest)
+        )
+    if stage == "sft":
+        config = recipe.introspect
+        longest = max(
+            config.turns * config.interaction_sampling.max_tokens if config.interactions else 0,
+            PROMPT_TOKENS * 4 + config.reflection_sampling.max_tokens,
+        )
+        longest = min(recipe.sft.max_length, longest)
+        return training_memory(
+            "sft", recipe.sft, recipe.train, work.student, device, longest, frozen_rank=recipe.dpo.lora.rank
+        )
+    if stage == "scores":
+        longest = PROMPT_TOKENS + max(
+            recipe.distill.teacher.max_tokens, recipe.introspect.reflection_sampling.max_tokens
+        )
+        return judge_memory(recipe.judge, work.student, device, longest)
+    if stage in ("teacher", "opposite", "lessons", "trait prompts"):
+        if work.teacher is None:
+            return None
+        section = "teacher_engine" if recipe.teacher_engine else "student_engine"
+        return engine_memory(section, recipe.teacher_engine or recipe.student_engine, work.teacher, device)
+    live = recipe.student_engine.adapters == "live"
+    rank = recipe.dpo.lora.rank + (recipe.sft.lora.rank if stage == "answers" else 0)
+    adapted = stage in ("reflections", "interactions", "answers", "on-policy")
+    return engine_memory("student_engine", recipe.student_engine, work.student, device, rank if live and adapted else 0)
+
+
+def _hourly(work: _Work, step: Step) -> float:
+    """Price of an hour of a stage."""
+    recipe = work.recipe
+    plan = recipe.plan
+    gpu = work.device.usd_per_hour if plan.usd_per_gpu_hour is None else plan.usd_per_gpu_hour
+    if step.gpus:
+        return step.gpus * gpu
+    if step.stage in ("teacher", "opposite", "lessons", "trait prompts") and recipe.teacher_endpoint:
+        return 0.0
+    if step.stage in ("dpo", "sft"):
+        cores = recipe.train.workers * recipe.train.cpus_per_worker
+    elif step.stage == "scores":
+        cores = recipe.judge.replicas * recipe.judge.cpus
+    else:
+        engine: EngineConfig = recipe.student_engine
+        cores = engine.replicas * engine.cpus
+    return cores * plan.usd_per_core_hour

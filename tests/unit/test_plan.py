@@ -1,0 +1,265 @@
+"""What a recipe takes: shapes, roofline, memory and the whole plan, against figures worked out by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from character_ray.cli import app
+from character_ray.config import EngineConfig, ModelConfig, load_recipe
+from character_ray.errors import ModelError, RecipeError
+from character_ray.model_shape import KNOWN_SHAPES, find_shape, read_shape
+from character_ray.plan import check_fits, compare_with, estimate_recipe, plan_recipe
+from character_ray.plan.check import measured_seconds
+from character_ray.plan.memory import engine_memory
+from character_ray.report.io import load_report
+from character_ray.roofline import GPUS, Costs, Device, Load, cpu, generation_s, judging_s, training_s
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = ROOT / "jobs" / "recipes"
+MEASURED = ROOT / "docs" / "results" / "smollm2-full" / "report.json"
+FREE = Costs(
+    engine_start=0, engine_token=0, weights_per_s=1e30, exchange=0, judge_start=0, judge_row=0, training_start=0,
+    training_layer=0, memory_share=1, multiply_share=1, training_share=1,
+)  # fmt: skip
+# One product and one byte a second are easy to count with.
+SLOW = Device("slow", 80.0, 1.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "billions", "at_work"),
+    [
+        ("smollm2-135m", 0.1345, 0.1345),
+        ("qwen3-0.6b", 0.596, 0.596),
+        ("qwen3-1.7b", 1.72, 1.72),
+        ("qwen3-4b", 4.02, 4.02),
+        ("qwen3-8b", 8.19, 8.19),
+        ("qwen3-14b", 14.77, 14.77),
+        ("qwen3-32b", 32.76, 32.76),
+        ("qwen3-30b-a3b", 30.53, 3.35),
+        ("qwen3-235b-a22b", 235.1, 22.2),
+    ],
+)
+def test_shapes_have_the_published_numbers_of_parameters(name: str, billions: float, at_work: float):
+    shape = KNOWN_SHAPES[name]
+    assert shape.parameters / 1e9 == pytest.approx(billions, rel=0.005)
+    active = shape.blocks_at_work + shape.embedding * (1 if shape.tied else 2)
+    assert active / 1e9 == pytest.approx(at_work, rel=0.01)
+
+
+def test_keys_and_values_of_qwen3_4b_take_147456_bytes_a_token():
+    shape = KNOWN_SHAPES["qwen3-4b"]
+    assert shape.kv_bytes() == 2 * 36 * 8 * 128 * 2 == 147_456
+    assert shape.kv_bytes(8) == 147_456 / 8
+    # Four heads on eight GPUs: every head lies on two of them.
+    assert KNOWN_SHAPES["qwen3-235b-a22b"].kv_bytes(8) == KNOWN_SHAPES["qwen3-235b-a22b"].kv_bytes(4)
+
+
+def test_a_lora_of_rank_32_on_qwen3_4b_has_66_million_parameters():
+    targets = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    by_hand = 32 * 36 * (2 * (2560 + 4096) + 2 * (2560 + 1024) + 3 * (2560 + 9728))
+    assert KNOWN_SHAPES["qwen3-4b"].lora(32, targets) == by_hand == 66_060_288
+    assert KNOWN_SHAPES["qwen3-4b"].lora(32, ("q_proj",)) == 32 * 36 * (2560 + 4096)
+
+
+def test_of_many_experts_one_sequence_reads_its_own():
+    shape = KNOWN_SHAPES["qwen3-30b-a3b"]
+    assert shape.parameters_read(1) == pytest.approx(shape.blocks_at_work + shape.embedding)
+    assert shape.parameters_read(1000) == pytest.approx(shape.blocks + shape.embedding, rel=1e-6)
+
+
+def test_a_folder_beats_the_table_and_needs_no_weights(tmp_path: Path):
+    config = {
+        "num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 16,
+        "vocab_size": 10, "tie_word_embeddings": True,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    shape = find_shape(ModelConfig(name=str(tmp_path)))
+    assert shape.head_size == 2
+    # q and o: 8 x 8 each, k and v: 8 x 4 each, three of 8 x 16, twice; and the embedding.
+    assert shape.parameters == 2 * (2 * 64 + 2 * 32 + 3 * 128) + 80
+    (tmp_path / "config.json").write_text(
+        json.dumps({"text_config": config, "quantization_config": {"quant_method": "awq", "bits": 4}}), encoding="utf-8"
+    )
+    assert read_shape(tmp_path).bytes_per_weight == 0.5
+
+
+def test_names_of_the_hub_find_their_shape_and_unknown_ones_are_refused(tmp_path: Path):
+    assert find_shape(ModelConfig(name="Qwen/Qwen3-235B-A22B-Instruct-2507")) == KNOWN_SHAPES["qwen3-235b-a22b"]
+    assert find_shape(ModelConfig(name="Qwen/Qwen3-4B")) == KNOWN_SHAPES["qwen3-4b"]
+    with pytest.raises(ModelError, match=r"'somebody/Qwen3-4Bolder' is not known"):
+        find_shape(ModelConfig(name="somebody/Qwen3-4Bolder"))
+    (tmp_path / "config.json").write_text('{"num_attention_heads": 2}', encoding="utf-8")
+    with pytest.raises(ModelError, match="does not describe a decoder"):
+        find_shape(ModelConfig(name=str(tmp_path)))
+
+
+def test_a_decoding_step_reads_weights_and_history():
+    shape = KNOWN_SHAPES["smollm2-135m"]
+    load = Load(rows=4, prompt=0, cached=100, completion=10)
+    fast = Device("bandwidth alone", 80.0, 1e30, 1.0, 0.0)
+    seconds = generation_s(load, shape, fast, FREE, sequences=2)
+    # Two at a time, so twenty steps; each reads 2 bytes a parameter and two histories of 100 + 10 / 2 tokens.
+    by_hand = 20 * (2 * shape.parameters + 2 * 105 * 2 * 30 * 3 * 64 * 2)
+    assert seconds == pytest.approx(by_hand)
+    # More GPUs share both, where the heads can be divided.
+    assert generation_s(load, shape, fast, FREE, sequences=2, gpus=3, tensor_parallel=3) == pytest.approx(by_hand / 3)
+
+
+def test_prefill_multiplies_by_every_parameter_of_the_layers():
+    shape = KNOWN_SHAPES["smollm2-135m"]
+    memory = Device("speed alone", 80.0, 1.0, 1e30, 0.0)
+    seconds = generation_s(Load(3, 50, 0, 1e-9), shape, memory, FREE, sequences=3)
+    assert seconds == pytest.approx(3 * 50 * (2 * shape.blocks + 4 * 30 * 9 * 64 * 25), rel=1e-6)
+
+
+def test_software_costs_are_added_for_every_token_row_and_layer():
+    shape, load = KNOWN_SHAPES["smollm2-135m"], Load(10, 5, 0, 100)
+    costs = Costs(engine_token=1e-3)
+    endless = Device("endless", 80.0, 1e30, 1e30, 0.0)
+    assert generation_s(load, shape, endless, costs, sequences=10) == pytest.approx(1.0)
+    assert judging_s(200, 10, shape, endless, Costs(judge_row=0.5)) == pytest.approx(100)
+    # Launches bound a small model: ten micro-batches, four readings of thirty layers.
+    assert training_s(10, 100, 4, 0, shape, endless, Costs(training_layer=0.01)) == pytest.approx(12)
+
+
+def test_training_multiplies_four_times_by_the_frozen_weights_of_sft_and_six_times_by_the_adapter():
+    shape = KNOWN_SHAPES["qwen3-4b"]
+    frozen = shape.blocks + shape.embedding
+    assert training_s(1, 1, 3, 0, shape, SLOW, FREE) == pytest.approx(4 * frozen)
+    assert training_s(1, 1, 3, 1000, shape, SLOW, FREE) == pytest.approx(4 * frozen + 6000)
+    # DPO's reference reads once more: 2N.
+    assert training_s(1, 1, 4, 0, shape, SLOW, FREE) == pytest.approx(6 * frozen)
+
+
+def test_a_training_step_of_qwen3_4b_agrees_with_the_known_limit():
+    # 16 pairs of 2 x 1,024 tokens at 790 TFLOP/s: 1.07 s, attention's own products (6 %) left out here.
+    shape = KNOWN_SHAPES["qwen3-4b"]
+    lora = shape.lora(32, ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"))
+    device = Device("as measured", 139.8, 790e12, 4.3e12, 0.0)
+    assert training_s(1, 32 * 1024, 4, lora, shape, device, FREE) == pytest.approx(1.07, rel=0.07)
+
+
+def test_an_engine_holds_weights_adapter_and_what_is_left_for_the_cache():
+    engine = EngineConfig(max_num_seqs=256, max_model_len=4096)
+    shape = KNOWN_SHAPES["qwen3-4b"]
+    memory = engine_memory("student_engine", engine, shape, GPUS["h100"], lora_rank=32)
+    assert memory.parts["weights"] == pytest.approx(2 * 4.0218e9 / 2**30, rel=1e-3)
+    assert memory.parts["adapter"] == pytest.approx(2 * 66_060_288 / 2**30)
+    assert memory.parts["working"] == pytest.approx(1.5 + 3 * 4 * 256 * 151936 / 2**30)
+    assert memory.total_gib == pytest.approx(0.9 * 79.2) == pytest.approx(memory.limit_gib)
+    assert memory.shortage == ""
+    fixed = EngineConfig(vllm={"kv_cache_memory_bytes": 10 * 2**30}, gpu_memory_utilization=0.2)
+    assert engine_memory("student_engine", fixed, shape, GPUS["h100"]).parts["KV cache"] == 10
+
+
+def test_a_cache_too_small_for_one_sequence_is_refused_with_both_numbers():
+    engine = EngineConfig(max_model_len=262_144, max_num_seqs=1)
+    memory = engine_memory("student_engine", engine, KNOWN_SHAPES["qwen3-14b"], GPUS["l40s"])
+    needed = 262_144 * 2 * 40 * 8 * 128 * 2 / 2**30
+    assert f"student_engine.max_model_len=262144 needs {needed:.2f} GiB" in memory.shortage
+
+
+def test_a_plan_that_does_not_fit_is_refused_with_its_stages_and_a_remedy():
+    recipe = load_recipe(RECIPES / "cluster-235b.yaml", ["teacher_engine.tensor_parallel=4", "dpo.micro_batch_size=2"])
+    with pytest.raises(
+        RecipeError, match=r"teacher: 1\d\d\.\d GiB where 71\.3 GiB .* Raise teacher_engine\.tensor_parallel=4"
+    ):
+        check_fits(estimate_recipe(recipe))
+    large = ["dpo.batch_size=512", "dpo.micro_batch_size=64", "dpo.gradient_checkpointing=false"]
+    with pytest.raises(
+        RecipeError, match=r"dpo: .*Try: lower dpo\.micro_batch_size=64; set dpo\.gradient_checkpointing=true"
+    ):
+        check_fits(estimate_recipe(load_recipe(RECIPES / "cluster-235b.yaml", large)))
+    check_fits(estimate_recipe(load_recipe(RECIPES / "cluster-235b.yaml")))
+
+
+@pytest.mark.parametrize("name", ["cluster-235b", "demo-cpu", "laptop-gpu", "smollm2-full"])
+def test_every_recipe_can_be_planned_and_its_tokens_follow_from_its_rows(name: str):
+    recipe = load_recipe(RECIPES / f"{name}.yaml")
+    plan = estimate_recipe(recipe)
+    assert [each.step for each in plan.estimates] == plan_recipe(recipe)
+    by_stage = {each.step.stage: each for each in plan.estimates}
+    share = recipe.plan.mean_length
+    for stage, sampling in (
+        ("teacher", recipe.distill.teacher),
+        ("student", recipe.distill.student),
+        ("reflections", recipe.introspect.reflection_sampling),
+        ("answers", recipe.evaluate.sampling),
+    ):
+        each = by_stage[stage]
+        assert each.decode == pytest.approx(each.step.rows * sampling.max_tokens * share)
+        assert each.prefill == pytest.approx(each.step.rows * 50)
+    talk, config = by_stage["interactions"], recipe.introspect
+    turns = talk.step.rows * (config.turns - 1)
+    assert talk.decode == pytest.approx(turns * config.interaction_sampling.max_tokens * share)
+    assert plan.seconds > 0
+    assert plan.usd > 0
+
+
+def test_a_dearer_gpu_costs_more_and_takes_as_long():
+    recipe = load_recipe(RECIPES / "laptop-gpu.yaml", ["plan.usd_per_gpu_hour=1.0"])
+    dearer = load_recipe(RECIPES / "laptop-gpu.yaml", ["plan.usd_per_gpu_hour=2.5"])
+    first, second = estimate_recipe(recipe), estimate_recipe(dearer)
+    assert second.usd == pytest.approx(2.5 * first.usd)
+    assert second.seconds == first.seconds
+    assert first.usd == pytest.approx(first.seconds / 3600)
+
+
+def test_a_teacher_behind_an_endpoint_costs_what_its_provider_asks():
+    endpoint = {"url": "https://provider.example/v1", "usd_per_million_input": 2.0, "usd_per_million_output": 10.0}
+    recipe = load_recipe(RECIPES / "laptop-gpu.yaml", ["teacher.name=big", f"teacher_endpoint={json.dumps(endpoint)}"])
+    teacher = next(each for each in estimate_recipe(recipe).estimates if each.step.stage == "teacher")
+    assert teacher.memory is None
+    assert teacher.usd > teacher.decode * 10e-6
+    read = (teacher.usd - teacher.decode * 10e-6) / 2e-6
+    # The whole prompt is paid for, constitution and examples included.
+    assert read > 3 * teacher.prefill
+
+
+def test_the_measured_run_is_predicted_as_well_as_the_plan_says():
+    """What ``character_ray.cli.plan.HOW_GOOD`` and docs/plan.md state."""
+    compared = {each.stage: each for each in compare_with(load_report(MEASURED))}
+    whole = compared.pop("whole run")
+    assert whole.measured_s == pytest.approx(13.7 * 60, abs=5)
+    assert abs(whole.error) <= 0.03
+    assert compared.pop("other").measured_s < 20
+    assert max(abs(each.error) for each in compared.values()) <= 0.16
+
+
+def test_published_throughputs_are_overrated_by_no_more_than_the_plan_says():
+    # Tokens read and written per second, ShareGPT, a thousand prompts at once, H100s, vLLM 0.9 and 0.11.
+    for name, gpus, published in (("qwen3-8b", 1, 13305), ("qwen3-14b", 1, 6596), ("qwen3-235b-a22b", 8, 8425)):
+        load = Load(rows=1000, prompt=216, cached=0, completion=200)
+        shape = KNOWN_SHAPES[name]
+        seconds = generation_s(load, shape, GPUS["h100"], Costs(), sequences=256, gpus=gpus, tensor_parallel=gpus)
+        assert 1.45 <= 1000 * 416 / seconds / published <= 2.35
+
+
+def test_stages_of_a_report_are_gathered_under_the_plans_names():
+    stages = {
+        "teacher": 1.0,
+        "control-teacher": 2.0,
+        "answers-full": 4.0,
+        "answers-control": 8.0,
+        "sft-alone": 16.0,
+        "sft": 32.0,
+    }
+    assert measured_seconds(stages) == {"teacher": 3.0, "answers": 12.0, "sft": 48.0}
+
+
+def test_cores_are_added_up():
+    assert cpu(4, 0.05).flops == 4 * cpu(1, 0.05).flops
+    assert cpu(4, 0.05).usd_per_hour == pytest.approx(0.2)
+
+
+def test_the_command_prints_the_plan_and_refuses_what_does_not_fit():
+    recipe = str(RECIPES / "smollm2-full.yaml")
+    done = CliRunner().invoke(app, ["plan", recipe, "--gpu", "h200", "--price", "2.5", "--against", str(MEASURED)])
+    assert done.exit_code == 0, done.output
+    assert "US$ 2.50 an hour each" in " ".join(done.output.split())
+    assert "whole run" in done.output
+    refused = CliRunner().invoke(app, ["plan", str(RECIPES / "cluster-235b.yaml"), "--gpu", "l40s"])
+    assert isinstance(refused.exception, RecipeError)
+    assert "teacher" in refused.output
