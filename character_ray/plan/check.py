@@ -28,17 +28,21 @@ class Compared:
         return self.predicted_s / self.measured_s - 1 if self.measured_s else 0.0
 
 
-def compare_with(report: Report) -> list[Compared]:
+def compare_with(report: Report, *, talk_apart: bool = False) -> list[Compared]:
     """Every stage of a finished run, what no plan foresees, and the whole.
 
     The report's own recipe is planned, with the shares of rows that its filters kept; lengths stay the plan's guess.
+
+    Args:
+        report: The run.
+        talk_apart: Its self-interactions started an engine of their own; they do in runs of 25 November 2026 and before.
     """
     recipe = Recipe.model_validate(report.run.recipe)
     stages = report.run.stages
     plan = recipe.plan
     kept = {"kept_pairs": _kept(stages, "pairs"), "kept_conversations": _kept(stages, "introspection")}
     plan = plan.model_copy(update={key: share for key, share in kept.items() if share})
-    planned = estimate_recipe(recipe.model_copy(update={"plan": plan}))
+    planned = estimate_recipe(recipe.model_copy(update={"plan": plan}), talk_apart=talk_apart)
     measured = measured_seconds({name: stage.wall_s for name, stage in stages.items()})
     compared = [
         Compared(each.step.stage, each.seconds, measured.pop(each.step.stage, 0.0)) for each in planned.estimates

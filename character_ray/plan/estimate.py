@@ -69,7 +69,6 @@ class _Pass:
 
     loads: dict[str, Load]
     teacher: bool = False
-    talk: bool = False
 
 
 @dataclass
@@ -99,8 +98,13 @@ class _Work:
         return self.steps[step].rows if step in self.steps else 0
 
 
-def estimate_recipe(recipe: Recipe, costs: Costs | None = None) -> Plan:
+def estimate_recipe(recipe: Recipe, costs: Costs | None = None, *, talk_apart: bool = False) -> Plan:
     """Every stage of a recipe with its tokens, memory, time and cost. Nothing is started and nothing downloaded.
+
+    Args:
+        recipe: What is planned.
+        costs: What software adds.
+        talk_apart: Self-interactions start an engine of their own, as they did before they shared that of the reflections.
 
     Raises:
         ConstitutionError: The constitution is not valid.
@@ -116,7 +120,7 @@ def estimate_recipe(recipe: Recipe, costs: Costs | None = None) -> Plan:
     seconds = dict.fromkeys(steps, 0.0)
     tokens = {name: [0.0, 0.0] for name in steps}
     usd = dict.fromkeys(steps, 0.0)
-    for engine_pass in _passes(work):
+    for engine_pass in _passes(work, talk_apart):
         _add_pass(work, engine_pass, seconds, tokens, usd)
     for stage in ("dpo", "sft"):
         tokens[stage][0], seconds[stage] = _train(work, stage)
@@ -144,7 +148,7 @@ def check_fits(plan: Plan) -> None:
         )
 
 
-def _passes(work: _Work) -> list[_Pass]:
+def _passes(work: _Work, talk_apart: bool) -> list[_Pass]:
     """Every start of an engine, as the pipeline makes them."""
     recipe = work.recipe
     arms, config, shared = recipe.evaluate.arms, recipe.introspect, recipe.shares_engine
@@ -179,13 +183,13 @@ def _passes(work: _Work) -> list[_Pass]:
     reflections = work.mean(config.reflection_sampling)
     for number in range(rounds):
         reflected = {"reflections": Load(work.rows("reflections") / rounds, PROMPT_TOKENS, shown, reflections)}
-        passes.append(_Pass(reflected | (asked([0.0]) if number == 0 and "dpo" in arms else {})))
+        talk: dict[str, Load] = {}
         if config.interactions:
             # The opening is given; every later turn reads what the other side said and finds its own history in the cache.
             turn, said = work.mean(config.interaction_sampling), config.turns - 1
-            history = system + said * turn / 2
-            talk = Load(config.interactions * said, turn, history, turn)
-            passes.append(_Pass({"interactions": talk}, talk=True))
+            talk = {"interactions": Load(config.interactions * said, turn, system + said * turn / 2, turn)}
+        answered = asked([0.0]) if number == 0 and "dpo" in arms else {}
+        passes += [_Pass(reflected | answered), _Pass(talk)] if talk_apart else [_Pass(reflected | talk | answered)]
         passes.append(_Pass(asked([0.0])))
     if "sft" in arms:
         passes.append(_Pass(asked([0.0])))
@@ -216,11 +220,12 @@ def _add_pass(
     memory = engine_memory("", engine, shape, device, 0)
     start = work.costs.engine_start + shape.parameters * (shape.bytes_per_weight or 2) / work.costs.weights_per_s
     for step, load in done.loads.items():
-        conversations = engine.replicas * (recipe.introspect.turns - 1) if done.talk else engine.replicas
+        # Of a conversation one turn is under way at a time.
+        turns = recipe.introspect.turns - 1 if step == "interactions" else 1
         own = Load(load.rows / engine.replicas, load.prompt, load.cached, load.completion)
         context = load.cached + load.prompt + load.completion
         room = memory.parts.get("KV cache", 0.0) / (kv_gib(engine, shape) * max(context, 1))
-        sequences = max(min(float(engine.max_num_seqs), room, load.rows / conversations), 1.0)
+        sequences = max(min(float(engine.max_num_seqs), room, own.rows / turns), 1.0)
         busy = generation_s(
             own, shape, device, work.costs, sequences=sequences, gpus=gpus, tensor_parallel=engine.tensor_parallel
         )

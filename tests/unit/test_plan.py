@@ -198,6 +198,13 @@ def test_every_recipe_can_be_planned_and_its_tokens_follow_from_its_rows(name: s
     assert plan.usd > 0
 
 
+def test_a_shared_engine_saves_one_start():
+    recipe = load_recipe(RECIPES / "laptop-gpu.yaml", ["evaluate.arms=[base,full]"])
+    apart, shared = estimate_recipe(recipe, talk_apart=True), estimate_recipe(recipe)
+    start = Costs().engine_start + KNOWN_SHAPES["smollm2-135m"].parameters * 2 / Costs().weights_per_s
+    assert apart.seconds - shared.seconds == pytest.approx(start)
+
+
 def test_a_dearer_gpu_costs_more_and_takes_as_long():
     recipe = load_recipe(RECIPES / "laptop-gpu.yaml", ["plan.usd_per_gpu_hour=1.0"])
     dearer = load_recipe(RECIPES / "laptop-gpu.yaml", ["plan.usd_per_gpu_hour=2.5"])
@@ -220,7 +227,7 @@ def test_a_teacher_behind_an_endpoint_costs_what_its_provider_asks():
 
 def test_the_measured_run_is_predicted_as_well_as_the_plan_says():
     """What ``character_ray.cli.plan.HOW_GOOD`` and docs/plan.md state."""
-    compared = {each.stage: each for each in compare_with(load_report(MEASURED))}
+    compared = {each.stage: each for each in compare_with(load_report(MEASURED), talk_apart=True)}
     whole = compared.pop("whole run")
     assert whole.measured_s == pytest.approx(13.7 * 60, abs=5)
     assert abs(whole.error) <= 0.03
