@@ -1,4 +1,6 @@
-"""Battles between arms and their ratings: Bradley-Terry as the headline, sequential Elo to the seed's letter beside it.
+"""Battles between arms and their ratings: Bradley-Terry, and sequential Elo to the seed's letter beside it.
+
+A tie counts half to each side here; :mod:`character_ray.judging.davidson` models ties, seats and length.
 
 Axes: P players (arms), C prompts, N battles, B resamples. Ratings are Elo points (400 / ln 10 per nat) with mean 1000.
 """
@@ -26,6 +28,8 @@ class Battles:
     prompts_N: np.ndarray
     unscored: int
     """Battles without a verdict; they are counted and move nothing."""
+    lengths_N: np.ndarray | None = None
+    """How much longer the first answer is, from -1 to 1: the difference of the lengths over their sum."""
 
 
 def arrange_battles(scores_PC: np.ndarray, tie_margin: float) -> Battles:
