@@ -128,7 +128,7 @@ def count_cells(battles: Battles, players: int, prompts: int, *, seat: bool = Tr
     if not np.isin(outcomes, (0.0, 0.5, 1.0)).all():
         raise ValueError("an outcome is 1, 0.5 or 0; battles without a verdict are counted in unscored and left out")
     for name, found, size in (("player", battles.seats_N2, players), ("prompt", battles.prompts_N, prompts)):
-        if len(found) and not (0 <= found.min() and found.max() < size):
+        if len(found) and not (found.min() >= 0 and found.max() < size):
             raise ValueError(f"a {name} index lies outside 0 to {size - 1}")
     steps_N = np.zeros(len(outcomes), dtype=np.int64)
     if length:
@@ -180,7 +180,9 @@ def fit_davidson(cells: Cells, counts_KO: np.ndarray, *, prior_games: float = 1.
         ValueError: ``prior_games`` is not positive, or no estimate was found.
     """
     if prior_games <= 0:
-        raise ValueError(f"prior_games={prior_games} must be greater than 0: it keeps an undefeated player's rating finite")
+        raise ValueError(
+            f"prior_games={prior_games} must be greater than 0: it keeps an undefeated player's rating finite"
+        )
     counts = np.asarray(counts_KO, dtype=np.float64)
     leading, counts = counts.shape[:-2], counts.reshape(-1, *counts.shape[-2:])
     design = cells.design_KD
@@ -260,7 +262,9 @@ def rate_with_ties(
     counts = np.asarray(weights_BC @ cells.counts_CX).reshape(resamples, -1, 3)
     boot = fit_davidson(cells, counts, prior_games=prior_games, start=fit)
     levels = expanded_levels(prompts)
-    method = f"Davidson, bootstrap of {prompts} prompts, {resamples} resamples, seed {seed}, prior {prior_games:g} games"
+    method = (
+        f"Davidson, bootstrap of {prompts} prompts, {resamples} resamples, seed {seed}, prior {prior_games:g} games"
+    )
 
     def interval(value: float, draws_B: np.ndarray) -> Interval:
         low, high = np.quantile(draws_B, levels)

@@ -175,7 +175,7 @@ def test_counts_too_many_for_a_dense_table_give_the_same_ratings(monkeypatch):
 
 def test_what_is_no_outcome_or_no_player_is_refused():
     seats, prompts = np.array([[0, 1]]), np.array([0])
-    with pytest.raises(ValueError, match="1, 0.5 or 0"):
+    with pytest.raises(ValueError, match="an outcome is 1"):
         count_cells(Battles(seats, np.array([np.nan]), prompts, 0), 2, 1)
     with pytest.raises(ValueError, match="player index lies outside 0 to 0"):
         count_cells(Battles(seats, np.array([1.0]), prompts, 0), 1, 1)
