@@ -6,7 +6,8 @@ from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
 from character_ray.config.evaluation import ARMS, Arm, AuditConfig, EvaluateConfig, JudgeConfig, ServeConfig
 from character_ray.config.lessons import LessonsConfig
-from character_ray.config.recipe import Recipe, load_recipe, recipe_warnings
+from character_ray.config.recipe import Recipe, load_recipe, load_tournament, recipe_warnings
+from character_ray.config.tournament import ContestantsConfig, JudgeSpec, RatingConfig, StopConfig, Tournament
 from character_ray.config.training import ClusterTrainConfig, DPOConfig, LoRAConfig, SFTConfig, TrainingConfig
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "AuditConfig",
     "ClusterTrainConfig",
     "Config",
+    "ContestantsConfig",
     "DPOConfig",
     "DistillConfig",
     "EndpointConfig",
@@ -23,16 +25,21 @@ __all__ = [
     "FilterConfig",
     "IntrospectConfig",
     "JudgeConfig",
+    "JudgeSpec",
     "LessonsConfig",
     "LoRAConfig",
     "ModelConfig",
     "PromptSource",
     "PromptsConfig",
+    "RatingConfig",
     "Recipe",
     "SFTConfig",
     "SamplingConfig",
     "ServeConfig",
+    "StopConfig",
+    "Tournament",
     "TrainingConfig",
     "load_recipe",
+    "load_tournament",
     "recipe_warnings",
 ]

@@ -60,7 +60,7 @@ def judge_messages(row: SeatedPair, character: str, special: Sequence[str], mann
         manner: How to answer: :data:`LETTERS` or :data:`REASONED`.
     """
     # Filled part by part: braces in an answer are the answer's own.
-    parts = {"character": character, **{name: row[name].strip() for name in ("prompt", "first", "second")}}  # type: ignore[literal-required]
+    parts = {"character": character, **{name: row[name].strip() for name in ("prompt", "first", "second")}}
     text = QUESTION.format(**{name: neutralize(part, list(special)) for name, part in parts.items()})
     return [Message(role="system", content=SYSTEM + manner), Message(role="user", content=text)]
 

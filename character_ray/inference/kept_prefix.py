@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["KeptPrefix", "shared_beginning"]
 
 
-def shared_beginning(sequences: Sequence[Sequence[int]]) -> int:
+def shared_beginning(sequences: Sequence[list[int]]) -> int:
     """How many tokens all sequences begin with."""
     first, last = min(sequences), max(sequences)
     return next((i for i, (x, y) in enumerate(zip(first, last, strict=False)) if x != y), min(len(first), len(last)))
