@@ -84,6 +84,10 @@ class StopConfig(Config):
     close: float = Field(0.1, ge=0, lt=0.5)
     """A pair is also decided once the share of points is known to lie within this of one half; 0 never."""
 
+    points: float | None = Field(None, gt=0)
+    """Ask every pair until the interval of every rating reaches no further than this many Elo points, instead of asking each until it
+    is decided."""
+
 
 class RatingConfig(Config):
     """How ratings are fitted."""
@@ -144,7 +148,7 @@ class Tournament(Config):
     """Pairs of an active round."""
 
     stop: StopConfig | None = None
-    """Stop asking about decided pairs; ``None`` asks every pair on every prompt."""
+    """When to stop asking; ``None`` asks every pair on every prompt."""
 
     rating: RatingConfig = RatingConfig()
     """Ratings and their intervals."""

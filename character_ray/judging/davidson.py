@@ -104,6 +104,11 @@ class Rated:
     """Ratings of every resample, for intervals of differences."""
     fit: Fit
 
+    @property
+    def half_width(self) -> float:
+        """Half the widest interval of a rating, in Elo points."""
+        return max((each.high - each.low) / 2 for each in self.ratings)
+
     def difference(self, first: int, second: int) -> Interval:
         """Rating of one player minus that of another."""
         one = self.ratings[first]

@@ -8,7 +8,7 @@ nothing anew.
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -16,9 +16,9 @@ from character_ray.chat_safety import control_tokens
 from character_ray.config import JudgeSpec, ModelConfig, StopConfig, Tournament
 from character_ray.constitution import system_prompt
 from character_ray.errors import ReportError
-from character_ray.judging.audit import Audit, SeatedPair, Writer, audit, seat
+from character_ray.judging.audit import SeatedPair, Writer, audit, seat
 from character_ray.judging.davidson import count_cells, fit_davidson
-from character_ray.judging.schedule import Pair, all_pairs, next_pairs
+from character_ray.judging.schedule import all_pairs, next_pairs
 from character_ray.judging.stopping import Comparison
 from character_ray.judging.verdict import Seat, from_probability, majority, mean_verdict, to_points
 from character_ray.log import console
@@ -28,36 +28,19 @@ from character_ray.pipeline.contestants import Lineup, load_lineup
 from character_ray.pipeline.context import Model
 from character_ray.pipeline.judge_audit import known_pairs
 from character_ray.pipeline.judges import Judged, Panelist, ask_judge
+from character_ray.pipeline.played import Played
 from character_ray.pipeline.ray_session import ray_for
 from character_ray.pipeline.run import full_disk_named
-from character_ray.pipeline.tournament_report import build_report, show_report
+from character_ray.pipeline.tournament_report import build_report, rate_played, show_report
 from character_ray.report.io import write_text
 from character_ray.report.tournament_page import write_tournament_page
 from character_ray.rows import content_hash
 from character_ray.runs import Artefact, Run, Store
-from character_ray.stages.tournament import VERDICT_ROW, Meeting, VerdictRow, collect, meetings, points, seated
+from character_ray.stages.tournament import VERDICT_ROW, VerdictRow, collect, meetings, points, seated
 
-__all__ = ["Ask", "Played", "hold_tournament", "panel_verdict"]
+__all__ = ["Ask", "hold_tournament", "panel_verdict"]
 
 Ask = Callable[[str, Artefact, Sequence[SeatedPair], Panelist], dict[str, Judged]]
-
-
-@dataclass
-class Played:
-    """What was judged so far."""
-
-    lineup: Lineup
-    comparisons: dict[Pair, Comparison]
-    meetings: list[Meeting] = field(default_factory=list)
-    said: dict[str, dict[str, Judged]] = field(default_factory=dict)
-    """By judge and row id."""
-    seats: dict[str, dict[str, Seat | None]] = field(default_factory=dict)
-    """Verdicts by judge and row id."""
-    panel: dict[str, Seat | None] = field(default_factory=dict)
-    audits: dict[str, Audit] = field(default_factory=dict)
-    wall_s: dict[str, float] = field(default_factory=dict)
-    prompts: int = 0
-    """Prompts that were asked about."""
 
 
 def hold_tournament(tournament: Tournament, ask: Ask = ask_judge) -> Path:
@@ -212,12 +195,11 @@ def _known_writer(spec: JudgeSpec, lineup: Lineup) -> Writer:
 def _play(tournament: Tournament, bench: _Bench) -> None:
     """Round after round, until every pair is decided or the prompts are used up."""
     panel, played = bench.judges, bench.played
-    lineup, players = played.lineup, len(played.lineup.labels)
+    lineup, players, stop = played.lineup, len(played.lineup.labels), tournament.stop
+    by_pair = stop is not None and stop.points is None
     fit = None
     for start in range(0, len(lineup.prompts), tournament.round):
-        undecided = [
-            pair for pair, each in played.comparisons.items() if tournament.stop is None or each.state == "open"
-        ]
+        undecided = [pair for pair, each in played.comparisons.items() if not by_pair or each.state == "open"]
         if not undecided:
             break
         pairs = next_pairs(undecided, fit, tournament.schedule, tournament.pairs_per_round)
@@ -249,6 +231,11 @@ def _play(tournament: Tournament, bench: _Bench) -> None:
             f"round {number + 1}: {len(fresh) // 2:,} battles on {len(prompts)} prompts; "
             f"{decided} of {len(played.comparisons)} pairs decided"
         )
+        if stop is not None and stop.points is not None:
+            width = rate_played(tournament, played, played.panel).half_width
+            console.print(f"the widest rating is known within {width:.0f} points")
+            if width <= stop.points:
+                break
 
 
 def _verdict_rows(played: Played) -> list[VerdictRow]:

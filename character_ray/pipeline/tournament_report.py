@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 
@@ -16,6 +16,7 @@ from character_ray.judging.verdict import Seat, to_points
 from character_ray.log import console
 from character_ray.pipeline.hardware import hardware, versions
 from character_ray.pipeline.judges import Panelist
+from character_ray.pipeline.played import Played
 from character_ray.report.schema import Metric
 from character_ray.report.tournament_schema import (
     ContestantPart,
@@ -29,21 +30,16 @@ from character_ray.rows import content_hash
 from character_ray.stages.tournament import collect, combined
 from character_ray.statistics import Interval, cluster_rate
 
-if TYPE_CHECKING:
-    from character_ray.pipeline.tournament import Played
-
-__all__ = ["build_report", "show_report"]
+__all__ = ["build_report", "rate_played", "show_report"]
 
 # Arms that are the untrained student's weights, whatever stands in their context.
 UNTRAINED = ("base", "prompted")
 
 
-def build_report(
-    tournament: Tournament, panel: Sequence[Panelist], played: "Played", wall_s: float
-) -> TournamentReport:
+def build_report(tournament: Tournament, panel: Sequence[Panelist], played: Played, wall_s: float) -> TournamentReport:
     """The report of a tournament that was played to its end."""
     lineup, rating = played.lineup, tournament.rating
-    rated = _rate(tournament, played, played.panel)
+    rated = rate_played(tournament, played, played.panel)
     both_seats = combined(played.meetings, played.panel)
     elo = sequential_elo(
         both_seats, len(lineup.labels), k=rating.elo_k, shuffles=rating.elo_shuffles, seed=tournament.seed
@@ -112,7 +108,8 @@ def ranked(report: TournamentReport) -> list[tuple[str, ContestantPart]]:
     return sorted(report.contestants.items(), key=lambda item: -(item[1].rating.value or 0.0))
 
 
-def _rate(tournament: Tournament, played: "Played", verdicts: Mapping[str, Seat | None]) -> Rated:
+def rate_played(tournament: Tournament, played: Played, verdicts: Mapping[str, Seat | None]) -> Rated:
+    """Ratings by the verdicts of the panel, or of one judge."""
     battles = collect(played.meetings, verdicts, played.lineup.entries)
     return rate_with_ties(
         battles,
@@ -137,7 +134,7 @@ def _missing(reason: str) -> Metric:
     return Metric(value=None, reason=reason)
 
 
-def _pairs(tournament: Tournament, played: "Played", rated: Rated) -> list[PairPart]:
+def _pairs(tournament: Tournament, played: Played, rated: Rated) -> list[PairPart]:
     labels = played.lineup.labels
     found: dict[Pair, dict[Any, int]] = {pair: {1.0: 0, 0.5: 0, 0.0: 0, None: 0} for pair in played.comparisons}
     both = combined(played.meetings, played.panel)
@@ -175,7 +172,7 @@ def _win_rates(pairs: Sequence[PairPart]) -> dict[str, dict[str, float]]:
     return rates
 
 
-def _mean_words(played: "Played") -> list[float]:
+def _mean_words(played: Played) -> list[float]:
     counts: list[list[int]] = [[] for _ in played.lineup.labels]
     for (prompt, player), entry in played.lineup.entries.items():
         if prompt < played.prompts:
@@ -183,10 +180,10 @@ def _mean_words(played: "Played") -> list[float]:
     return [sum(own) / len(own) for own in counts]
 
 
-def _judge(tournament: Tournament, judge: Panelist, played: "Played", shares: list[str]) -> JudgePart:
+def _judge(tournament: Tournament, judge: Panelist, played: Played, shares: list[str]) -> JudgePart:
     spec, labels = judge.spec, played.lineup.labels
     seats = played.seats[spec.name]
-    rated = _rate(tournament, played, seats)
+    rated = rate_played(tournament, played, seats)
     name = spec.model.name if spec.model else played.lineup.recipes[0].student.name
     return JudgePart(
         kind=spec.kind,
@@ -202,7 +199,7 @@ def _judge(tournament: Tournament, judge: Panelist, played: "Played", shares: li
     )
 
 
-def _own_players(judge: Panelist, played: "Played", arms: Sequence[str] | None = None) -> set[int]:
+def _own_players(judge: Panelist, played: Played, arms: Sequence[str] | None = None) -> set[int]:
     """Contestants that are the judge's weights: the student's arms, and the teacher's where it is the same model."""
     if judge.spec.endpoint is not None:
         return set()
@@ -220,12 +217,12 @@ def _own_players(judge: Panelist, played: "Played", arms: Sequence[str] | None =
     }
 
 
-def _own_labels(judge: Panelist, played: "Played") -> list[str]:
+def _own_labels(judge: Panelist, played: Played) -> list[str]:
     return [played.lineup.labels[number] for number in sorted(_own_players(judge, played))]
 
 
 def _self_preferences(
-    tournament: Tournament, played: "Played", own_players: Mapping[str, set[int]]
+    tournament: Tournament, played: Played, own_players: Mapping[str, set[int]]
 ) -> list[SelfPreference]:
     """Where a judge's own text meets another's, what it gives its own beyond what the other judges give."""
     found = []
@@ -248,7 +245,7 @@ def _self_preferences(
     return found
 
 
-def _notes(tournament: Tournament, played: "Played", shares: Mapping[str, Sequence[str]], unscored: int) -> list[str]:
+def _notes(tournament: Tournament, played: Played, shares: Mapping[str, Sequence[str]], unscored: int) -> list[str]:
     notes = [
         f"The judge {name} is the same weights as {', '.join(labels)}, before any training of theirs."
         for name, labels in shares.items()

@@ -152,6 +152,19 @@ def test_stopping_and_the_active_schedule_ask_less_and_find_the_same(court: Cour
     assert {pair.state for pair in stopped.pairs if pair.first == "base"} == {"second"}
 
 
+def test_a_tournament_can_go_on_until_every_rating_is_known_within_so_many_points(court: Court, tmp_path: Path):
+    run = write_run(tmp_path / "demo", prompts=120)
+    rough, fine = (
+        held(court, planned(run, name=f"within-{points}", round=10, stop={"points": points})) for points in (150, 90)
+    )
+    for report, points in ((rough, 150), (fine, 90)):
+        widest = max((part.rating.high - part.rating.low) / 2 for part in report.contestants.values())
+        assert widest <= points
+        # Every pair is asked as often, decided or not.
+        assert len({pair.prompts for pair in report.pairs}) == 1
+    assert rough.battles < fine.battles < fine.battles_without_stopping
+
+
 def test_written_verdicts_are_read_and_those_without_one_are_unscored(court: Court, tmp_path: Path):
     run = write_run(tmp_path / "demo")
     replies: list[float] = []
