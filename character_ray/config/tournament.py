@@ -139,7 +139,10 @@ class Tournament(Config):
     """Prompts drawn from those that all contestants answered; ``None`` takes all."""
 
     round: int = Field(16, ge=1)
-    """Prompts per round."""
+    """Prompts of the first round."""
+
+    round_growth: float = Field(1.0, ge=1)
+    """Every round has this many times the prompts of the one before. An engine starts anew for each round, so 2 keeps starts few."""
 
     schedule: Literal["uniform", "active"] = "uniform"
     """``active`` asks the pairs whose order is least certain; ``uniform`` asks all that are open."""

@@ -36,7 +36,7 @@ from character_ray.report.io import write_text
 from character_ray.report.tournament_page import write_tournament_page
 from character_ray.rows import content_hash
 from character_ray.runs import Artefact, Run, Store
-from character_ray.stages.tournament import VERDICT_ROW, VerdictRow, collect, meetings, points, seated
+from character_ray.stages.tournament import VERDICT_ROW, VerdictRow, collect, meetings, points, round_prompts, seated
 
 __all__ = ["Ask", "hold_tournament", "panel_verdict"]
 
@@ -198,15 +198,13 @@ def _play(tournament: Tournament, bench: _Bench) -> None:
     lineup, players, stop = played.lineup, len(played.lineup.labels), tournament.stop
     by_pair = stop is not None and stop.points is None
     fit = None
-    for start in range(0, len(lineup.prompts), tournament.round):
+    for number, prompts in enumerate(round_prompts(len(lineup.prompts), tournament.round, tournament.round_growth)):
         undecided = [pair for pair, each in played.comparisons.items() if not by_pair or each.state == "open"]
         if not undecided:
             break
         pairs = next_pairs(undecided, fit, tournament.schedule, tournament.pairs_per_round)
-        prompts = range(start, min(start + tournament.round, len(lineup.prompts)))
         fresh = meetings(pairs, prompts)
         rows = seated(fresh, lineup.entries)
-        number = start // tournament.round
         for judge in panel:
             said = bench.ask(f"verdicts-{judge.spec.name}-{number}", rows, judge)
             played.said.setdefault(judge.spec.name, {}).update(said)

@@ -21,7 +21,18 @@ from character_ray.judging.rating import Battles
 from character_ray.judging.schedule import Pair
 from character_ray.judging.verdict import Seat, combine_orders, to_points
 
-__all__ = ["VERDICT_ROW", "Entry", "Meeting", "VerdictRow", "collect", "combined", "meetings", "points", "seated"]
+__all__ = [
+    "VERDICT_ROW",
+    "Entry",
+    "Meeting",
+    "VerdictRow",
+    "collect",
+    "combined",
+    "meetings",
+    "points",
+    "round_prompts",
+    "seated",
+]
 
 VERDICT_ROW = pa.schema(
     {
@@ -77,6 +88,16 @@ def meetings(pairs: Sequence[Pair], prompts: Sequence[int]) -> list[Meeting]:
         for a, b in pairs
         for first, second in ((a, b), (b, a))
     ]
+
+
+def round_prompts(prompts: int, first: int, growth: float) -> list[range]:
+    """Numbers of the prompts of each round, the first with ``first`` of them, every other ``growth`` times the one before."""
+    rounds, start, size = [], 0, float(first)
+    while start < prompts:
+        stop = min(start + round(size), prompts)
+        rounds.append(range(start, stop))
+        start, size = stop, size * growth
+    return rounds
 
 
 def seated(played: Sequence[Meeting], entries: Mapping[tuple[int, int], Entry]) -> list[SeatedPair]:

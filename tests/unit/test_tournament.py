@@ -20,6 +20,7 @@ from character_ray.pipeline.tournament import hold_tournament
 from character_ray.report.tournament_page import render_tournament
 from character_ray.report.tournament_schema import TournamentReport
 from character_ray.runs import Artefact
+from character_ray.stages.tournament import round_prompts
 from tests.finished_run import PIRATE, ROOT, write_run
 
 
@@ -163,6 +164,12 @@ def test_a_tournament_can_go_on_until_every_rating_is_known_within_so_many_point
         # Every pair is asked as often, decided or not.
         assert len({pair.prompts for pair in report.pairs}) == 1
     assert rough.battles < fine.battles < fine.battles_without_stopping
+
+
+def test_rounds_grow_and_cover_every_prompt_once():
+    assert round_prompts(40, 16, 1.0) == [range(16), range(16, 32), range(32, 40)]
+    assert round_prompts(100, 8, 2.0) == [range(8), range(8, 24), range(24, 56), range(56, 100)]
+    assert round_prompts(5, 16, 2.0) == [range(5)]
 
 
 def test_written_verdicts_are_read_and_those_without_one_are_unscored(court: Court, tmp_path: Path):
