@@ -133,7 +133,10 @@ class Tournament(Config):
     """How several judges become one verdict."""
 
     audit: AuditConfig = AuditConfig()
-    """What every judge must reach on known pairs of the first run; below it the tournament does not start."""
+    """What every judge must reach on known pairs; below it the tournament does not start."""
+
+    audit_run: Path | None = None
+    """Run whose teacher and base completions are the known pairs; ``None`` takes the first contestants' run of the judged character."""
 
     prompts: int | None = Field(None, ge=8)
     """Prompts drawn from those that all contestants answered; ``None`` takes all."""

@@ -34,6 +34,8 @@ class Lineup:
     left_out: int
     """Prompts that some contestants answered and others did not, or failed on."""
     constitution: Constitution
+    audit_run: Path
+    """Run of that character whose teacher and base completions are the known pairs."""
 
 
 def load_lineup(tournament: Tournament) -> Lineup:
@@ -75,8 +77,17 @@ def load_lineup(tournament: Tournament) -> Lineup:
         for number, prompt in enumerate(prompts)
         for player, own in enumerate(answers)
     }
-    constitution = _constitution(tournament, recipes, labels)
-    return Lineup(labels, runs, arms, recipes, prompts, entries, len(every) - len(shared), constitution)
+    own = [load_constitution(recipe.constitution) for recipe in recipes]
+    judged = _judged(tournament, own, labels)
+    audit_run = tournament.audit_run or next(
+        (run for run, each in zip(runs, own, strict=True) if each.fingerprint == judged.fingerprint), None
+    )
+    if audit_run is None:
+        raise ReportError(
+            f"no contestant's run is of {judged.meta.name} ({tournament.constitution}), so there are no known pairs to audit the judges on. "
+            "Set audit_run to a run of that character."
+        )
+    return Lineup(labels, runs, arms, recipes, prompts, entries, len(every) - len(shared), judged, audit_run)
 
 
 def recipe_of(run: Path) -> Recipe:
@@ -108,10 +119,9 @@ def _answers_by_arm(run: Path) -> dict[str, dict[str, tuple[str, str]]]:
     return found
 
 
-def _constitution(tournament: Tournament, recipes: Sequence[Recipe], labels: Sequence[str]) -> Constitution:
+def _judged(tournament: Tournament, own: Sequence[Constitution], labels: Sequence[str]) -> Constitution:
     if tournament.constitution is not None:
         return load_constitution(tournament.constitution)
-    own = [load_constitution(recipe.constitution) for recipe in recipes]
     if len({each.fingerprint for each in own}) > 1:
         named = ", ".join(f"{label}: {each.meta.name}" for label, each in zip(labels, own, strict=True))
         raise ReportError(

@@ -24,7 +24,7 @@ from character_ray.judging.verdict import Seat, from_probability, majority, mean
 from character_ray.log import console
 from character_ray.models import resolve_model
 from character_ray.parts import write_rows
-from character_ray.pipeline.contestants import Lineup, load_lineup
+from character_ray.pipeline.contestants import Lineup, load_lineup, recipe_of
 from character_ray.pipeline.context import Model
 from character_ray.pipeline.judge_audit import known_pairs
 from character_ray.pipeline.judges import Judged, Panelist, ask_judge
@@ -158,7 +158,7 @@ def _seat_of(judge: Panelist, said: Judged) -> Seat | None:
 def _check_judges(tournament: Tournament, bench: _Bench) -> None:
     """Hold every judge to the audit before it sees a battle."""
     panel, played = bench.judges, bench.played
-    first = played.lineup.runs[0]
+    first = played.lineup.audit_run
     pairs = known_pairs(first, tournament.audit, tournament.seed)
     rows = seat(pairs)
     for judge in panel:
@@ -184,7 +184,7 @@ def _known_writer(spec: JudgeSpec, lineup: Lineup) -> Writer:
     """Which side of the known pairs the judge's weights wrote: the teacher's is the better one, the student's the worse."""
     if spec.endpoint is not None:
         return ""
-    recipe, weights = lineup.recipes[0], _weights_of(spec, lineup)
+    recipe, weights = recipe_of(lineup.audit_run), _weights_of(spec, lineup)
     wrote_better = recipe.teacher_endpoint is None and recipe.teacher == weights
     wrote_worse = recipe.student == weights
     if wrote_better == wrote_worse:

@@ -233,6 +233,12 @@ def test_arms_of_several_runs_meet_and_must_be_of_one_persona_or_name_one(court:
         hold_tournament(planned(one, contestants=mixed), court)
     named = planned(one, contestants=mixed, constitution=ROOT / "constitutions" / "captain-blackwood.yaml")
     assert held(court, named).constitution == "Captain Blackwood"
+    # Judges are audited on the judged character, whoever stands first in the recipe.
+    turned = named.model_copy(update={"contestants": named.contestants[::-1], "name": "turned"})
+    assert held(court, turned).constitution == "Captain Blackwood"
+    coach = named.model_copy(update={"constitution": ROOT / "constitutions" / "coach-reyes.yaml"})
+    with pytest.raises(ReportError, match="no known pairs to audit the judges on"):
+        hold_tournament(coach, court)
 
 
 def test_what_cannot_meet_is_named_before_anything_is_asked(court: Court, tmp_path: Path):
