@@ -84,7 +84,7 @@ def load_lineup(tournament: Tournament) -> Lineup:
     )
     if audit_run is None:
         raise ReportError(
-            f"no contestant's run is of {judged.meta.name} ({tournament.constitution}), so there are no known pairs to audit the judges on. "
+            f"no contestant's run is of {judged.meta.name} ({tournament.constitution}), so there are no known pairs to audit judges on. "
             "Set audit_run to a run of that character."
         )
     return Lineup(labels, runs, arms, recipes, prompts, entries, len(every) - len(shared), judged, audit_run)

@@ -237,7 +237,7 @@ def test_arms_of_several_runs_meet_and_must_be_of_one_persona_or_name_one(court:
     turned = named.model_copy(update={"contestants": named.contestants[::-1], "name": "turned"})
     assert held(court, turned).constitution == "Captain Blackwood"
     coach = named.model_copy(update={"constitution": ROOT / "constitutions" / "coach-reyes.yaml"})
-    with pytest.raises(ReportError, match="no known pairs to audit the judges on"):
+    with pytest.raises(ReportError, match="no known pairs to audit judges on"):
         hold_tournament(coach, court)
 
 
