@@ -145,9 +145,6 @@ def main() -> None:
         vars(arguments),
         scaled=f"fastchat and choix: mean of {arguments.fits} resamples, times 1 + {arguments.resamples}",
         largest_error_elo=errors,
-        coverage=float(
-            np.mean([each.low <= true <= each.high for each, true in zip(rated.ratings, truth, strict=True)])
-        ),
     )
 
 

@@ -23,6 +23,8 @@ __all__ = ["Cells", "Fit", "Rated", "count_cells", "fit_davidson", "pair_uncerta
 
 # Length covariates closer than this share a cell.
 LENGTH_STEP = 0.1
+# The covariate of an answer twice as long: (2 - 1) / (2 + 1).
+TWICE = 1 / 3
 MOST_STEPS = 60
 LONGEST_STEP = 2.0  # nats; a full Newton step from far away may overshoot
 CONVERGED = 1e-9
@@ -81,8 +83,8 @@ class Fit:
 
     @property
     def length(self) -> np.ndarray:
-        """Advantage of an answer against an empty one, in Elo points; 0 where it is not fitted."""
-        points: np.ndarray = POINTS_PER_NAT * self.weights_D[..., -1] if self.with_length else 0 * self.tie
+        """Advantage of an answer twice as long, in Elo points; 0 where it is not fitted."""
+        points: np.ndarray = POINTS_PER_NAT * TWICE * self.weights_D[..., -1] if self.with_length else 0 * self.tie
         return points
 
     @property

@@ -118,7 +118,7 @@ class TournamentReport(_Part):
     seat: Metric
     """Advantage of the first seat in the panel's verdicts, in Elo points; 0 is fair."""
     length: Metric
-    """Advantage in Elo points of an answer against an empty one; ratings are then those at equal length."""
+    """Advantage in Elo points of an answer of twice the words; ratings are then those at equal length."""
     tie_share: Metric
     """Share of ties between equals."""
     battles: int

@@ -108,7 +108,7 @@ def test_known_parameters_are_recovered():
     points = 400 / np.log(10)
     # About four standard errors of 36,000 battles; the length is rounded to tenths.
     assert fitted.ratings_P - 1000 == pytest.approx(points * (STRENGTHS_P - STRENGTHS_P.mean()), abs=10)
-    assert [fitted.seat, fitted.length] == pytest.approx([points * SEAT, points * 0.5], abs=12)
+    assert [fitted.seat, fitted.length] == pytest.approx([points * SEAT, points * 0.5 / 3], abs=12)
     assert fitted.tie_share == pytest.approx(TIE / (2 + TIE), abs=0.01)
 
 
