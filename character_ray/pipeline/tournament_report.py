@@ -1,6 +1,8 @@
 """Verdicts become ratings, and ratings the report of a tournament."""
 
 import math
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,7 @@ def build_report(tournament: Tournament, panel: Sequence[Panelist], played: Play
     return TournamentReport(
         name=tournament.name,
         seed=tournament.seed,
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         recipe=tournament.model_dump(mode="json"),
         constitution=lineup.constitution.meta.name,
         constitution_hash=lineup.constitution.fingerprint,

@@ -105,6 +105,8 @@ class TournamentReport(_Part):
     schema_version: Literal[1] = TOURNAMENT_VERSION
     name: str
     seed: int
+    command: str
+    """What was typed."""
     recipe: dict[str, Any]
     constitution: str
     constitution_hash: str
