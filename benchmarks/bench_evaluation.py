@@ -121,7 +121,8 @@ def measure(arguments: argparse.Namespace) -> tuple[dict[str, list[float]], dict
     arms: dict[str, list[float]] = {"naive": [], "letters": [], "likelihood": []}
     tokens, differences = [], []
     for repeat in range(arguments.repeats + 1):
-        rows = seatings(writer, arguments.prompts, arguments.players, arguments.answer_tokens, 1000 * repeat)
+        prompts = arguments.prompts if repeat else 1
+        rows = seatings(writer, prompts, arguments.players, arguments.answer_tokens, 1000 * repeat)
         chats = [judge_messages(row, character, special, REASONED) for row in rows]
         naive_s, _, written = writer.write(chats, arguments.verdict_tokens, repeat)
         ordered = sorted(rows, key=lambda row: (len(row["prompt"] + row["first"]), row["prompt"], row["first"]))
@@ -185,7 +186,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--players", type=int, default=5)
     parser.add_argument(
-        "--prompts", type=int, default=3, help="prompts of a repeat; each is judged in every pair and seat"
+        "--prompts", type=int, default=2, help="prompts of a repeat; each is judged in every pair and seat"
     )
     parser.add_argument("--answer-tokens", type=int, default=48)
     parser.add_argument("--verdict-tokens", type=int, default=200, help="longest written verdict")
