@@ -9,7 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Interval", "cluster_rate", "holm", "mcnemar", "paired_difference", "resample_weights"]
+__all__ = [
+    "Interval",
+    "cluster_rate",
+    "expanded_levels",
+    "holm",
+    "mcnemar",
+    "paired_difference",
+    "resample_weights",
+]
 
 Z95 = 1.959963984540054
 
@@ -130,6 +138,25 @@ def resample_weights(num_clusters: int, resamples: int, seed: int) -> np.ndarray
     return np.random.default_rng(seed).multinomial(
         num_clusters, np.full(num_clusters, 1 / num_clusters), size=resamples
     )
+
+
+def expanded_levels(clusters: int, level: float = 0.95) -> tuple[float, float]:
+    """Quantiles of a bootstrap that make a percentile interval as wide as Student's (Hesterberg 2015, section 3.3).
+
+    A bootstrap of few clusters is too narrow twice over: its variance lacks the factor n / (n - 1), and its quantiles are the
+    normal's.
+
+    Args:
+        clusters: Number of clusters that are resampled; with fewer than two the whole range is taken.
+        level: Coverage aimed at.
+    """
+    if clusters < 2:
+        return 0.0, 1.0
+    from scipy.stats import norm, t
+
+    quantile = t.ppf((1 + level) / 2, clusters - 1) * math.sqrt(clusters / (clusters - 1))
+    low = float(norm.cdf(-quantile))
+    return low, 1 - low
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:

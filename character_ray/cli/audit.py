@@ -1,14 +1,11 @@
 """``character-ray audit``: what a judge is worth, before it is believed."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from character_ray.config import Recipe
-from character_ray.errors import ReportError
 from character_ray.log import console
 
 __all__ = ["audit"]
@@ -23,13 +20,10 @@ def audit(
     ] = None,
 ) -> None:
     """Measure a judge on pairs whose better side is known; exits with 1 when it may not be used."""
+    from character_ray.pipeline.contestants import recipe_of
     from character_ray.pipeline.judge_audit import audit_judge
 
-    record = run / "run.json"
-    if not record.is_file():
-        raise ReportError(f"{run} is no run: it has no run.json. Give the folder of a run, such as runs/demo.")
-    recipe = Recipe.model_validate(json.loads(record.read_text(encoding="utf-8"))["recipe"])
-    found = audit_judge(run, recipe, judge)
+    found = audit_judge(run, recipe_of(run), judge)
     table = Table("measure", "value", "95 % interval", "n", title=judge or "likelihood judge", title_justify="left")
     for name, interval in found.measures.items():
         table.add_row(

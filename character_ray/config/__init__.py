@@ -7,7 +7,8 @@ from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConf
 from character_ray.config.evaluation import ARMS, Arm, AuditConfig, EvaluateConfig, JudgeConfig, ServeConfig
 from character_ray.config.lessons import LessonsConfig
 from character_ray.config.planning import GPUName, PlanConfig
-from character_ray.config.recipe import Recipe, load_recipe, recipe_warnings
+from character_ray.config.recipe import Recipe, load_recipe, load_tournament, recipe_warnings
+from character_ray.config.tournament import ContestantsConfig, JudgeSpec, RatingConfig, StopConfig, Tournament
 from character_ray.config.training import ClusterTrainConfig, DPOConfig, LoRAConfig, SFTConfig, TrainingConfig
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "AuditConfig",
     "ClusterTrainConfig",
     "Config",
+    "ContestantsConfig",
     "DPOConfig",
     "DistillConfig",
     "EndpointConfig",
@@ -25,17 +27,22 @@ __all__ = [
     "GPUName",
     "IntrospectConfig",
     "JudgeConfig",
+    "JudgeSpec",
     "LessonsConfig",
     "LoRAConfig",
     "ModelConfig",
     "PlanConfig",
     "PromptSource",
     "PromptsConfig",
+    "RatingConfig",
     "Recipe",
     "SFTConfig",
     "SamplingConfig",
     "ServeConfig",
+    "StopConfig",
+    "Tournament",
     "TrainingConfig",
     "load_recipe",
+    "load_tournament",
     "recipe_warnings",
 ]

@@ -33,6 +33,9 @@ class AuditConfig(Config):
     max_seat_bias: float = Field(0.1, ge=0, le=0.5)
     """How far the first seat's share of wins may be from one half, on known pairs and on identical answers."""
 
+    max_unreadable: float = Field(0.1, ge=0, le=1)
+    """Share of seatings in which a judge's reply may hold no verdict."""
+
 
 class JudgeConfig(Config):
     """The likelihood judge: log p(completion | constitution) minus log p(completion), per token, under the student's base model."""

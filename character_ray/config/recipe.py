@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -14,11 +14,14 @@ from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
 from character_ray.config.evaluation import EvaluateConfig, JudgeConfig, ServeConfig
 from character_ray.config.planning import PlanConfig
+from character_ray.config.tournament import Tournament
 from character_ray.config.training import ClusterTrainConfig, DPOConfig, SFTConfig
 from character_ray.documents import Document, explain, load_document
 from character_ray.errors import RecipeError
 
-__all__ = ["Recipe", "load_recipe", "recipe_warnings"]
+__all__ = ["Recipe", "load_recipe", "load_tournament", "recipe_warnings"]
+
+C = TypeVar("C", bound=Config)
 
 logger = logging.getLogger(__name__)
 
@@ -161,13 +164,26 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: Every problem of the file and its overrides, each with line, field, value and remedy.
     """
+    return _load(path, overrides, Recipe)
+
+
+def load_tournament(path: Path | str, overrides: Sequence[str] = ()) -> Tournament:
+    """The tournament in a YAML file after its overrides, as :func:`load_recipe` reads a recipe.
+
+    Raises:
+        RecipeError: Every problem of the file and its overrides, each with line, field, value and remedy.
+    """
+    return _load(path, overrides, Tournament)
+
+
+def _load(path: Path | str, overrides: Sequence[str], kind: type[C]) -> C:
     document = load_document(Path(path), RecipeError)
     for item in overrides:
         document = _override(document, item)
     try:
-        return Recipe.model_validate(document.data)
+        return kind.model_validate(document.data)
     except ValidationError as failure:
-        raise RecipeError("\n".join(map(str, explain(failure, document, Recipe)))) from None
+        raise RecipeError("\n".join(map(str, explain(failure, document, kind)))) from None
 
 
 def recipe_warnings(recipe: Recipe) -> list[str]:

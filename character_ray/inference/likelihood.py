@@ -10,7 +10,6 @@ completion positions meet the output layer. (vLLM's ``prompt_logprobs`` skips th
 for every row.)
 """
 
-import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,9 +22,10 @@ from character_ray.chat_safety import control_tokens, neutralize
 from character_ray.chat_template import chat_ids
 from character_ray.config import JudgeConfig
 from character_ray.inference.judge_actors import judged_rows, load_judge_model
+from character_ray.inference.kept_prefix import KeptPrefix, shared_beginning
 from character_ray.log import stage_progress
 from character_ray.parts import append_part, read_parts
-from character_ray.prefix_packing import Tree, pack_trees, takes_a_mask
+from character_ray.prefix_packing import Tree, takes_a_mask
 from character_ray.rows import Message
 from character_ray.runs import Artefact
 
@@ -113,46 +113,29 @@ class _Context:
 
     def __init__(self, judge: LikelihoodJudge, system: list[Message]) -> None:
         self._judge, self._system = judge, system
-        first, second = (
-            chat_ids(judge.tokenizer, [*system, Message(role="user", content=text)]) for text in ("a", "b")
-        )
-        length = next(i for i, (x, y) in enumerate(zip(first, second, strict=False)) if x != y)
-        self._prefix = first[:length]
-        self._read: Any = None
-        self._repeated: tuple[int, Any] = (0, None)
+        openings = [chat_ids(judge.tokenizer, [*system, Message(role="user", content=text)]) for text in ("a", "b")]
+        prefix = openings[0][: shared_beginning(openings)]
+        self._prefix = KeptPrefix(judge.model, prefix)
 
     def mean_log_probs(self, chats: list[list[Message]]) -> "Any":
         """Mean log-probability per completion token of each chat; shape ``(B,)``, nats."""
         import torch
 
-        judge, prefix = self._judge, len(self._prefix)
+        judge = self._judge
         trees, leaves = self._group(chats)
-        device = judge.model.device
-        packed = pack_trees(trees, device, together=judge.shares_prompts)
-        size, longest = packed.ids_RL.shape
-        mask = packed.mask_RLL if judge.shares_prompts else packed.real_RL
-        mask = torch.cat([torch.ones((*mask.shape[:-1], prefix), dtype=torch.bool, device=device), mask], dim=-1)
+        hidden_ND, packed = self._prefix.hidden(trees, together=judge.shares_prompts)
         with torch.inference_mode():
-            cache = self._cache(size)
-            hidden_RLD = judge.model.base_model(
-                input_ids=packed.ids_RL,
-                attention_mask=mask[:, None] if judge.shares_prompts else mask.long(),
-                position_ids=packed.positions_RL + prefix,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state
-            cache.crop(-longest)
-            head, hidden_ND = judge.model.get_output_embeddings(), hidden_RLD.flatten(0, 1)
+            head = judge.model.get_output_embeddings()
             means = []
             for tree, leaf in leaves:
                 logits = head(hidden_ND[packed.scored[tree][leaf]]).float()
-                target = torch.tensor(trees[tree].leaves[leaf], device=device)
+                target = torch.tensor(trees[tree].leaves[leaf], device=hidden_ND.device)
                 means.append(logits.log_softmax(-1).gather(-1, target[:, None]).mean())
             return torch.stack(means).double().cpu().numpy()
 
     def _group(self, chats: list[list[Message]]) -> tuple[list[Tree], list[tuple[int, int]]]:
         """The completions of each prompt as a tree, and for each chat the numbers of its tree and leaf."""
-        judge, prefix = self._judge, len(self._prefix)
+        judge, prefix = self._judge, len(self._prefix.ids)
         trees: dict[Any, Tree] = {}
         found = []
         for row, chat in enumerate(chats):
@@ -167,16 +150,3 @@ class _Context:
             tree.leaves.append(ids[len(opened) :])
         numbers = {key: number for number, key in enumerate(trees)}
         return list(trees.values()), [(numbers[key], leaf) for key, leaf in found]
-
-    def _cache(self, size: int) -> Any:
-        """Keys and values of the prefix for a batch of this size; cropped back to the prefix after each use."""
-        import torch
-
-        if self._read is None:
-            ids = torch.tensor([self._prefix], device=self._judge.model.device)
-            self._read = self._judge.model.base_model(input_ids=ids, use_cache=True).past_key_values
-        if self._repeated[0] != size:
-            cache = copy.deepcopy(self._read)
-            cache.batch_repeat_interleave(size)
-            self._repeated = (size, cache)
-        return self._repeated[1]

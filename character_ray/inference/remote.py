@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -17,15 +18,35 @@ from character_ray.rows import Completion, Request
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["generate_remotely"]
+__all__ = ["Sections", "generate_remotely", "text_of"]
 
 # Answers are paid for, so few of them wait to be written.
 WRITTEN_TOGETHER = 16
 SILENT_AFTER = 3  # requests in a row that found nobody, retries included
 
 
+@dataclass(frozen=True)
+class Sections:
+    """Where the user wrote what an error is about."""
+
+    model: str = "teacher.name"
+    endpoint: str = "teacher_endpoint"
+
+
+def text_of(choice: Any) -> str:
+    """The text of an answer."""
+    return (choice.message.content or "").strip()
+
+
 def generate_remotely(
-    label: str, generations: Sequence[Generation], model: str, endpoint: EndpointConfig, spending: Path
+    label: str,
+    generations: Sequence[Generation],
+    model: str,
+    endpoint: EndpointConfig,
+    spending: Path,
+    *,
+    read: Callable[[Any], str] = text_of,
+    sections: Sections = Sections(),  # frozen
 ) -> None:
     """Complete every unfinished generation at an endpoint.
 
@@ -35,6 +56,8 @@ def generate_remotely(
         model: Name of the model there.
         endpoint: Address, limits, prices and budget.
         spending: The run's ledger.
+        read: What is kept of an answer.
+        sections: Where the user wrote model and endpoint.
 
     Raises:
         GenerationError: The endpoint refuses key or model, the budget is used up, or too many rows failed. What was answered is kept.
@@ -42,7 +65,8 @@ def generate_remotely(
 
     def complete(requests: Sequence[Request], deliver: Deliver, progress: StageProgress) -> None:
         progress.note(f"asking {model} at {endpoint.url}")
-        asyncio.run(_Pass(model, endpoint, Ledger(spending, endpoint), deliver).answer(requests))
+        ledger = Ledger(spending, endpoint)
+        asyncio.run(_Pass(model, endpoint, ledger, deliver, read, sections).answer(requests))
 
     run_pass(label, generations, endpoint.max_failed_share, complete)
 
@@ -50,8 +74,17 @@ def generate_remotely(
 class _Pass:
     """The requests of one pass: a fixed number of workers take them in order."""
 
-    def __init__(self, model: str, endpoint: EndpointConfig, ledger: Ledger, deliver: Deliver) -> None:
+    def __init__(
+        self,
+        model: str,
+        endpoint: EndpointConfig,
+        ledger: Ledger,
+        deliver: Deliver,
+        read: Callable[[Any], str],
+        sections: Sections,
+    ) -> None:
         self._model, self._endpoint, self._ledger, self._deliver = model, endpoint, ledger, deliver
+        self._read, self._sections = read, sections
         self._waiting: list[Request] = []
         self._written: list[Completion] = []
         self._next_start = 0.0
@@ -104,7 +137,7 @@ class _Pass:
                     raise GenerationError(
                         f"{self._model} at {self._endpoint.url}: {self._ledger.spent:.4f} USD are spent, and the next request could "
                         f"exceed budget_usd={self._endpoint.budget_usd}. {left:,} requests are not sent; what was answered is kept. "
-                        "Raise teacher_endpoint.budget_usd and run again to continue, or ask for fewer rows."
+                        f"Raise {self._sections.endpoint}.budget_usd and run again to continue, or ask for fewer rows."
                     )
                 await self._booked.wait()
             self._under_way += 1
@@ -134,7 +167,7 @@ class _Pass:
             self._ledger.release(reserved)
             raise GenerationError(
                 f"{self._endpoint.url} refuses the model {self._model!r}: {cause}. No other request would fare better. Check "
-                "teacher.name, teacher_endpoint.url and OPENAI_API_KEY."
+                f"{self._sections.model}, {self._sections.endpoint}.url and OPENAI_API_KEY."
             ) from cause
         except OpenAIError as cause:
             self._ledger.release(reserved)
@@ -142,7 +175,7 @@ class _Pass:
             if self._unreachable >= SILENT_AFTER:
                 raise GenerationError(
                     f"{self._endpoint.url} could not be reached {SILENT_AFTER} times in a row, each with {self._endpoint.retries} "
-                    f"retries: {cause}. Check teacher_endpoint.url and the network; what was answered is kept."
+                    f"retries: {cause}. Check {self._sections.endpoint}.url and the network; what was answered is kept."
                 ) from cause
             return _completion(request, error=f"{type(cause).__name__}: {cause}")
         self._unreachable = 0
@@ -152,7 +185,7 @@ class _Pass:
         choice = answer.choices[0]
         return _completion(
             request,
-            text=(choice.message.content or "").strip(),
+            text=self._read(choice),
             num_tokens=used.completion_tokens if used else 0,
             finish_reason="length" if choice.finish_reason == "length" else "stop",
         )

@@ -8,16 +8,22 @@ Every pair is judged in both seatings; the known better side is the teacher in c
     equal_length    accuracy when both sides are cut to the same number of words
     identical_seat  the first seat wins when both sides are the same text; 0.5 is fair
     length_gap      accuracy where the better side is longer minus accuracy where it is shorter
+    self_preference how much oftener the side that the judge's own weights wrote wins than it should
+    unreadable      seatings without a verdict; every other measure leaves them out
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from character_ray.config import AuditConfig
 from character_ray.statistics import Interval, cluster_rate
 
-__all__ = ["Audit", "KnownPair", "SeatedPair", "audit", "seat"]
+__all__ = ["Audit", "KnownPair", "SeatedPair", "Writer", "audit", "seat"]
+
+Writer = Literal["", "better", "worse"]
+"""Which side of every known pair the judge's own weights wrote; ``""`` for neither or both."""
 
 BETTER_FIRST, BETTER_SECOND, CUT_FIRST, CUT_SECOND, SAME = (
     "better-first",
@@ -81,38 +87,74 @@ def seat(pairs: Sequence[KnownPair]) -> list[SeatedPair]:
     return rows
 
 
-def audit(pairs: Sequence[KnownPair], first_wins: Mapping[str, float], bounds: AuditConfig, *, seed: int) -> Audit:
+def audit(
+    pairs: Sequence[KnownPair],
+    first_wins: Mapping[str, float],
+    bounds: AuditConfig,
+    *,
+    seed: int,
+    own: Writer = "",
+) -> Audit:
     """Measure a judge from its verdicts.
 
     Args:
         pairs: The known pairs.
-        first_wins: By row id of :func:`seat`, 1 when the judge prefers the first seat, 0 when the second, 0.5 for a tie.
+        first_wins: By row id of :func:`seat`, 1 when the judge prefers the first seat, 0 when the second, 0.5 for a tie, NaN when it
+            gave no verdict that could be read.
         bounds: What a judge must reach.
         seed: Seed of the bootstrap over prompts.
+        own: Side that the judge's own weights wrote.
     """
-    right: list[float] = []
-    cut_right: list[float] = []
-    for pair in pairs:
-        for first, second, found in ((BETTER_FIRST, BETTER_SECOND, right), (CUT_FIRST, CUT_SECOND, cut_right)):
-            found += [first_wins[f"{pair['prompt_id']}/{first}"], 1 - first_wins[f"{pair['prompt_id']}/{second}"]]
     prompts = [pair["prompt_id"] for pair in pairs]
-    twice = [prompt for prompt in prompts for _ in range(2)]
-    seats = [value if number % 2 == 0 else 1 - value for number, value in enumerate(right)]
-    same = [float(right[2 * n] == right[2 * n + 1]) for n in range(len(pairs))]
-    longer = [len(pair["better"].split()) > len(pair["worse"].split()) for pair in pairs for _ in range(2)]
+
+    def scores(seating: str) -> list[float]:
+        return [first_wins[f"{prompt}/{seating}"] for prompt in prompts]
+
+    def rate(*columns: Sequence[float]) -> Interval:
+        """Mean of columns with one value per prompt, as far as they could be read."""
+        read = [(value, prompt) for column in columns for value, prompt in zip(column, prompts, strict=True)]
+        read = [(value, prompt) for value, prompt in read if not math.isnan(value)]
+        if not read:
+            return Interval(math.nan, math.nan, math.nan, 0, "no verdict could be read")
+        return cluster_rate([value for value, _ in read], [prompt for _, prompt in read], seed=seed)
+
+    first, second = scores(BETTER_FIRST), scores(BETTER_SECOND)
+    right, right_second = first, [1 - value for value in second]
+    both = [
+        math.nan if math.isnan(one) or math.isnan(other) else float(one == other)
+        for one, other in zip(right, right_second, strict=True)
+    ]
+    unreadable = [float(math.isnan(first_wins[row["row_id"]])) for row in seat(pairs)]
     measures = {
-        "accuracy": cluster_rate(right, twice, seed=seed),
-        "seat_share": cluster_rate(seats, twice, seed=seed),
-        "consistency": cluster_rate(same, prompts, seed=seed),
-        "equal_length": cluster_rate(cut_right, twice, seed=seed),
-        "identical_seat": cluster_rate([first_wins[f"{prompt}/{SAME}"] for prompt in prompts], prompts, seed=seed),
+        "accuracy": rate(right, right_second),
+        "seat_share": rate(first, second),
+        "consistency": rate(both),
+        "equal_length": rate(scores(CUT_FIRST), [1 - value for value in scores(CUT_SECOND)]),
+        "identical_seat": rate(scores(SAME)),
+        "unreadable": cluster_rate(unreadable, [prompt for prompt in prompts for _ in range(5)], seed=seed),
     }
-    if 0 < sum(longer) < len(longer):
-        on_longer = [value for value, is_longer in zip(right, longer, strict=True) if is_longer]
-        on_shorter = [value for value, is_longer in zip(right, longer, strict=True) if not is_longer]
-        gap = sum(on_longer) / len(on_longer) - sum(on_shorter) / len(on_shorter)
+    gap = _length_gap(pairs, right, right_second)
+    if gap is not None:
         measures["length_gap"] = Interval(gap, gap, gap, len(pairs), "difference of two accuracies, no interval")
+    if own:
+        # The better side should always win: an own better side cannot win too often, an own worse side can.
+        accuracy = measures["accuracy"]
+        ends = (accuracy.value, accuracy.low, accuracy.high)
+        shifts = sorted(end - 1 if own == "better" else 1 - end for end in ends)
+        measures["self_preference"] = Interval(shifts[1], shifts[0], shifts[2], accuracy.n, accuracy.method)
     return Audit(measures, _failures(measures, bounds))
+
+
+def _length_gap(pairs: Sequence[KnownPair], *columns: Sequence[float]) -> float | None:
+    longer = [len(pair["better"].split()) > len(pair["worse"].split()) for pair in pairs]
+    read = [
+        (value, is_longer)
+        for column in columns
+        for value, is_longer in zip(column, longer, strict=True)
+        if not math.isnan(value)
+    ]
+    sides = [[value for value, is_longer in read if is_longer == wanted] for wanted in (True, False)]
+    return None if not all(sides) else sum(sides[0]) / len(sides[0]) - sum(sides[1]) / len(sides[1])
 
 
 def _failures(measures: Mapping[str, Interval], bounds: AuditConfig) -> list[str]:
@@ -123,11 +165,13 @@ def _failures(measures: Mapping[str, Interval], bounds: AuditConfig) -> list[str
             ("equal_length", bounds.min_accuracy),
             ("consistency", bounds.min_consistency),
         )
-        if measures[name].value < floor
+        if not measures[name].value >= floor
     ]
     failures += [
         f"{name} {measures[name].value:.2f} is further than {bounds.max_seat_bias} from 0.5"
         for name in ("seat_share", "identical_seat")
         if abs(measures[name].value - 0.5) > bounds.max_seat_bias
     ]
+    if measures["unreadable"].value > bounds.max_unreadable:
+        failures.append(f"unreadable {measures['unreadable'].value:.2f} is above {bounds.max_unreadable}")
     return failures

@@ -1,4 +1,6 @@
-"""Battles between arms and their ratings: Bradley-Terry as the headline, sequential Elo to the seed's letter beside it.
+"""Battles between arms and their ratings: Bradley-Terry, and sequential Elo to the seed's letter beside it.
+
+A tie counts half to each side here; :mod:`character_ray.judging.davidson` models ties, seats and length.
 
 Axes: P players (arms), C prompts, N battles, B resamples. Ratings are Elo points (400 / ln 10 per nat) with mean 1000.
 """
@@ -26,6 +28,8 @@ class Battles:
     prompts_N: np.ndarray
     unscored: int
     """Battles without a verdict; they are counted and move nothing."""
+    lengths_N: np.ndarray | None = None
+    """How much longer the first answer is, from -1 to 1: the difference of the lengths over their sum."""
 
 
 def arrange_battles(scores_PC: np.ndarray, tie_margin: float) -> Battles:
@@ -99,14 +103,14 @@ def rate(
 def sequential_elo(battles: Battles, players: int, *, k: float, shuffles: int, seed: int) -> np.ndarray:
     """The seed's sequential Elo (section 2.3), averaged over seeded orders of the battles; shape ``(P,)``."""
     draw = np.random.default_rng(seed)
-    total = np.zeros(players)
-    for _ in range(shuffles):
-        rating = np.full(players, START)
-        for battle in draw.permutation(len(battles.outcomes_N)):
-            a, b = battles.seats_N2[battle]
-            expected = 1.0 / (1.0 + 10 ** ((rating[b] - rating[a]) / 400))
-            change = k * (battles.outcomes_N[battle] - expected)
-            rating[a] += change
-            rating[b] -= change
-        total += rating
-    return total / shuffles
+    seats, outcomes = battles.seats_N2, battles.outcomes_N
+    orders_NS = np.array([draw.permutation(len(outcomes)) for _ in range(shuffles)]).T
+    rating_SP, every = np.full((shuffles, players), START), np.arange(shuffles)
+    for battle_S in orders_NS:  # one battle of every order at a time
+        a, b = seats[battle_S].T
+        expected = 1.0 / (1.0 + 10 ** ((rating_SP[every, b] - rating_SP[every, a]) / 400))
+        change = k * (outcomes[battle_S] - expected)
+        rating_SP[every, a] += change
+        rating_SP[every, b] -= change
+    mean_P: np.ndarray = rating_SP.mean(axis=0)
+    return mean_P

@@ -18,7 +18,7 @@ from character_ray.pipeline.data import score
 from character_ray.pipeline.personas import load_persona
 from character_ray.pipeline.ray_session import ray_session
 
-__all__ = ["audit_judge"]
+__all__ = ["audit_judge", "known_pairs"]
 
 
 def audit_judge(run: Path, recipe: Recipe, chat_judge: str | None) -> Audit:
@@ -34,7 +34,7 @@ def audit_judge(run: Path, recipe: Recipe, chat_judge: str | None) -> Audit:
         ModelError: The chat model cannot be found.
     """
     persona, bounds = load_persona(recipe), recipe.judge.audit
-    pairs = _known_pairs(run, bounds, recipe.seed)
+    pairs = known_pairs(run, bounds, recipe.seed)
     with ray_session(recipe):
         if chat_judge is None:
             verdicts = _by_likelihood(Context.open(recipe), persona, pairs)
@@ -47,7 +47,12 @@ def audit_judge(run: Path, recipe: Recipe, chat_judge: str | None) -> Audit:
     return audit(pairs, verdicts, bounds, seed=recipe.seed)
 
 
-def _known_pairs(run: Path, bounds: AuditConfig, seed: int) -> list[KnownPair]:
+def known_pairs(run: Path, bounds: AuditConfig, seed: int) -> list[KnownPair]:
+    """Teacher against base on training prompts of a finished run.
+
+    Raises:
+        ReportError: The run has fewer than eight such pairs.
+    """
     prompts = {row["prompt_id"]: row["prompt"] for row in read_rows(run / "prompts" / "train.parquet")}
     teacher, base = (_completions(run / stage) for stage in ("teacher", "student"))
     usable = sorted(

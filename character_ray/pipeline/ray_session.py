@@ -2,26 +2,41 @@
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from character_ray.config import Recipe
 from character_ray.errors import RecipeError
 from character_ray.pipeline.orphans import no_orphans
 
-__all__ = ["ray_session"]
+__all__ = ["ray_for", "ray_session"]
+
+
+def ray_session(recipe: Recipe) -> AbstractContextManager[None]:
+    """Ray for the length of a ``with`` block, on what a recipe needs; see :func:`ray_for`."""
+    return ray_for(
+        {
+            "student_engine": recipe.student_engine.gpus,
+            "teacher_engine": recipe.teacher_engine.gpus if recipe.teacher_engine else 0,
+            "train": recipe.train.gpus,
+            "judge": recipe.judge.replicas if recipe.judge.device == "gpu" else 0,
+        }
+    )
 
 
 @contextmanager
-def ray_session(recipe: Recipe) -> Iterator[None]:
+def ray_for(gpus: Mapping[str, int]) -> Iterator[None]:
     """Ray for the length of the block.
 
     Inside a submitted job, or with ``RAY_ADDRESS`` set, that cluster is used and left running. Otherwise Ray starts on this
     machine, with token authentication as Ray does by default, and stops at the end.
 
+    Args:
+        gpus: GPUs that each section of the recipe needs; sections run one after the other.
+
     Raises:
-        RecipeError: The recipe needs more GPUs than the cluster has.
+        RecipeError: A section needs more GPUs than the cluster has.
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -38,7 +53,7 @@ def ray_session(recipe: Recipe) -> Iterator[None]:
             ray.init(**options)
         _quieten()
         try:
-            _check_gpus(recipe)
+            _check_gpus(gpus)
             yield
         finally:
             if not was_running:
@@ -58,16 +73,10 @@ def _quieten() -> None:
             logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _check_gpus(recipe: Recipe) -> None:
+def _check_gpus(sections: Mapping[str, int]) -> None:
     import ray
 
     available = int(ray.cluster_resources().get("GPU", 0))
-    sections = {
-        "student_engine": recipe.student_engine.gpus,
-        "teacher_engine": recipe.teacher_engine.gpus if recipe.teacher_engine else 0,
-        "train": recipe.train.gpus,
-        "judge": recipe.judge.replicas if recipe.judge.device == "gpu" else 0,
-    }
     section, needed = max(sections.items(), key=lambda item: item[1])
     if needed > available:
         raise RecipeError(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from character_ray.config import Arm, Recipe, recipe_warnings
+from character_ray.config import Arm, Recipe, Tournament, recipe_warnings
 from character_ray.errors import CharacterRayError, RecipeError
 from character_ray.inference.passes import Generation
 from character_ray.log import console
@@ -60,7 +60,7 @@ def run_pipeline(recipe: Recipe) -> Path:
 
 
 @contextmanager
-def full_disk_named(recipe: Recipe) -> Iterator[None]:
+def full_disk_named(recipe: Recipe | Tournament) -> Iterator[None]:
     """Turns "no space left" into an error that says where and what stays.
 
     Raises:

@@ -1,5 +1,6 @@
 """An audit tells a fair judge from one that loves a seat, length, or nothing at all."""
 
+import math
 import random
 
 import pytest
@@ -47,6 +48,7 @@ def test_a_judge_that_sees_the_character_passes():
         "consistency": 1.0,
         "equal_length": 1.0,
         "identical_seat": 0.5,
+        "unreadable": 0.0,
         "length_gap": 0.0,
     }
 
@@ -78,3 +80,25 @@ def test_a_judge_that_guesses_is_fair_and_useless():
 def test_love_of_length_shows_as_a_gap():
     found = judged(lambda first, second: float(len(first.split()) > len(second.split())))
     assert found.measures["length_gap"].value > 0.5
+
+
+def test_verdicts_that_cannot_be_read_are_left_out_and_counted():
+    draw = random.Random(1)
+    found = judged(lambda first, second: math.nan if draw.random() < 0.3 else in_character(first, second))
+    assert found.measures["accuracy"].value == 1.0
+    assert 0.2 < found.measures["unreadable"].value < 0.4
+    assert [failure.split()[0] for failure in found.failures] == ["unreadable"]
+
+
+def test_a_judge_that_is_never_read_fails_on_everything_it_should_show():
+    found = judged(lambda first, second: math.nan)
+    assert {"accuracy", "equal_length", "consistency", "unreadable"} <= {f.split()[0] for f in found.failures}
+
+
+@pytest.mark.parametrize(("own", "expected"), [("worse", 0.5), ("better", -0.5)])
+def test_a_judge_that_prefers_its_own_text_to_the_better_one_is_seen(own, expected):
+    rows = seat(PAIRS)
+    verdicts = {row["row_id"]: 0.5 for row in rows}
+    found = audit(PAIRS, verdicts, BOUNDS, seed=0, own=own)
+    assert found.measures["self_preference"].value == expected
+    assert "self_preference" not in audit(PAIRS, verdicts, BOUNDS, seed=0).measures

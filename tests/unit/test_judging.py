@@ -57,6 +57,19 @@ def test_sequential_elo_follows_the_published_formula():
     assert sequential_elo(one, 2, k=32, shuffles=3, seed=0).tolist() == [1016.0, 984.0]
 
 
+def test_sequential_elo_is_the_mean_over_orders_walked_one_by_one():
+    battles = arrange_battles(np.random.default_rng(2).normal(size=(4, 20)), 0.1)
+    draw, expected = np.random.default_rng(5), np.zeros(4)
+    for _ in range(6):
+        rating = [1000.0] * 4
+        for battle in draw.permutation(len(battles.outcomes_N)):
+            a, b = battles.seats_N2[battle]
+            change = 32 * (battles.outcomes_N[battle] - 1 / (1 + 10 ** ((rating[b] - rating[a]) / 400)))
+            rating[a], rating[b] = rating[a] + change, rating[b] - change
+        expected += np.array(rating) / 6
+    assert sequential_elo(battles, 4, k=32, shuffles=6, seed=5) == pytest.approx(expected)
+
+
 def test_a_rate_with_one_answer_per_prompt_has_wilsons_interval():
     interval = cluster_rate([1.0] * 8 + [0.0] * 2, [str(i) for i in range(10)], seed=0)
     assert (interval.low, interval.high) == pytest.approx((0.4902, 0.9433), abs=1e-4)

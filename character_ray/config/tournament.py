@@ -1,0 +1,181 @@
+"""A tournament: who meets whom, who judges, and when enough has been asked."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from character_ray.config.base import Config
+from character_ray.config.endpoint import EndpointConfig
+from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
+from character_ray.config.evaluation import AuditConfig, JudgeConfig
+
+__all__ = ["ContestantsConfig", "JudgeSpec", "RatingConfig", "StopConfig", "Tournament"]
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class ContestantsConfig(Config):
+    """Arms of one run."""
+
+    run: Path
+    """Folder of a finished run, which has ``answers.parquet``."""
+
+    arms: tuple[str, ...] = Field(("base", "full"), min_length=1)
+    """Arms that take part, each with the answers it gave in the run's evaluation."""
+
+
+class JudgeSpec(Config):
+    """One judge. Each sees every battle in both seats."""
+
+    name: str = Field(pattern=NAME)
+    """What reports call it."""
+
+    kind: Literal["likelihood", "letters", "text"]
+    """``likelihood``: log p(answer | constitution) minus log p(answer), per token. ``letters``: probability of A against B as the next
+    token, in one prefill. ``text``: a written comparison whose last verdict counts."""
+
+    model: ModelConfig | None = None
+    """Its weights, or its name at the endpoint; ``None`` takes the student of the first run, before training."""
+
+    endpoint: EndpointConfig | None = None
+    """Ask it at an OpenAI-compatible endpoint; ``letters`` then needs one that returns log-probabilities."""
+
+    engine: EngineConfig | None = None
+    """vLLM engine that a ``text`` judge runs on here."""
+
+    forward: JudgeConfig = JudgeConfig()
+    """Device and batches of ``likelihood`` and ``letters`` judges that run here."""
+
+    sampling: SamplingConfig = SamplingConfig(temperature=0.0, top_p=1.0, max_tokens=512)
+    """How a ``text`` judge writes."""
+
+    tie_margin: float = Field(0.02, ge=0)
+    """Closer is a tie: in nats per token for ``likelihood``, in probability around one half for ``letters``."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "JudgeSpec":
+        if self.kind == "likelihood" and self.endpoint is not None:
+            raise ValueError(
+                f"judge {self.name!r} is a likelihood judge at {self.endpoint.url}, but an endpoint does not score a given text. "
+                "Remove its endpoint, or set kind: letters."
+            )
+        if self.endpoint is not None and self.model is None:
+            raise ValueError(
+                f"judge {self.name!r} has an endpoint but no model. Add model.name: what it is called there."
+            )
+        if self.kind == "text" and (self.engine is None) == (self.endpoint is None):
+            raise ValueError(
+                f"judge {self.name!r} writes its verdicts, so it needs either an engine or an endpoint section. Give one of them."
+            )
+        if self.kind != "text" and self.engine is not None:
+            raise ValueError(
+                f"judge {self.name!r} writes nothing, so it has no use for an engine. Remove it; see forward."
+            )
+        return self
+
+
+class StopConfig(Config):
+    """When a pair is decided: the verdict may be looked at after every round without raising more false alarms."""
+
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """Chance that any pair of equals is called a win and a loss, over all pairs and rounds together."""
+
+    close: float = Field(0.1, ge=0, lt=0.5)
+    """A pair is also decided once the share of points is known to lie within this of one half; 0 never."""
+
+    points: float | None = Field(None, gt=0)
+    """Ask every pair until the interval of every rating reaches no further than this many Elo points, instead of asking each until it
+    is decided."""
+
+
+class RatingConfig(Config):
+    """How ratings are fitted."""
+
+    length: bool = False
+    """Fit how much a longer answer gains, so that the ratings are those at equal length."""
+
+    prior_games: float = Field(1.0, gt=0)
+    """Games drawn against an opponent of mean strength that every contestant is taken to have played; keeps ratings finite."""
+
+    bootstrap: int = Field(1000, ge=100)
+    """Resamples of the prompts."""
+
+    elo_k: float = Field(32, gt=0)
+    """Step of sequential Elo."""
+
+    elo_shuffles: int = Field(50, ge=1)
+    """Orders that sequential Elo is averaged over."""
+
+
+class Tournament(Config):
+    """Contestants, judges and rules."""
+
+    name: str = Field(pattern=NAME)
+    """Its folder is ``output/name``."""
+
+    output: Path = Path("runs")
+    """Folder of all runs; it must be on storage that every node sees."""
+
+    seed: int = Field(0, ge=0)
+    """Every random draw derives from it."""
+
+    contestants: tuple[ContestantsConfig, ...] = Field(min_length=1)
+    """Who meets whom: arms of one run or of several."""
+
+    constitution: Path | None = None
+    """The character that is judged; needed where the runs are of different personas."""
+
+    judges: tuple[JudgeSpec, ...] = Field(min_length=1)
+    """One judge or a panel."""
+
+    panel: Literal["majority", "mean"] = "majority"
+    """How several judges become one verdict."""
+
+    audit: AuditConfig = AuditConfig()
+    """What every judge must reach on known pairs; below it the tournament does not start."""
+
+    audit_run: Path | None = None
+    """Run whose teacher and base completions are the known pairs; ``None`` takes the first contestants' run of the judged character."""
+
+    prompts: int | None = Field(None, ge=8)
+    """Prompts drawn from those that all contestants answered; ``None`` takes all."""
+
+    round: int = Field(16, ge=1)
+    """Prompts of the first round."""
+
+    round_growth: float = Field(1.0, ge=1)
+    """Every round has this many times the prompts of the one before. An engine starts anew for each round, so 2 keeps starts few."""
+
+    schedule: Literal["uniform", "active"] = "uniform"
+    """``active`` asks the pairs whose order is least certain; ``uniform`` asks all that are open."""
+
+    pairs_per_round: int = Field(3, ge=1)
+    """Pairs of an active round."""
+
+    stop: StopConfig | None = None
+    """When to stop asking; ``None`` asks every pair on every prompt."""
+
+    rating: RatingConfig = RatingConfig()
+    """Ratings and their intervals."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the results."""
+        return self.output / self.name
+
+    @model_validator(mode="after")
+    def _check(self) -> "Tournament":
+        names = [judge.name for judge in self.judges]
+        if len(set(names)) != len(names):
+            raise ValueError(
+                f"judges: {', '.join(names)} name one twice, so their verdicts could not be told apart. Rename one."
+            )
+        players = [(str(each.run), arm) for each in self.contestants for arm in each.arms]
+        if len(set(players)) != len(players):
+            raise ValueError("contestants: an arm of a run is named twice. Remove the repetition.")
+        if len(players) < 2:
+            raise ValueError(
+                f"contestants: {players[0][1]} of {players[0][0]} has nobody to meet. Name another arm or run."
+            )
+        return self
