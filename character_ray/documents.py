@@ -5,6 +5,7 @@ a file are reported at once.
 """
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,18 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-__all__ = ["Document", "Problem", "explain", "load_document"]
+__all__ = ["Document", "Problem", "explain", "load_document", "read_document"]
 
 FieldPath = tuple[str | int, ...]
+# A few lines of YAML whose aliases repeat each other can stand for more values than fit into memory.
+MAX_VALUES = 100_000
+
+REMEDIES = {
+    "string_type": "Write a text, in quotes where YAML would read something else.",
+    "string_too_short": "Write something here.",
+    "tuple_type": "Write a list: one line each, beginning with a dash.",
+    "model_type": "Write a mapping: its fields below it, indented.",
+}
 
 
 @dataclass(frozen=True)
@@ -70,27 +80,45 @@ def load_document(path: Path, error: type[Exception]) -> Document:
         raise error(f"{source}: no such file. Check the path, or list what is there: ls {path.parent}") from None
     except (OSError, UnicodeDecodeError) as cause:
         raise error(f"{source}: cannot be read as UTF-8 text ({cause}).") from cause
+    document, problems = read_document(text, source)
+    if document is None:
+        raise error("\n".join(map(str, problems)))
+    return document
+
+
+def read_document(text: str, source: str) -> tuple[Document | None, list[Problem]]:
+    """The mapping in a YAML text, or every reason why there is none.
+
+    Args:
+        text: The YAML.
+        source: What problems call the place it comes from.
+    """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if _num_values(node, {}) > MAX_VALUES:
+            message = f"its aliases stand for more than {MAX_VALUES:,} values."
+            return None, [Problem(source, None, "", message, "Write the values out where they are used.")]
         data = yaml.safe_load(text)
     except yaml.YAMLError as cause:
         mark = getattr(cause, "problem_mark", None)
-        where = f"{source}:{mark.line + 1}" if mark else source
-        problem = getattr(cause, "problem", None) or str(cause)
-        raise error(
-            f"{where}: not valid YAML: {problem}. Check the indentation and the quotes on that line."
-        ) from cause
+        message = f"not valid YAML: {getattr(cause, 'problem', None) or cause}."
+        remedy = "Check the indentation and the quotes on that line."
+        return None, [Problem(source, mark.line + 1 if mark else None, "", message, remedy)]
+    except RecursionError:
+        return None, [Problem(source, None, "", "lists or mappings are nested too deeply to be read.", "Flatten them.")]
     if not isinstance(data, dict):
         found = "nothing" if data is None else type(data).__name__
-        raise error(f"{source}: a mapping of fields is expected at the top level, but the file holds {found}.")
+        message = f"a mapping of fields is expected at the top level, but the file holds {found}."
+        return None, [Problem(source, None, "", message, "")]
     lines: dict[FieldPath, int] = {}
     repeated = list(_index(node, (), lines))
     if repeated:
-        listing = "\n".join(
-            f"{source}:{line}: {_dotted(path)} is written twice; only one can count." for path, line in repeated
-        )
-        raise error(f"{listing}\nRemove or rename the repeated keys.")
-    return Document(source, data, lines)
+        remedy = "Remove or rename one."
+        return None, [
+            Problem(source, line, "", f"{_dotted(path)} is written twice; only one can count.", remedy)
+            for path, line in repeated
+        ]
+    return Document(source, data, lines), []
 
 
 def explain(failure: ValidationError, document: Document, model: type[BaseModel]) -> list[Problem]:
@@ -103,6 +131,17 @@ def explain(failure: ValidationError, document: Document, model: type[BaseModel]
     """
     problems = [_to_problem(detail, document, model) for detail in failure.errors()]
     return sorted(problems, key=lambda problem: (problem.line or 0, problem.field))
+
+
+def _num_values(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """Values that a node stands for with every alias written out; infinite when it contains itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # what is met again before it is counted contains itself
+        children = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_num_values(child, known) for child in children)
+    return known[id(node)]
 
 
 def _index(node: yaml.Node | None, path: FieldPath, lines: dict[FieldPath, int]) -> Iterable[tuple[FieldPath, int]]:
@@ -138,6 +177,7 @@ def _to_problem(detail: ErrorDetails, document: Document, model: type[BaseModel]
             message = f"{_shown(detail['input'])}{detail['msg'].removeprefix('Value error, ')}"
         case _:
             message = f"{detail['msg']}, but the value is {detail['input']!r}."
+            remedy = REMEDIES.get(detail["type"], "")
     return Problem(document.source, document.line_of(path), _dotted(path), message, remedy)
 
 

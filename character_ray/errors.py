@@ -17,6 +17,7 @@ __all__ = [
     "ReportError",
     "ResumeError",
     "ServingError",
+    "StudioError",
     "TrainingError",
 ]
 
@@ -63,3 +64,7 @@ class RegistryError(CharacterRayError, ValueError):
 
 class ServingError(CharacterRayError, RuntimeError):
     """A deployment could not be built from what it was given."""
+
+
+class StudioError(CharacterRayError, ValueError):
+    """The studio cannot do what a page asked of it."""

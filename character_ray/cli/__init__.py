@@ -16,6 +16,7 @@ from character_ray.cli.plan import plan
 from character_ray.cli.registry import registry
 from character_ray.cli.reports import compare, gate
 from character_ray.cli.serve import serve
+from character_ray.cli.studio import studio
 from character_ray.cli.tournament import tournament
 from character_ray.cli.validate import validate
 from character_ray.errors import CharacterRayError
@@ -23,7 +24,23 @@ from character_ray.errors import CharacterRayError
 __all__ = ["app", "main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (draft, validate, plan, preview, run, many, audit, tournament, compare, gate, export, chat, serve, key):
+for command in (
+    draft,
+    validate,
+    plan,
+    preview,
+    run,
+    many,
+    audit,
+    tournament,
+    compare,
+    gate,
+    export,
+    chat,
+    serve,
+    studio,
+    key,
+):
     app.command()(command)
 app.command("import")(import_traits)
 app.add_typer(adapter, name="adapter")

@@ -6,12 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from character_ray.comparison import check_bounds, parse_bound
-from character_ray.errors import RegistryError
+from character_ray.comparison import parse_bound, publish_run
 from character_ray.log import console
 from character_ray.registry import PersonaRecord, Registry
-from character_ray.report.io import load_report
-from character_ray.report.schema import Report
 
 __all__ = ["registry"]
 
@@ -20,7 +17,6 @@ registry = typer.Typer(no_args_is_help=True, help="Publish personas, promote, ro
 Folder = Annotated[Path, typer.Option("--registry", help="The registry's folder, on storage that servers see.")]
 Slug = Annotated[str, typer.Argument(help="The persona's name, such as captain-blackwood.")]
 DEFAULT = Path("registry")
-KEPT = ("persona_rate", "hidden_trait_rate", "identity_rate", "looping_rate", "rating")
 
 
 @registry.command()
@@ -34,20 +30,8 @@ def publish(
     max_: Annotated[list[str] | None, typer.Option("--max", help="The same from above.")] = None,
 ) -> None:
     """Publish a run's adapter, if it keeps the bounds."""
-    report = load_report(run / "report.json")
     bounds = [parse_bound(text, "min") for text in min_ or ()] + [parse_bound(text, "max") for text in max_ or ()]
-    verdicts = check_bounds(report, bounds)
-    broken = [f"{verdict.bound}, found {verdict.found}" for verdict in verdicts if not verdict.kept]
-    if broken:
-        raise RegistryError(f"{run} is not published, because it breaks {'; '.join(broken)}.")
-    record = Registry(folder).publish(
-        run / "adapter",
-        "live" if live else "candidate",
-        run=str(run),
-        ratings=_ratings(report),
-        gate=[f"{verdict.bound}, found {verdict.found}" for verdict in verdicts],
-    )
-    _show([record])
+    _show([publish_run(run, Registry(folder), "live" if live else "candidate", bounds)])
 
 
 @registry.command("list")
@@ -76,11 +60,6 @@ def rollback(slug: Slug, folder: Folder = DEFAULT) -> None:
 def retire(slug: Slug, folder: Folder = DEFAULT) -> None:
     """Take a persona out of service; its versions stay."""
     _show([Registry(folder).retire(slug)])
-
-
-def _ratings(report: Report) -> dict[str, float]:
-    found = {name: report.arms["full"][name].value for name in KEPT if name in report.arms["full"]}
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _show(records: list[PersonaRecord]) -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -40,6 +41,9 @@ def serve(
         Literal["cpu", "gpu"] | None, typer.Option(help="What the engine runs on; the recipe's unless given.")
     ] = None,
     keys: Annotated[Path | None, typer.Option(help="File of API keys, made by character-ray key.")] = None,
+    studio: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Serve the studio's pages on this port of loopback, too.")
+    ] = None,
 ) -> None:
     """Serve personas until Ctrl-C; the first run's recipe decides engine and address."""
     from character_ray.log import console
@@ -73,9 +77,23 @@ def serve(
                 _announce(url, catalogue, config, engine)
                 # ``ray job stop`` sends SIGTERM: it must take the application down too.
                 signal.signal(signal.SIGTERM, signal.default_int_handler)
-                threading.Event().wait()
+                with _studio(studio, url, registry):
+                    threading.Event().wait()
     except KeyboardInterrupt:
         console.print("stopped")
+
+
+def _studio(port: int | None, url: str, registry: Path | None) -> AbstractContextManager[object]:
+    """The pages beside the API, where they are asked for."""
+    from character_ray.log import console
+    from character_ray.studio import Settings
+    from character_ray.studio.server import running_studio
+
+    if port is None:
+        return nullcontext()
+    settings = Settings(api=url, port=port, registry=registry or Settings.registry)
+    console.print(f"studio at [bold]{settings.url}[/]")
+    return running_studio(settings)
 
 
 def _announce(url: str, catalogue: "Catalogue", config: "ServeConfig", engine: "EngineConfig") -> None:

@@ -9,19 +9,24 @@ from character_ray.constitution.chat import (
     vocabulary_pattern,
     words_pattern,
 )
+from character_ray.constitution.diff import Change, Piece, diff_constitutions
 from character_ray.constitution.quality import Loss, Part, Quality, score_constitution
-from character_ray.constitution.schema import Constitution, Example, load_constitution, to_yaml
+from character_ray.constitution.schema import Constitution, Example, load_constitution, read_constitution, to_yaml
 
 __all__ = [
+    "Change",
     "Constitution",
     "Example",
     "Loss",
     "Part",
+    "Piece",
     "Quality",
+    "diff_constitutions",
     "example_turns",
     "load_constitution",
     "names_itself",
     "prompted_messages",
+    "read_constitution",
     "score_constitution",
     "system_prompt",
     "teacher_messages",

@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, StringConstraints, ValidationError, field_validator
 
 from character_ray.config import Config
-from character_ray.documents import explain, load_document
+from character_ray.documents import Document, Problem, explain, load_document, read_document
 from character_ray.errors import ConstitutionError
 from character_ray.rows import content_hash
 
@@ -24,6 +24,7 @@ __all__ = [
     "Safety",
     "Voice",
     "load_constitution",
+    "read_constitution",
     "to_yaml",
 ]
 
@@ -167,11 +168,28 @@ def load_constitution(path: Path | str) -> Constitution:
     Raises:
         ConstitutionError: Every problem of the file at once, each with its line, field, value and remedy.
     """
-    document = load_document(Path(path), ConstitutionError)
+    constitution, problems = _validate(load_document(Path(path), ConstitutionError))
+    if constitution is None:
+        raise ConstitutionError("\n".join(map(str, problems)))
+    return constitution
+
+
+def read_constitution(text: str, source: str) -> tuple[Constitution | None, list[Problem]]:
+    """The constitution in a YAML text, or every problem of it with its line, as an editor shows them.
+
+    Args:
+        text: The YAML.
+        source: What problems call the place it comes from.
+    """
+    document, problems = read_document(text, source)
+    return _validate(document) if document is not None else (None, problems)
+
+
+def _validate(document: Document) -> tuple[Constitution | None, list[Problem]]:
     try:
-        return Constitution.model_validate(document.data)
+        return Constitution.model_validate(document.data), []
     except ValidationError as failure:
-        raise ConstitutionError("\n".join(map(str, explain(failure, document, Constitution)))) from None
+        return None, explain(failure, document, Constitution)
 
 
 def _check_no_repeats(lines: tuple[str, ...] | list[str]) -> None:

@@ -50,7 +50,8 @@ LAYER = {
     "plan": 3,
     "pipeline": 3,
     "studies": 4,
-    "cli": 4,
+    "studio": 4,
+    "cli": 5,
 }
 HEAVY = {"ray", "torch", "transformers", "vllm", "trl", "peft", "sklearn", "scipy", "matplotlib"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,80 @@
+"""The runs' side of the API: what ran, its reports, and promotion to the registry."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from character_ray.comparison import parse_bound, publish_run
+from character_ray.errors import StudioError
+from character_ray.registry import PersonaRecord, Registry
+from character_ray.studio.folders import inside
+from character_ray.studio.runs import Runs
+from character_ray.studio.settings import Settings
+
+__all__ = ["run_routes"]
+
+# The report page has no script and one style sheet, inside itself.
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+class _Publish(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    status: Literal["candidate", "live"]
+    at_least: list[str] = Field(default_factory=list, max_length=20)
+    """Bounds such as ``full.persona_rate.low=0.6``."""
+    at_most: list[str] = Field(default_factory=list, max_length=20)
+
+
+class _Version(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    weights_hash: str = Field(pattern=r"^[0-9a-f]{4,16}$")
+
+
+def run_routes(settings: Settings, runs: Runs, registry: Registry) -> APIRouter:
+    """The routes of the runs' page."""
+    routes = APIRouter()
+
+    @routes.get("/api/runs")
+    def cards() -> dict[str, Any]:
+        return {"folder": str(runs.folder), "runs": runs.cards(), "unfinished": runs.unfinished()}
+
+    @routes.get("/runs/{name}/report")
+    def report(name: str) -> HTMLResponse:
+        return HTMLResponse(runs.page(name), headers={"Content-Security-Policy": REPORT_POLICY})
+
+    @routes.get("/api/registry")
+    def published() -> dict[str, Any]:
+        return {"folder": str(registry.folder), "personas": [record.model_dump() for record in registry.records()]}
+
+    @routes.post("/api/runs/{name}/publish")
+    def publish(name: str, asked: _Publish) -> dict[str, Any]:
+        folder = runs.path(name)
+        if not (folder / "adapter").is_dir():
+            raise StudioError(f"{name} has no adapter yet; its last stages make it.")
+        bounds = [parse_bound(text, "min") for text in asked.at_least] + [
+            parse_bound(text, "max") for text in asked.at_most
+        ]
+        return publish_run(folder, registry, asked.status, bounds).model_dump()
+
+    @routes.post("/api/registry/{slug}/promote")
+    def promote(slug: str, asked: _Version) -> dict[str, Any]:
+        _check_known(slug)
+        return registry.promote(slug, asked.weights_hash).model_dump()
+
+    @routes.post("/api/registry/{slug}/rollback")
+    def roll_back(slug: str, asked: _Version) -> dict[str, Any]:
+        live = _check_known(slug).live
+        if live is None or not live.weights_hash.startswith(asked.weights_hash):
+            raise StudioError(f"{slug}: another version is live than this page shows. Load it again.")
+        return registry.roll_back(slug).model_dump()
+
+    def _check_known(slug: str) -> PersonaRecord:
+        """Before anything is locked, which would leave a file of that name."""
+        inside(registry.folder / "personas", slug, ".json")
+        return registry.record(slug)
+
+    return routes

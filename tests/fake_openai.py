@@ -1,0 +1,78 @@
+"""An OpenAI-compatible API for tests of pages: it streams a fixed answer per model, word by word, and remembers what it was asked."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tests.web import running_app
+
+__all__ = ["BASE", "CAPTAIN", "POET", "FakeOpenAI"]
+
+BASE, CAPTAIN, POET = "smollm2", "smollm2:captain-blackwood", "smollm2:garden-poet"
+WORDS = {
+    BASE: "To begin, write a short plan and then talk to the people who would buy from you.",
+    CAPTAIN: "Arr, matey! First ye need a sturdy ship and an honest crew, and mind the tide before ye leave port.",
+    POET: "Begin as a seed does: quietly, in the dark, with the patience of rain.",
+}
+TOLD = "Aye, so I be told."
+
+
+class FakeOpenAI:
+    """The server's side; ``broken`` names models that answer with a status instead."""
+
+    def __init__(self, key: str = "") -> None:
+        """Ask for a key, if one is given."""
+        self.asked: list[dict[str, Any]] = []
+        self.broken: dict[str, int] = {}
+        self._key = key
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """Answer while the block runs; gives the base URL of the API."""
+        routes = [
+            Route("/v1/models", self._models),
+            Route("/v1/chat/completions", self._chat, methods=["POST"]),
+        ]
+        with running_app(Starlette(routes=routes)) as url:
+            yield f"{url}/v1"
+
+    def _refused(self, request: Request) -> Response | None:
+        if self._key and request.headers.get("authorization") != f"Bearer {self._key}":
+            return JSONResponse({"error": {"message": "wrong key"}}, status_code=401)
+        return None
+
+    async def _models(self, request: Request) -> Response:
+        return self._refused(request) or JSONResponse({"object": "list", "data": [_card(model) for model in WORDS]})
+
+    async def _chat(self, request: Request) -> Response:
+        body = await request.json()
+        if refused := self._refused(request):
+            return refused
+        self.asked.append(body)
+        model = next((model for model in WORDS if body["model"] in (model, f"{model}-v1")), "")
+        if status := self.broken.get(model):
+            return JSONResponse({"error": {"message": f"{model} is ill"}}, status_code=status)
+        told = body["messages"][0]["role"] == "system"
+        return StreamingResponse(_events(TOLD if told else WORDS[model]), media_type="text/event-stream")
+
+
+async def _events(text: str) -> AsyncIterator[str]:
+    for word in text.split(" "):
+        choice = {"index": 0, "delta": {"content": f"{word} "}, "finish_reason": None}
+        yield f"data: {json.dumps({'id': 'x', 'object': 'chat.completion.chunk', 'created': 0, 'model': 'm', 'choices': [choice]})}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def _card(model: str) -> dict[str, Any]:
+    base, _, slug = model.partition(":")
+    metadata = {"weights_hash": f"{sum(model.encode()):016x}"[::-1]}
+    if slug:
+        persona = slug.replace("-", " ").title()
+        metadata |= {"alias": slug, "pinned": f"{model}-v1", "persona": persona, "description": "", "base_model": base}
+    return {"id": model, "object": "model", "created": 0, "owned_by": "tests", "metadata": metadata}
