@@ -1,5 +1,6 @@
 """The files of cluster/ fit the recipes, the image and each other."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -89,3 +91,37 @@ def test_the_images_install_the_locks_and_nothing_else():
         assert len(installs) == 2
         assert f"-r requirements/{lock}" in installs[0]
         assert all("--no-deps" in line for line in installs), json.dumps(installs)
+
+
+SCHEMAS = json.loads((ROOT / "tests" / "contracts" / "schemas" / "kuberay.json").read_text(encoding="utf-8"))
+
+
+def faults(document: dict[str, Any]) -> list[str]:
+    """What KubeRay's definition of this kind refuses."""
+    schema = {"$ref": f"#/definitions/{document['kind']}", "definitions": SCHEMAS["definitions"]}
+    found = jsonschema.Draft202012Validator(schema).iter_errors(document)
+    return [f"{'.'.join(map(str, error.absolute_path))}: {error.message}" for error in found]
+
+
+@pytest.mark.parametrize("path", PODS, ids=lambda path: path.stem)
+def test_manifests_fit_kuberays_definitions(path: Path):
+    assert faults(yaml.safe_load(path.read_text(encoding="utf-8"))) == []
+
+
+def test_kuberays_definitions_refuse_a_misspelt_field_and_a_wrong_type():
+    document = yaml.safe_load((CLUSTER / "kuberay" / "raycluster.yaml").read_text(encoding="utf-8"))
+    document["spec"]["workerGroupSpecs"][0]["minReplica"] = 1
+    document["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] = 0
+    found = "\n".join(faults(document))
+    assert "minReplica" in found
+    assert "num-cpus: 0 is not of type 'string'" in found
+
+
+@pytest.mark.parametrize("path", sorted((CLUSTER / "launcher").glob("*.yaml")), ids=lambda path: path.stem)
+def test_launcher_files_fit_rays_schema(path: Path):
+    folder = Path(importlib.util.find_spec("ray").origin).parent  # type: ignore[union-attr,arg-type]
+    schema = json.loads((folder / "autoscaler" / "ray-schema.json").read_text(encoding="utf-8"))
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    jsonschema.validate(document, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**document, "max_worker": 1}, schema)
