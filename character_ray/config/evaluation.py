@@ -11,6 +11,7 @@ from character_ray.config.engines import SamplingConfig
 __all__ = ["ARMS", "LORA_RANKS", "Arm", "AuditConfig", "EvaluateConfig", "JudgeConfig", "ServeConfig"]
 
 Arm = Literal["base", "prompted", "teacher", "dpo", "sft", "full", "control"]
+Further = Literal["probes"]
 ARMS: tuple[Arm, ...] = ("base", "prompted", "teacher", "dpo", "sft", "full", "control")
 
 # The sizes of ``max_lora_rank`` vLLM is built for.
@@ -92,6 +93,9 @@ class EvaluateConfig(Config):
 
     elo_shuffles: int = Field(50, ge=1)
     """Sequential Elo depends on the order of the battles; it is averaged over this many orders."""
+
+    further: tuple[Further, ...] = ()
+    """Measured after the report, each with a page of its own beside it; a command of the same name does it later."""
 
     @field_validator("arms")
     @classmethod

@@ -1,0 +1,20 @@
+"""What a recipe asks to be measured beyond the report, each with files and a page of its own in the run's folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from character_ray.config import Recipe
+from character_ray.log import console
+from character_ray.pipeline.probe import probe_run
+
+__all__ = ["FURTHER", "measure_further"]
+
+FURTHER: dict[str, Callable[[Path], Any]] = {"probes": probe_run}
+
+
+def measure_further(recipe: Recipe, folder: Path) -> None:
+    """Measure what ``evaluate.further`` names, on the finished run; inside its Ray session."""
+    for name in recipe.evaluate.further:
+        FURTHER[name](folder)
+        console.print(f"[green]{name}[/]: {folder / name}.html")
