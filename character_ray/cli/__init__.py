@@ -9,6 +9,7 @@ from character_ray.cli.audit import audit
 from character_ray.cli.chat import chat
 from character_ray.cli.draft import draft
 from character_ray.cli.export import export
+from character_ray.cli.further import drift, preferences, tax
 from character_ray.cli.key import key
 from character_ray.cli.migrate import import_traits
 from character_ray.cli.pipeline import many, plan, preview, run
@@ -22,7 +23,25 @@ from character_ray.errors import CharacterRayError
 __all__ = ["app", "main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (draft, validate, plan, preview, run, many, audit, probe, compare, gate, export, chat, serve, key):
+for command in (
+    draft,
+    validate,
+    plan,
+    preview,
+    run,
+    many,
+    audit,
+    probe,
+    drift,
+    tax,
+    preferences,
+    compare,
+    gate,
+    export,
+    chat,
+    serve,
+    key,
+):
     app.command()(command)
 app.command("import")(import_traits)
 app.add_typer(adapter, name="adapter")

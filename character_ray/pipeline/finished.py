@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from character_ray.adapters import load_manifest
 from character_ray.config import ARMS, Arm, Recipe
 from character_ray.constitution import prompted_messages, teacher_messages
 from character_ray.errors import ReportError
@@ -82,6 +83,11 @@ class FinishedRun:
                     f"{self.folder} has no adapter of the arm {arm} (looked for {folder}). Run its recipe again."
                 )
         return {arm: folder.resolve() for arm, folder in folders.items()}
+
+    def weights_hash(self, arm: Arm) -> str:
+        """Content hash of an arm's adapter; empty for the untrained weights."""
+        folders = self.adapters([arm])
+        return load_manifest(folders[arm]).weights_hash if folders else ""
 
     def chat(self, arm: Arm, prompt: str) -> list[Message]:
         """What the arm sees of a prompt."""
