@@ -3,6 +3,7 @@
 Axes: N texts, L layers, D width of the residual stream, T tokens, V vocabulary.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,16 +111,32 @@ class Reader:
             yield places, ids.to(self.device), mask.to(self.device)
 
     def answer_logits(self, passages: Sequence[Passage], batch_size: int) -> "Iterator[tuple[int, torch.Tensor]]":
-        """For each passage its place and the logits that predict its answer, float32, ``(T, V)``, under the active weights."""
+        """For each passage its place and the logits that predict its answer, float32, ``(T, V)``, under the active weights.
+
+        What all passages begin with, such as a constitution, is read once.
+        """
         import torch
 
-        for places, ids, mask in self.batches(passages, batch_size):
+        prefix = _common_beginning(passages)
+        tails = [Passage(passage.ids[prefix:], passage.start - prefix) for passage in passages]
+        read = None
+        for places, ids, mask in self.batches(tails, batch_size):
             # Only positions from the first answer on meet the output layer.
-            first = min(passages[place].start for place in places) - 1
+            first = min(tails[place].start for place in places) - 1
+            keep = ids.shape[1] - first
             with torch.inference_mode():
-                logits = self.model(input_ids=ids, attention_mask=mask, logits_to_keep=ids.shape[1] - first).logits
+                if prefix and read is None:
+                    opening = torch.tensor([passages[0].ids[:prefix]], device=ids.device)
+                    read = self.model(input_ids=opening, use_cache=True, logits_to_keep=1).past_key_values
+                cache = copy.deepcopy(read)
+                if cache is not None:
+                    cache.batch_repeat_interleave(len(places))
+                    mask = torch.cat([mask.new_ones((len(places), prefix)), mask], dim=1)
+                logits = self.model(
+                    input_ids=ids, attention_mask=mask, past_key_values=cache, logits_to_keep=keep
+                ).logits
             for row, place in enumerate(places):
-                own = passages[place]
+                own = tails[place]
                 yield place, logits[row, own.start - 1 - first : len(own.ids) - 1 - first].float()
 
     def complete(
@@ -185,6 +202,14 @@ def _blocks(model: Any) -> "list[torch.nn.Module]":
     raise ModelError(
         f"{type(model).__name__} has no list of {wanted} blocks, as its configuration says, so there is no residual stream to read. "
         "Probe a decoder-only model."
+    )
+
+
+def _common_beginning(passages: Sequence[Passage]) -> int:
+    """How many tokens all passages begin with; the last token before an answer is never among them."""
+    shortest = min((passage.start for passage in passages), default=1) - 1
+    return next(
+        (place for place in range(shortest) if len({passage.ids[place] for passage in passages}) > 1), max(shortest, 0)
     )
 
 

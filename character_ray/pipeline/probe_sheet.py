@@ -44,7 +44,7 @@ def _causal_sentence(causal: dict[str, Any]) -> str:
         sentence += (
             f" Added to the untrained model, the direction makes {percent(best['persona_rate'])} of answers in character at its "
             f"best ({best['name']}), instead of {percent(rates['base'])}; a random one of equal length "
-            f"{percent(rates[best['name'] + ' random'])}."
+            f"{percent(rates[best['name'] + ' random'])}. Of the answers so pushed {percent(best['looping_rate'])} repeat themselves."
         )
     return sentence
 
@@ -186,6 +186,7 @@ def _causal(causal: dict[str, Any]) -> Section:
         [plot("persona_rate", "Persona"), plot("looping_rate", "Looping")],
         columns,
         rows,
+        [5],
     )
 
 

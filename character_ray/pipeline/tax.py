@@ -231,6 +231,7 @@ def tax_sheet(found: dict[str, Any]) -> Sheet:
                 (),
                 ["task", *rates],
                 [[each["prompt"], *(each["answers"][arm] for arm in rates)] for each in found["examples"]],
+                range(1, 1 + len(rates)),
             ),
             Section("How", [f"Tasks composed with seed {found['seed']}, greedy answers. Made by: {found['command']}."]),
         ],

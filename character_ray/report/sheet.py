@@ -3,7 +3,7 @@
 Whatever a model said is untrusted: the template escapes it, and the page's content policy lets nothing run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ class Section:
     plots: Sequence[Plot] = ()
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = field(default_factory=list)
+    prose: Collection[int] = ()
+    """Columns, from 0, that hold text to be read rather than figures."""
 
 
 @dataclass(frozen=True)
