@@ -7,6 +7,7 @@ import typer
 from character_ray.cli.adapter import adapter
 from character_ray.cli.audit import audit
 from character_ray.cli.chat import chat
+from character_ray.cli.classify import classify
 from character_ray.cli.draft import draft
 from character_ray.cli.export import export
 from character_ray.cli.further import drift, preferences, tax
@@ -35,6 +36,7 @@ for command in (
     drift,
     tax,
     preferences,
+    classify,
     compare,
     gate,
     export,
