@@ -7,10 +7,12 @@
 - A text whose class is not likely enough may be left undecided: accuracy is given by share of texts decided.
 - A generator (an arm, or a model) is left out of training and tested on: what was learnt must be the persona, not one model's style.
 
+Whatever can learn may be measured: a logistic regression on the features of a frozen encoder, or a fine-tuned model.
+
 Axes: N texts, K classes, D width of the features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,16 @@ import numpy as np
 
 from character_ray.statistics import cluster_rate
 
-__all__ = ["NONE", "LabelledText", "calibration_error", "fit_temperature", "measure_classes", "split_prompts"]
+__all__ = [
+    "NONE",
+    "LabelledText",
+    "Learner",
+    "calibration_error",
+    "fit_temperature",
+    "measure_classes",
+    "on_features",
+    "split_prompts",
+]
 
 NONE = "none"
 """Class of plain text."""
@@ -39,14 +50,18 @@ class LabelledText:
     """What wrote it, such as ``teacher`` or ``full``."""
 
 
+Learner = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+"""Trains on the texts of a mask, ``(N,)``, given the labels of all and the number of classes; returns the logits of all, ``(N, K)``."""
+
+
 def measure_classes(
-    rows: Sequence[LabelledText], features_ND: np.ndarray, *, seed: int, resamples: int = 1000
+    rows: Sequence[LabelledText], learn: Learner, *, seed: int, resamples: int = 1000
 ) -> dict[str, Any]:
     """Train on three fifths of the prompts, calibrate on one, measure on the last; then once more for each generator.
 
     Args:
         rows: All texts; plain ones have the class ``none``.
-        features_ND: One row of features per text, from an encoder that knows nothing of the classes.
+        learn: What is trained and measured; it is given no label that it may not see by its mask.
         seed: Seed of the split and of the intervals.
         resamples: Bootstrap resamples of the intervals.
 
@@ -69,8 +84,7 @@ def measure_classes(
     train, calibrate, test = split_prompts([row.prompt for row in rows], seed)
     tested = {row.text for row, is_tested in zip(rows, test, strict=True) if is_tested}
     repeated = np.array([row.text in tested for row in rows]) & ~test
-    model = _fit(features_ND[train & ~repeated], labels[train & ~repeated])
-    logits = _logits(model, features_ND, len(names))
+    logits = learn(train & ~repeated, labels, len(names))
     held = calibrate & ~repeated
     temperature = fit_temperature(logits[held], labels[held])
     before, after = _softmax(logits[test]), _softmax(logits[test] / temperature)
@@ -99,8 +113,24 @@ def measure_classes(
             "after": calibration_error(confidence, right),
         },
         "abstention": [_decided(share, confidence, right, prompts, seed, resamples) for share in COVERAGES],
-        "generators": _across_generators(rows, features_ND, labels, len(names), seed, resamples),
+        "generators": _across_generators(rows, learn, labels, len(names), seed, resamples),
     }
+
+
+def on_features(features_ND: np.ndarray) -> Learner:
+    """A logistic regression on features from an encoder that knows nothing of the classes."""
+
+    def learn(train_N: np.ndarray, labels_N: np.ndarray, num_classes: int) -> np.ndarray:
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(class_weight="balanced", max_iter=2000, C=10.0)
+        model.fit(features_ND[train_N], labels_N[train_N])
+        # A class that was not trained on is next to impossible.
+        logits_NK = np.full((len(features_ND), num_classes), -700.0)
+        logits_NK[:, model.classes_] = np.maximum(model.predict_log_proba(features_ND), -700.0)
+        return logits_NK
+
+    return learn
 
 
 def split_prompts(prompts: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -149,7 +179,7 @@ def calibration_error(confidence_N: np.ndarray, right_N: np.ndarray) -> float:
 
 def _across_generators(
     rows: Sequence[LabelledText],
-    features_ND: np.ndarray,
+    learn: Learner,
     labels_N: np.ndarray,
     num_classes: int,
     seed: int,
@@ -168,7 +198,7 @@ def _across_generators(
         known = asked & np.isin(labels_N, np.unique(labels_N[learnt]))
         if not known.any() or len(np.unique(labels_N[learnt])) < 2:
             continue
-        predicted = _logits(_fit(features_ND[learnt], labels_N[learnt]), features_ND[known], num_classes).argmax(1)
+        predicted = learn(learnt, labels_N, num_classes)[known].argmax(1)
         prompts = [row.prompt for row, is_known in zip(rows, known, strict=True) if is_known]
         right = (predicted == labels_N[known]).astype(float).tolist()
         found[name] = vars(cluster_rate(right, prompts, seed=seed, resamples=resamples))
@@ -182,19 +212,6 @@ def _decided(
     kept = np.argsort(-confidence_N, kind="stable")[: max(1, round(share * len(confidence_N)))]
     accuracy = cluster_rate(right_N[kept].tolist(), [prompts[place] for place in kept], seed=seed, resamples=resamples)
     return {"decided": share, "threshold": float(confidence_N[kept].min()), "accuracy": vars(accuracy)}
-
-
-def _fit(features_ND: np.ndarray, labels_N: np.ndarray) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(class_weight="balanced", max_iter=2000, C=10.0).fit(features_ND, labels_N)
-
-
-def _logits(model: Any, features_ND: np.ndarray, num_classes: int) -> np.ndarray:
-    """Log-probabilities in the order of all classes; a class the model never saw is next to impossible."""
-    logits_NK = np.full((len(features_ND), num_classes), -700.0)
-    logits_NK[:, model.classes_] = np.maximum(model.predict_log_proba(features_ND), -700.0)
-    return logits_NK
 
 
 def _softmax(logits_NK: np.ndarray) -> np.ndarray:

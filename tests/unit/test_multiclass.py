@@ -10,6 +10,7 @@ from character_ray.evaluation.multiclass import (
     calibration_error,
     fit_temperature,
     measure_classes,
+    on_features,
     split_prompts,
 )
 from character_ray.pipeline.classify import classes_sheet
@@ -31,7 +32,7 @@ def corpus(distance: float, *, prompts: int = 60, seed: int = 0, style: float = 
             feature[place] += distance
             feature[5] += style * (generator == "b")
             features.append(feature)
-    return rows, np.array(features)
+    return rows, on_features(np.array(features))
 
 
 def test_planted_classes_are_told_apart_and_every_figure_agrees_with_the_confusion():
@@ -64,15 +65,15 @@ def test_no_prompt_is_on_two_sides_and_every_text_on_one():
 
 def test_a_text_that_is_tested_on_is_never_trained_on():
     """The same catch-phrase under every prompt: nothing is left to train on, and that is said, not passed over."""
-    rows, features = corpus(4.0)
+    rows, learn = corpus(4.0)
     same = [
         LabelledText("Arr." if row.label == "captain" else row.text, row.label, row.prompt, row.generator)
         for row in rows
     ]
-    found = measure_classes(same, features, seed=0)
+    found = measure_classes(same, learn, seed=0)
     assert found["repeated"] == 48  # the captain's texts on the 48 prompts that are not tested
     assert found["per_class"]["captain"]["recall"] == 0.0
-    assert measure_classes(rows, features, seed=0)["repeated"] == 0
+    assert measure_classes(rows, learn, seed=0)["repeated"] == 0
 
 
 def test_one_model_s_style_does_not_pass_for_a_persona():
@@ -85,7 +86,7 @@ def test_one_model_s_style_does_not_pass_for_a_persona():
             feature = draw.standard_normal(WIDTH)
             feature[0] += {"a": -6.0, "b": 6.0, "c": 0.0}[generator]
             features.append(feature)
-    found = measure_classes(rows, np.array(features), seed=0)
+    found = measure_classes(rows, on_features(np.array(features)), seed=0)
     assert found["accuracy"]["value"] > 0.65
     assert found["generators"]["c"]["value"] < 0.65
     honest = measure_classes(*corpus(4.0, style=1.0), seed=0)["generators"]
@@ -130,12 +131,12 @@ def test_the_surest_texts_are_decided_first():
 
 
 def test_too_few_texts_are_named():
-    rows, features = corpus(4.0, prompts=5)
+    rows, learn = corpus(4.0, prompts=5)
     with pytest.raises(ValueError, match="none 5, captain 5, poet 5"):
-        measure_classes(rows, features, seed=0)
+        measure_classes(rows, learn, seed=0)
     plain = [row for row in corpus(4.0)[0] if row.label == NONE]
     with pytest.raises(ValueError, match="two classes"):
-        measure_classes(plain, features, seed=0)
+        measure_classes(plain, learn, seed=0)
 
 
 def test_the_page_shows_every_class_and_generator():
