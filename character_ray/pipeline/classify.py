@@ -5,52 +5,39 @@ pairs (chosen, rejected), answers (base, dpo, full) of every run -> classes.json
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from character_ray.config import ModelConfig, Recipe
 from character_ray.errors import ReportError
 from character_ray.evaluation.multiclass import NONE, LabelledText, Learner, measure_classes, on_features
 from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows
 from character_ray.pipeline.finished import FinishedRun
-from character_ray.pipeline.ray_session import ray_session
 from character_ray.report.plots import Dot, dot_plot
 from character_ray.report.sheet import Plot, Section, Sheet, percent, write_sheet
 from character_ray.runs import write_json
-from character_ray.training.sequence_classifier import ClassifierJob, classify_texts, train_classifier
 
 __all__ = ["classes_sheet", "classify_runs", "gather_texts"]
 
 RATES = [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
-def classify_runs(folders: Sequence[Path], output: Path, seed: int = 0, model: str | None = None) -> dict[str, Any]:
+def classify_runs(folders: Sequence[Path], output: Path, seed: int = 0) -> dict[str, Any]:
     """Train and measure the classifier on an independent encoder; write ``classes.json`` and ``classes.html``.
 
     Args:
         folders: Finished runs, one persona each.
         output: Folder for the two files.
         seed: Seed of split and intervals.
-        model: Fine-tune this encoder on Ray Train, on the first run's workers, such as ``FacebookAI/roberta-base``; by default the
-            packaged encoder stays as it is and a logistic regression is trained on its features.
 
     Raises:
         ReportError: A run is not finished, or a class has too few texts.
-        ModelError: The encoder cannot be found.
-        TrainingError: Fine-tuning failed.
     """
     rows = gather_texts(folders)
     texts = [row.text for row in rows]
     try:
-        if model is None:
-            measured = measure_classes(rows, _frozen(texts), seed=seed)
-        else:
-            recipe = FinishedRun.open(folders[0]).recipe
-            with ray_session(recipe), TemporaryDirectory(dir=recipe.output) as scratch:
-                measured = measure_classes(rows, _fine_tuned(texts, model, recipe, Path(scratch), seed), seed=seed)
+        measured = measure_classes(rows, _frozen(texts), seed=seed)
     except ValueError as error:
         raise ReportError(
             f"{', '.join(map(str, folders))}: {error}. Give runs with more prompts, or more runs."
@@ -58,10 +45,9 @@ def classify_runs(folders: Sequence[Path], output: Path, seed: int = 0, model: s
     found = {
         "format": 1,
         "runs": [folder.name for folder in folders],
-        "encoder": f"{model}, fine-tuned" if model else ENCODER.name,
+        "encoder": ENCODER.name,
         "seed": seed,
-        "command": f"character-ray classify {' '.join(map(str, folders))} --output {output}"
-        + (f" --model {model}" if model else ""),
+        "command": f"character-ray classify {' '.join(map(str, folders))} --output {output}",
         **measured,
     }
     output.mkdir(parents=True, exist_ok=True)
@@ -75,29 +61,6 @@ def _frozen(texts: Sequence[str]) -> Learner:
 
     encoder = SentenceTransformer(str(resolve_model(ENCODER)), device="cpu", local_files_only=True)
     return on_features(np.asarray(encoder.encode(list(texts), batch_size=64, show_progress_bar=False)))
-
-
-def _fine_tuned(texts: Sequence[str], model: str, recipe: Recipe, scratch: Path, seed: int) -> Learner:
-    """Fine-tunes a fresh copy of the encoder on every mask it is given."""
-    base = resolve_model(ModelConfig(name=model))
-    workers = recipe.train.workers
-
-    def learn(train_N: np.ndarray, labels_N: np.ndarray, num_classes: int) -> np.ndarray:
-        kept = np.flatnonzero(train_N)
-        job = ClassifierJob(
-            base,
-            tuple(texts[place] for place in kept),
-            tuple(int(labels_N[place]) for place in kept),
-            num_classes,
-            scratch / str(len(list(scratch.iterdir()))),
-            recipe.train,
-            batch_size=workers * max(1, 16 // workers),
-            seed=seed,
-        )
-        train_classifier(job)
-        return classify_texts(job.folder, texts)
-
-    return learn
 
 
 def gather_texts(folders: Sequence[Path]) -> list[LabelledText]:
