@@ -7,12 +7,15 @@ import typer
 from character_ray.cli.adapter import adapter
 from character_ray.cli.audit import audit
 from character_ray.cli.chat import chat
+from character_ray.cli.classify import classify
 from character_ray.cli.draft import draft
 from character_ray.cli.export import export
+from character_ray.cli.further import drift, preferences, tax
 from character_ray.cli.key import key
 from character_ray.cli.migrate import import_traits
 from character_ray.cli.pipeline import many, preview, run
 from character_ray.cli.plan import plan
+from character_ray.cli.probe import probe
 from character_ray.cli.registry import registry
 from character_ray.cli.reports import compare, gate
 from character_ray.cli.serve import serve
@@ -33,6 +36,11 @@ for command in (
     many,
     audit,
     tournament,
+    probe,
+    drift,
+    tax,
+    preferences,
+    classify,
     compare,
     gate,
     export,

@@ -7,10 +7,12 @@ from pydantic import Field, field_validator
 
 from character_ray.config.base import Config
 from character_ray.config.engines import SamplingConfig
+from character_ray.config.tax import PreferencesConfig, TaxConfig
 
 __all__ = ["ARMS", "LORA_RANKS", "Arm", "AuditConfig", "EvaluateConfig", "JudgeConfig", "ServeConfig"]
 
 Arm = Literal["base", "prompted", "teacher", "dpo", "sft", "full", "control"]
+Further = Literal["probes", "drift", "tax", "preferences"]
 ARMS: tuple[Arm, ...] = ("base", "prompted", "teacher", "dpo", "sft", "full", "control")
 
 # The sizes of ``max_lora_rank`` vLLM is built for.
@@ -95,6 +97,15 @@ class EvaluateConfig(Config):
 
     elo_shuffles: int = Field(50, ge=1)
     """Sequential Elo depends on the order of the battles; it is averaged over this many orders."""
+
+    further: tuple[Further, ...] = ()
+    """Measured after the report, each with a page of its own beside it; a command of the same name does it later."""
+
+    tax: TaxConfig = TaxConfig()
+    """What ``tax`` asks."""
+
+    preferences: PreferencesConfig = PreferencesConfig()
+    """What ``preferences`` asks."""
 
     @field_validator("arms")
     @classmethod

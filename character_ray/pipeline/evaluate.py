@@ -17,6 +17,7 @@ from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import score
+from character_ray.pipeline.further import measure_further
 from character_ray.pipeline.hardware import hardware, versions
 from character_ray.pipeline.summary import print_summary
 from character_ray.prompts import prompts_hash
@@ -102,6 +103,7 @@ def evaluate(
     write_page(report, folder / "report.html")
     _link_adapter(folder)
     print_summary(report, folder)
+    measure_further(recipe, folder)
     return folder
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-__all__ = ["Dot", "curve", "dot_plot", "reliability_diagram", "round_ticks"]
+__all__ = ["Dot", "Line", "curve", "dot_plot", "lines_plot", "reliability_diagram", "round_ticks"]
 
 WIDTH = 352.0
 GUTTER = 64.0
@@ -29,6 +29,15 @@ class Dot:
     high: float | None
     text: str
     kind: Literal["weights", "context", "headline"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a plot of several, named at its end."""
+
+    label: str
+    points: Sequence[tuple[float, float]]
+    kind: Literal["headline", "context", "control"]
 
 
 def dot_plot(summary: str, rows: Sequence[Dot], ticks: Sequence[float], written: Callable[[float], str]) -> Markup:
@@ -80,6 +89,34 @@ def curve(summary: str, points: Sequence[tuple[float, float]], *, limits: tuple[
     ]
     parts += [_element("path", d=path, class_="curve"), _circle(x(steps[-1]), y(values[-1]), 3.5, "dot headline")]
     return _svg(summary, bottom + 34, parts)
+
+
+def lines_plot(summary: str, lines: Sequence[Line], across: str, limits: tuple[float, float]) -> Markup:
+    """Several quantities over one axis, such as layers.
+
+    Args:
+        summary: What a reader who cannot see it should know.
+        lines: Drawn in this order; each is named beside its last point, moved apart where two would touch.
+        across: Name of the horizontal axis.
+        limits: Ends of the vertical axis.
+    """
+    left, right, top, bottom = 40.0, WIDTH - 76, 8.0, 150.0
+    steps = [step for line in lines for step, _ in line.points]
+    y_ticks = round_ticks(*limits)
+    x_ticks = [tick for tick in round_ticks(min(steps), max(steps)) if min(steps) <= tick <= max(steps)]
+    x, y = _scale(min(steps), max(steps), left + 6, right - 6), _scale(y_ticks[0], y_ticks[-1], bottom, top)
+    parts = [
+        _axis_y(y_ticks, y, left, right),
+        _axis_x(x_ticks, _plain, x, bottom, bottom),
+        _text(across, right, bottom + 30, "tick", "end"),
+    ]
+    named = -math.inf
+    for line in sorted(lines, key=lambda line: y(line.points[-1][1])):
+        path = "M" + "L".join(f"{x(step):.1f} {y(value):.1f}" for step, value in line.points)
+        named = max(y(line.points[-1][1]) + 4, named + 13)
+        parts.append(_element("path", d=path, class_=f"curve {line.kind}"))
+        parts.append(_text(line.label, right, named, f"label {line.kind}"))
+    return _svg(summary, max(bottom + 34, named), parts)
 
 
 def reliability_diagram(summary: str, bins: Sequence[Mapping[str, float]]) -> Markup:

@@ -37,6 +37,7 @@ LAYER = {
     "statistics": 1,
     "datasets_export": 2,
     "drafting": 2,
+    "inspect_export": 2,
     "migration": 2,
     "vllm_options": 1,
     "stages": 2,
