@@ -7,7 +7,15 @@ from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConf
 from character_ray.config.evaluation import ARMS, Arm, AuditConfig, EvaluateConfig, JudgeConfig, ServeConfig
 from character_ray.config.lessons import LessonsConfig
 from character_ray.config.recipe import Recipe, load_recipe, recipe_warnings
-from character_ray.config.training import ClusterTrainConfig, DPOConfig, LoRAConfig, SFTConfig, TrainingConfig
+from character_ray.config.training import (
+    ClusterTrainConfig,
+    DPOConfig,
+    LoRAConfig,
+    OnPolicyConfig,
+    SFTConfig,
+    TrainingConfig,
+    WatchConfig,
+)
 
 __all__ = [
     "ARMS",
@@ -26,6 +34,7 @@ __all__ = [
     "LessonsConfig",
     "LoRAConfig",
     "ModelConfig",
+    "OnPolicyConfig",
     "PromptSource",
     "PromptsConfig",
     "Recipe",
@@ -33,6 +42,7 @@ __all__ = [
     "SamplingConfig",
     "ServeConfig",
     "TrainingConfig",
+    "WatchConfig",
     "load_recipe",
     "recipe_warnings",
 ]
