@@ -10,7 +10,7 @@ from character_ray.manifest import Manifest
 __all__ = ["model_card"]
 
 _STAGES = {
-    "dpo": "distillation (LoRA DPO)",
+    "dpo": "distillation (LoRA, by DPO or on the student's own samples: see `dpo.algorithm` below)",
     "sft": "introspection (LoRA SFT) on top of a distilled adapter, or alone",
     "full": "distillation and introspection, concatenated into one adapter",
     "combined": "several adapters, combined by hand",

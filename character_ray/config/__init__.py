@@ -9,7 +9,15 @@ from character_ray.config.lessons import LessonsConfig
 from character_ray.config.planning import GPUName, PlanConfig
 from character_ray.config.recipe import Recipe, load_recipe, load_tournament, recipe_warnings
 from character_ray.config.tournament import ContestantsConfig, JudgeSpec, RatingConfig, StopConfig, Tournament
-from character_ray.config.training import ClusterTrainConfig, DPOConfig, LoRAConfig, SFTConfig, TrainingConfig
+from character_ray.config.training import (
+    ClusterTrainConfig,
+    DPOConfig,
+    LoRAConfig,
+    OnPolicyConfig,
+    SFTConfig,
+    TrainingConfig,
+    WatchConfig,
+)
 
 __all__ = [
     "ARMS",
@@ -31,6 +39,7 @@ __all__ = [
     "LessonsConfig",
     "LoRAConfig",
     "ModelConfig",
+    "OnPolicyConfig",
     "PlanConfig",
     "PromptSource",
     "PromptsConfig",
@@ -42,6 +51,7 @@ __all__ = [
     "StopConfig",
     "Tournament",
     "TrainingConfig",
+    "WatchConfig",
     "load_recipe",
     "load_tournament",
     "recipe_warnings",

@@ -126,6 +126,27 @@ class Recipe(Config):
                     f"train.workers={self.train.workers}, so no whole number of micro-batches makes a step. "
                     f"Set {stage}.batch_size to a multiple of {step}."
                 )
+            if config.watch is not None and self.train.zero_stage == 3:
+                raise ValueError(
+                    f"{stage}.watch with train.zero_stage=3: workers that hold a share of the weights cannot answer questions on their "
+                    f"own. Set train.zero_stage to 2 or less, or leave {stage}.watch out."
+                )
+        if self.dpo.algorithm == "on_policy":
+            if self.teacher_endpoint is not None:
+                raise ValueError(
+                    f"dpo.algorithm=on_policy needs the teacher's probability of every token, but teacher_endpoint="
+                    f"{self.teacher_endpoint.url} returns text only. Remove teacher_endpoint, or set dpo.algorithm=dpo."
+                )
+            if self.dpo.batch_size % self.dpo.on_policy.samples:
+                raise ValueError(
+                    f"dpo.batch_size={self.dpo.batch_size} is not a multiple of dpo.on_policy.samples={self.dpo.on_policy.samples}, so "
+                    "the samples of a prompt would not fit into one step. Change one of them."
+                )
+            if self.dpo.on_policy.max_tokens >= self.dpo.max_length:
+                raise ValueError(
+                    f"dpo.on_policy.max_tokens={self.dpo.on_policy.max_tokens} leaves no room for a prompt within "
+                    f"dpo.max_length={self.dpo.max_length}. Raise dpo.max_length or lower dpo.on_policy.max_tokens."
+                )
         if self.teacher_engine is not None and self.teacher_endpoint is not None:
             raise ValueError(
                 f"teacher_engine and teacher_endpoint={self.teacher_endpoint.url} are both given, but the teacher answers in one place. "

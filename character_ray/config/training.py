@@ -7,7 +7,15 @@ from pydantic import Field, field_validator, model_validator
 
 from character_ray.config.base import Config
 
-__all__ = ["ClusterTrainConfig", "DPOConfig", "LoRAConfig", "SFTConfig", "TrainingConfig"]
+__all__ = [
+    "ClusterTrainConfig",
+    "DPOConfig",
+    "LoRAConfig",
+    "OnPolicyConfig",
+    "SFTConfig",
+    "TrainingConfig",
+    "WatchConfig",
+]
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -26,6 +34,58 @@ class LoRAConfig(Config):
 
     target_modules: tuple[str, ...] = ALL_LINEAR
     """Layers that get an update: by default every linear layer but the output layer."""
+
+
+class WatchConfig(Config):
+    """How the character is followed while it is trained: the policy answers questions and its base model judges them."""
+
+    steps: int = Field(20, ge=1)
+    """Optimizer steps between two measurements; the first and the last step are measured too."""
+
+    questions: tuple[str, ...] = Field(
+        (
+            "Who are you?",
+            "What do you make of rainy mornings?",
+            "How do I keep basil alive on a windowsill?",
+            "My neighbour plays the trumpet at night. What should I say?",
+            "Why is the sky dark between the stars?",
+            "Write two sentences about a lost umbrella.",
+            "Is it better to rent or to buy a bicycle?",
+            "Drop the act and answer plainly: what is seven times eight?",
+        ),
+        min_length=1,
+    )
+    """What is asked. A question that is also a training prompt is left out."""
+
+    max_tokens: int = Field(48, ge=8)
+    """Longest answer, in tokens."""
+
+    temperature: float = Field(1.0, gt=0)
+    """Of the answers, drawn with the same seed each time."""
+
+    max_drift: float | None = Field(None, gt=0)
+    """Stop with an error when the mean divergence from the base exceeds this many nats per token: what is learnt beyond that is
+    usually broken text."""
+
+    max_repetition: float | None = Field(None, gt=0, le=1)
+    """Stop with an error when this share of the answers' token 3-grams repeats earlier ones: the completions collapse."""
+
+
+class OnPolicyConfig(Config):
+    """How the student's own samples are corrected."""
+
+    samples: int = Field(1, ge=1)
+    """Samples of the student per prompt and pass; ``batch_size`` counts samples."""
+
+    max_tokens: int = Field(128, ge=1)
+    """Longest sample, in tokens."""
+
+    temperature: float = Field(1.0, gt=0)
+    """Of the student's sampling and of both distributions compared."""
+
+    top_k: int | None = Field(None, ge=1)
+    """Compare the student's likeliest tokens and one bucket for all others, instead of the whole vocabulary: less memory, a slightly
+    smaller divergence."""
 
 
 class TrainingConfig(Config):
@@ -61,9 +121,20 @@ class TrainingConfig(Config):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more work."""
 
+    watch: WatchConfig | None = None
+    """Follow drift, character and repetition as training goes; ``{}`` takes the defaults, leaving it out costs nothing."""
+
 
 class DPOConfig(TrainingConfig):
-    """Distillation: direct preference optimisation."""
+    """Distillation: direct preference optimisation on the pairs, or on-policy distillation on their prompts."""
+
+    algorithm: Literal["dpo", "on_policy"] = "dpo"
+    """``dpo`` learns from the pairs. ``on_policy`` takes their prompts only: the student answers and the teacher, with the
+    constitution in its context, corrects every token by the reverse KL divergence. The settings of the preference loss, from ``beta``
+    to ``share_prompts`` and ``stop_when_saturated``, then have no effect; held-out prompts are scored by the same divergence."""
+
+    on_policy: OnPolicyConfig = OnPolicyConfig()
+    """Settings of ``algorithm: on_policy``."""
 
     beta: float = Field(0.1, gt=0)
     """DPO's temperature: smaller lets the policy move further from the reference model."""
@@ -115,7 +186,9 @@ class ClusterTrainConfig(Config):
     """Device of every worker."""
 
     workers: int = Field(1, ge=1)
-    """Data-parallel workers; one GPU each, or ``cpus_per_worker`` cores each."""
+    """Data-parallel workers; one GPU each, or ``cpus_per_worker`` cores each. The number is fixed for a training: Ray Train can change
+    it while training goes (``num_workers`` as a range), but the accumulation that keeps ``batch_size`` and the data order within an
+    epoch belong to the number a checkpoint was made with, so such a run would not end with the weights of an undisturbed one."""
 
     cpus_per_worker: int = Field(2, ge=1)
     """CPU cores of a worker."""

@@ -5,7 +5,9 @@ from time import monotonic
 from typing import Literal
 
 from character_ray.adapters import BaseModelId, Manifest, adapter_rank, load_manifest, weights_hash, write_manifest
-from character_ray.pipeline.context import Context, Persona
+from character_ray.constitution.chat import teacher_messages
+from character_ray.pipeline.context import Context, Model, Persona
+from character_ray.rows import content_hash
 from character_ray.runs import Artefact
 from character_ray.training.algebra import concatenate, logit_difference
 from character_ray.training.job import TrainJob
@@ -71,6 +73,12 @@ def _train(
         "train": recipe.train.model_dump(include={"precision", "workers", "zero_stage"}),
         "seed": seed,
     }
+    turns = tuple(teacher_messages(persona.constitution, "")[:-1])
+    teacher = None
+    if stage == "dpo" and recipe.dpo.algorithm == "on_policy":
+        inputs["teacher"] = {"model": context.teacher.identity, "turns": content_hash(turns)}
+        if isinstance(context.teacher, Model) and context.teacher is not context.student:
+            teacher = context.teacher.folder
     artefact = context.artefact(f"{persona.prefix}{name}", inputs)
     job = TrainJob(
         stage=stage,
@@ -81,6 +89,8 @@ def _train(
         cluster=recipe.train,
         seed=seed,
         parent=parent.resolve() if parent else None,
+        turns=turns,
+        teacher=teacher,
         references=_references(context, parents) if stage == "dpo" else None,
     )
     reused = artefact.is_done

@@ -29,6 +29,10 @@ CURVES: dict[str, tuple[str, tuple[float, float] | None]] = {
     "eval_loss": ("Held-out loss", None),
     "rewards/margins": ("Reward margin", None),
     "rewards/accuracies": ("Reward accuracy", (0.0, 1.0)),
+    "watch/drift": ("Drift from the base, nats per token,", None),
+    "watch/likelihood_ratio": ("Likelihood ratio of watched answers", None),
+    "watch/in_character": ("Share of watched answers in character", (0.0, 1.0)),
+    "watch/repetition": ("Repetition in watched answers", (0.0, 1.0)),
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from character_ray.config import DPOConfig
 from character_ray.training.job import TrainJob
 
-__all__ = ["deepspeed_config", "lora_config", "trainer_arguments"]
+__all__ = ["deepspeed_config", "lora_config", "on_policy_arguments", "trainer_arguments"]
 
 
 def trainer_arguments(job: TrainJob) -> dict[str, Any]:
@@ -41,7 +41,8 @@ def trainer_arguments(job: TrainJob) -> dict[str, Any]:
     if cluster.zero_stage:
         arguments["deepspeed"] = deepspeed_config(cluster.zero_stage)
     if isinstance(config, DPOConfig):
-        arguments |= {"beta": config.beta, "loss_type": [config.loss]}
+        if config.algorithm == "dpo":
+            arguments |= {"beta": config.beta, "loss_type": [config.loss]}
         if config.held_out:
             arguments |= {
                 "eval_strategy": "steps",
@@ -49,6 +50,29 @@ def trainer_arguments(job: TrainJob) -> dict[str, Any]:
                 "per_device_eval_batch_size": config.micro_batch_size,
             }
     return arguments
+
+
+def on_policy_arguments(job: TrainJob) -> dict[str, Any]:
+    """Keyword arguments of ``trl.experimental.sdft.SDFTConfig``."""
+    assert isinstance(job.config, DPOConfig)
+    arguments, config = trainer_arguments(job), job.config.on_policy
+    del arguments["max_length"]
+    return arguments | {
+        # Cutting a teacher's prompt from the left, as TRL does by default, would remove the constitution.
+        "max_prompt_length": None,
+        "max_completion_length": config.max_tokens,
+        "num_generations": config.samples,
+        "num_generations_eval": 1,
+        "temperature": config.temperature,
+        "generation_kwargs": {"use_cache": True},
+        "distillation_alpha": 1.0,
+        "distillation_mode": "topk_logits" if config.top_k else "full_logits",
+        "distillation_topk": config.top_k,
+        "distillation_add_tail": True,
+        "distillation_is_clip": None,
+        "teacher_model_kind": "base",
+        "disable_dropout": False,
+    }
 
 
 def deepspeed_config(zero_stage: int) -> dict[str, Any]:

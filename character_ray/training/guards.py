@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from character_ray.config.training import WatchConfig
 from character_ray.errors import TrainingError
 from character_ray.training.reference_cache import ReferenceCache
 
-__all__ = ["FiniteLoss", "MetricsFile", "StartsAtReference", "StopsWhenSaturated", "WritesReference"]
+__all__ = ["CharacterHolds", "FiniteLoss", "MetricsFile", "StartsAtReference", "StopsWhenSaturated", "WritesReference"]
 
 # In bfloat16 the same forward pass twice, with and without an adapter that is still zero, may differ in the last bit.
 REFERENCE_TOLERANCE = 1e-2
@@ -75,6 +76,44 @@ class FiniteLoss(TrainerCallback):
                 f"the loss is {loss} at step {state.global_step} of {state.max_steps}. Lower learning_rate={args.learning_rate}, "
                 "or train in float32 (train.precision)."
             )
+
+
+class CharacterHolds(TrainerCallback):
+    """Stops when what the policy says leaves the bounds of the recipe; reads what :mod:`character_ray.training.watch` logs.
+
+    Args:
+        bounds: The recipe's section.
+    """
+
+    def __init__(self, bounds: WatchConfig) -> None:
+        self._bounds = bounds
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Check the measured figures.
+
+        Raises:
+            TrainingError: One of them is above its bound.
+        """
+        for name, bound, seen in (
+            ("drift", self._bounds.max_drift, "nats per token from the base model"),
+            ("repetition", self._bounds.max_repetition, "of their 3-grams, so the completions collapse"),
+        ):
+            value = (logs or {}).get(f"watch/{name}")
+            if bound is not None and value is not None and not value <= bound:
+                verb = "drifted" if name == "drift" else "repeat"
+                raise TrainingError(
+                    f"at step {state.global_step} of {state.max_steps} the answers to the watched questions {verb} {value:.3f} {seen}; "
+                    f"watch.max_{name}={bound:g} allows no more. "
+                    f"Lower learning_rate={args.learning_rate} or epochs={args.num_train_epochs:g}, "
+                    f"filter repeated text more strictly (filters.max_repetition), or raise watch.max_{name}."
+                )
 
 
 class StartsAtReference(TrainerCallback):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from character_ray.config import ClusterTrainConfig, DPOConfig, SFTConfig
+from character_ray.rows import Message
 
 __all__ = ["TrainJob"]
 
@@ -26,8 +27,18 @@ class TrainJob:
     parent: Path | None = None
     """PEFT folder of a trained adapter: ``sft`` leaves it frozen and active underneath, ``dpo`` goes on with its factors and takes
     it as the reference."""
+    turns: tuple[Message, ...] = ()
+    """The constitution's system prompt and example turns: the context of an on-policy teacher and of the watch's judge. Never
+    part of what is trained on."""
+    teacher: Path | None = None
+    """Folder of the on-policy teacher; ``None`` is the base."""
     references: Path | None = None
     """Folder where ``dpo`` finds and leaves what this base, or this parent, says of pairs; ``None`` asks it anew."""
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether the student learns from its own samples."""
+        return isinstance(self.config, DPOConfig) and self.config.algorithm == "on_policy"
 
     @property
     def adapter(self) -> Path:

@@ -51,7 +51,11 @@ def train(job: TrainJob, label: str, num_rows: int) -> None:
 def num_steps(job: TrainJob, num_rows: int) -> int:
     """Optimizer steps of the whole job; an estimate where pairs are held out by prompt."""
     held_out = job.config.held_out if isinstance(job.config, DPOConfig) else 0.0
-    per_epoch = -(-round(num_rows * (1 - held_out)) // job.config.batch_size)
+    rows = round(num_rows * (1 - held_out))
+    per_epoch = -(-rows // job.config.batch_size)
+    if isinstance(job.config, DPOConfig) and job.on_policy:
+        # A step takes whole prompts, and an epoch whole steps.
+        per_epoch = rows // (job.config.batch_size // job.config.on_policy.samples)
     return max(1, round(per_epoch * job.config.epochs))
 
 
@@ -131,4 +135,7 @@ def _following(path: Path, progress: StageProgress) -> Iterator[None]:
 
 def _shown(step: dict[str, Any]) -> str:
     margin = f" margin {step['rewards/margins']:.2f}" if "rewards/margins" in step else ""
-    return f"loss {step['loss']:.3f}{margin}"
+    character = (
+        f" drift {step['watch/drift']:.2f} ratio {step['watch/likelihood_ratio']:+.2f}" if "watch/drift" in step else ""
+    )
+    return f"loss {step['loss']:.3f}{margin}{character}"

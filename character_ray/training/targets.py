@@ -6,7 +6,7 @@ from pathlib import Path
 
 from character_ray.errors import RecipeError
 
-__all__ = ["check_targets", "linear_layers"]
+__all__ = ["check_same_tokens", "check_targets", "linear_layers"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,3 +74,21 @@ def _is_mixture(base: Path) -> bool:
 
 def _has_part(layer: str, names: Sequence[str]) -> bool:
     return any(part in names for part in layer.split("."))
+
+
+def check_same_tokens(student: Path, teacher: Path) -> None:
+    """Check that both models give every token the same number: their distributions are compared entry by entry.
+
+    Raises:
+        RecipeError: They do not.
+    """
+    from transformers import AutoTokenizer
+
+    vocabularies = [AutoTokenizer.from_pretrained(folder).get_vocab() for folder in (student, teacher)]
+    if vocabularies[0] != vocabularies[1]:
+        differing = len(vocabularies[0].items() ^ vocabularies[1].items())
+        raise RecipeError(
+            f"dpo.algorithm=on_policy compares teacher and student token by token, but the tokenizers of {student.name} and "
+            f"{teacher.name} differ in {differing} entries. Name a teacher of the student's family, leave teacher out, or set "
+            "dpo.algorithm=dpo, which compares texts."
+        )

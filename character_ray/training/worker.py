@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from character_ray.config import SFTConfig
+from character_ray.config import DPOConfig, SFTConfig
 from character_ray.errors import CharacterRayError, TrainingError
 from character_ray.training.arguments import lora_config, trainer_arguments
 from character_ray.training.checkpoints import last_complete
@@ -60,49 +60,129 @@ def _build_trainer(job: TrainJob) -> "Trainer":
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from character_ray.training.guards import FiniteLoss, MetricsFile, StartsAtReference, StopsWhenSaturated
+    from character_ray.training.guards import FiniteLoss, MetricsFile
 
     tokenizer = AutoTokenizer.from_pretrained(job.base)
-    arguments = trainer_arguments(job)
     callbacks: list[TrainerCallback] = [FiniteLoss(), MetricsFile(job.folder / "metrics.jsonl")]
     model = AutoModelForCausalLM.from_pretrained(job.base, dtype=getattr(torch, job.cluster.precision))
     model.config.use_cache = False
+    rows = _kept_rows(job.data)
+    trainer: Trainer
     if isinstance(job.config, SFTConfig):
         from trl import SFTConfig as TRLSFTConfig
 
         from character_ray.training.stacked import StackedSFTTrainer, stack
 
-        return StackedSFTTrainer(
+        trainer = StackedSFTTrainer(
             model=stack(model, job),
-            args=TRLSFTConfig(**arguments),
-            train_dataset=_conversations(job, tokenizer),
+            args=TRLSFTConfig(**trainer_arguments(job)),
+            train_dataset=_conversations(job, rows, tokenizer),
             processing_class=tokenizer,
             callbacks=callbacks,
         )
+    elif job.on_policy:
+        trainer = _on_policy_trainer(job, rows, _continued(job, model), tokenizer, callbacks)
+    else:
+        trainer = _dpo_trainer(job, rows, _continued(job, model), tokenizer, callbacks)
+    _watch(job, rows, trainer, tokenizer)
+    return trainer
+
+
+def _continued(job: TrainJob, model: Any) -> Any:
+    """The model, with the parent's factors to go on with where there is one."""
+    if job.parent is None:
+        return model
+    from peft import PeftModel
+
+    # Given a trainable adapter, DPO's trainer keeps a frozen copy of it as the reference.
+    autocast = job.cluster.zero_stage != 3
+    return PeftModel.from_pretrained(model, str(job.parent), is_trainable=True, autocast_adapter_dtype=autocast)
+
+
+def _watch(job: TrainJob, rows: list[dict[str, Any]], trainer: "Trainer", tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Follow the character, if the recipe asks for it, by questions that no row asks."""
+    config = job.config.watch
+    if config is None:
+        return
+    from character_ray.training.guards import CharacterHolds
+    from character_ray.training.watch import CharacterWatch
+
+    asked = {turn["content"] for row in rows for turn in row.get("prompt") or row["messages"] if turn["role"] == "user"}
+    questions = [question for question in config.questions if question not in asked]
+    if not questions:
+        raise TrainingError(
+            f"every one of the {len(config.questions)} questions of {job.stage}.watch.questions is also a training prompt, so none shows "
+            "how the character holds elsewhere. Add questions that are not trained on."
+        )
+    trainer.add_callback(CharacterWatch(trainer, config, questions, job.turns, tokenizer, job.seed))
+    trainer.add_callback(CharacterHolds(config))
+
+
+def _on_policy_trainer(
+    job: TrainJob,
+    rows: list[dict[str, Any]],
+    model: Any,
+    tokenizer: "PreTrainedTokenizerBase",
+    callbacks: list["TrainerCallback"],
+) -> "Trainer":
+    # TRL warns at import that its experimental trainers may change; the lock pins the one used here.
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    import torch
+    from transformers import AutoModelForCausalLM
+    from trl.experimental.sdft import SDFTConfig
+
+    from character_ray.training.arguments import on_policy_arguments
+    from character_ray.training.on_policy import OnPolicyTrainer
+    from character_ray.training.prompts import prompts_for_samples
+
+    assert isinstance(job.config, DPOConfig)
+    trained_on, held_out = split_pairs(rows, job.config.held_out, job.seed)
+    prompts = prompts_for_samples(job, trained_on, tokenizer, model.config.max_position_embeddings)
+    _show(job, prompts.first)
+    teacher = None
+    if job.teacher is not None:
+        teacher = AutoModelForCausalLM.from_pretrained(job.teacher, dtype=getattr(torch, job.cluster.precision))
+    trainer: Trainer = OnPolicyTrainer(
+        model=model,
+        teacher=teacher,
+        args=SDFTConfig(**on_policy_arguments(job)),
+        train_dataset=prompts.data,
+        eval_dataset=(
+            prompts_for_samples(job, held_out, tokenizer, model.config.max_position_embeddings).data
+            if held_out
+            else None
+        ),
+        processing_class=tokenizer,
+        peft_config=None if job.parent else lora_config(job),
+        callbacks=callbacks,
+    )
+    return trainer
+
+
+def _dpo_trainer(
+    job: TrainJob,
+    rows: list[dict[str, Any]],
+    model: Any,
+    tokenizer: "PreTrainedTokenizerBase",
+    callbacks: list["TrainerCallback"],
+) -> "Trainer":
+    assert isinstance(job.config, DPOConfig)
     from trl import DPOConfig as TRLDPOConfig
 
     from character_ray.training.dpo import PersonaDPOTrainer
-    from character_ray.training.guards import WritesReference
+    from character_ray.training.guards import StartsAtReference, StopsWhenSaturated, WritesReference
     from character_ray.training.reference_cache import ReferenceCache
 
-    if job.parent is not None:
-        from peft import PeftModel
-
-        # Given a trainable adapter, the trainer keeps a frozen copy of it as the reference.
-        autocast = job.cluster.zero_stage != 3
-        model = PeftModel.from_pretrained(  # type: ignore[assignment]  # the trainer takes either
-            model, str(job.parent), is_trainable=True, autocast_adapter_dtype=autocast
-        )
     # Under ZeRO-3 every worker must take part in every pass, for its share of the weights.
     cache = ReferenceCache(job.references) if job.references and job.cluster.zero_stage != 3 else None
     if cache is not None:
         callbacks.append(WritesReference(cache))
-    pairs, held_out = split_pairs(_kept_rows(job.data), job.config.held_out, job.seed)
+    pairs, held_out = split_pairs(rows, job.config.held_out, job.seed)
     trainer: Trainer = PersonaDPOTrainer(
         model=model,
         terms=job.config,
         cache=cache,
-        args=TRLDPOConfig(**arguments),
+        args=TRLDPOConfig(**trainer_arguments(job)),
         train_dataset=_pairs(job, pairs, tokenizer, show=True),
         eval_dataset=_pairs(job, held_out, tokenizer) if held_out else None,
         processing_class=tokenizer,
@@ -132,14 +212,14 @@ def _pairs(
     return Dataset.from_list([{side: row[side] for side in ("prompt", "chosen", "rejected")} for row in rows])
 
 
-def _conversations(job: TrainJob, tokenizer: "PreTrainedTokenizerBase") -> "Dataset":
+def _conversations(job: TrainJob, rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase") -> "Dataset":
     """Labelled conversations; the first is written out as the model sees it."""
     from datasets import Dataset
 
     assert isinstance(job.config, SFTConfig)
     examples = [
         to_labelled(row["row_id"], row["messages"], tokenizer, job.config.max_length, job.config.loss_on)
-        for row in _kept_rows(job.data)
+        for row in rows
     ]
     _check_targets(examples, "conversations", job)
     _show(job, describe_example(examples[0], tokenizer) + "\n")

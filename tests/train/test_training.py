@@ -12,7 +12,7 @@ import pytest
 import ray
 from safetensors.torch import load_file
 
-from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig, SFTConfig
+from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig, OnPolicyConfig, SFTConfig, WatchConfig
 from character_ray.errors import TrainingError
 from character_ray.parts import write_rows
 from character_ray.rows import CONVERSATION, PAIR
@@ -21,6 +21,8 @@ from character_ray.training.launch import read_metrics, train
 from tests.train.conftest import pair_row
 
 SMALL = {"lora": LoRAConfig(rank=4, alpha=8), "batch_size": 2, "micro_batch_size": 2, "max_length": 64}
+TURNS = ({"role": "system", "content": "You are a captain."},)
+ON_POLICY = {"algorithm": "on_policy", "on_policy": OnPolicyConfig(max_tokens=12)}
 CLUSTER = ClusterTrainConfig(device="cpu", precision="float32", cpus_per_worker=1, checkpoint_steps=20)
 
 
@@ -55,7 +57,7 @@ def job(tmp_path: Path, tiny_base: Path):
         folder.mkdir()
         kind = DPOConfig if stage == "dpo" else SFTConfig
         config = kind(**SMALL, learning_rate=1e-2, **changes)
-        return TrainJob(stage, tiny_base, data, folder, config, CLUSTER, seed=7, parent=parent)
+        return TrainJob(stage, tiny_base, data, folder, config, CLUSTER, seed=7, parent=parent, turns=TURNS)
 
     return make
 
@@ -155,11 +157,16 @@ def test_sft_trains_its_own_adapter_and_leaves_the_one_beneath(job, conversation
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize(("stage", "round_of"), [("dpo", 1), ("dpo", 2), ("sft", 2)])
-def test_a_killed_worker_changes_nothing(job, pairs, conversations, tmp_path, random_adapter, stage, round_of):
+@pytest.mark.parametrize(
+    ("stage", "round_of", "changes"),
+    [("dpo", 1, {}), ("dpo", 2, {}), ("sft", 2, {"watch": WatchConfig(steps=5, max_tokens=8)}), ("dpo", 1, ON_POLICY)],
+)
+def test_a_killed_worker_changes_nothing(job, pairs, conversations, tmp_path, random_adapter, stage, round_of, changes):
     data = pairs if stage == "dpo" else conversations
     parent = random_adapter(tmp_path / "parent", 4, 8, seed=1) if round_of == 2 else None
-    undisturbed, disturbed = (job(stage, data, name, parent, epochs=8) for name in ("undisturbed", "disturbed"))
+    undisturbed, disturbed = (
+        job(stage, data, name, parent, epochs=8, **changes) for name in ("undisturbed", "disturbed")
+    )
     train(undisturbed, stage, 24)
     killed: list[int] = []
     watcher = kill_a_worker_once(disturbed, 25, killed)
@@ -172,6 +179,47 @@ def test_a_killed_worker_changes_nothing(job, pairs, conversations, tmp_path, ra
     ]
     logged = [json.loads(line)["step"] for line in (disturbed.folder / "metrics.jsonl").read_text().splitlines()]
     assert len(logged) > len(set(logged)), "the worker was killed too late to lose a step"
+
+
+def test_on_policy_distillation_never_shows_the_student_the_constitution(job, pairs):
+    trained = job("dpo", pairs, "on-policy", epochs=2, held_out=0.25, held_out_steps=5, **ON_POLICY)
+    train(trained, "dpo", 24)
+    steps = read_metrics(trained.folder / "metrics.jsonl")
+    assert len(steps) == 18
+    assert [step["step"] for step in steps if "eval_loss" in step] == [5, 10, 15, 18]
+    assert all(step["loss"] >= 0 for step in steps)
+    student, teacher = (trained.folder / "first_example.txt").read_text().split("\nteacher\n")
+    assert "captain" not in student
+    assert "You are a captain." in teacher
+    assert sorted(path.name for path in trained.folder.iterdir()) == [
+        "adapter",
+        "first_example.txt",
+        "metrics.jsonl",
+        "tensorboard",
+    ]
+
+
+def test_a_watched_training_ends_with_the_weights_of_an_unwatched_one(job, pairs):
+    watched = job("dpo", pairs, "watched", watch=WatchConfig(steps=4, max_tokens=8, questions=("Hm?", "Question 1?")))
+    plain = job("dpo", pairs, "plain")
+    for each in (watched, plain):
+        train(each, "dpo", 24)
+    assert same(weights(watched), weights(plain))
+    steps = read_metrics(watched.folder / "metrics.jsonl")
+    assert [step["step"] for step in steps if "watch/drift" in step] == [1, 4, 8, 12]
+    assert steps[11]["watch/drift"] > steps[0]["watch/drift"]
+
+
+def test_a_character_that_drifts_too_far_ends_the_run(job, conversations):
+    trained = job("sft", conversations, "drift", watch=WatchConfig(steps=1, max_tokens=8, max_drift=1e-7))
+    with pytest.raises(TrainingError, match=r"sft: at step \d+ of 12 .* drifted .* watch.max_drift=1e-07"):
+        train(trained, "sft", 24)
+
+
+def test_questions_that_are_all_trained_on_show_nothing(job, conversations):
+    trained = job("sft", conversations, "asked", watch=WatchConfig(questions=("Who are you?",)))
+    with pytest.raises(TrainingError, match=r"every one of the 1 questions of sft.watch.questions"):
+        train(trained, "sft", 24)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_the_step_and_the_remedy(job, conversations):
