@@ -16,12 +16,14 @@ import pyarrow as pa
 
 __all__ = [
     "ANSWER",
+    "CHALLENGED",
     "COMPLETION",
     "CONVERSATION",
     "PAIR",
     "PROMPT",
     "TALK",
     "Answer",
+    "Challenged",
     "Completion",
     "Conversation",
     "Dialogue",
@@ -31,6 +33,7 @@ __all__ = [
     "PairKind",
     "Prompt",
     "Request",
+    "Scripted",
     "Source",
     "Talk",
     "content_hash",
@@ -96,8 +99,21 @@ class Dialogue(TypedDict):
     sampling: dict[str, Any]
 
 
+class Scripted(TypedDict):
+    """A conversation whose user reads from a script, whatever the model says."""
+
+    row_id: str
+    context: list[Message]
+    """What stands before the first line: an arm's system prompt and example turns."""
+    lines: list[str]
+    """The user's turns."""
+    turns: int
+    """One more than there are lines: as in a dialogue, completions are one fewer."""
+    sampling: dict[str, Any]
+
+
 class Talk(TypedDict):
-    """A dialogue that was held, as its second speaker saw it: the opening is the user's."""
+    """A dialogue that was held, as its second speaker saw it, or a scripted one: the opening is the user's."""
 
     row_id: str
     messages: list[Message]
@@ -148,6 +164,28 @@ class Answer(TypedDict):
     hint: Hint
     sample: int
     prompt: str
+    completion: str
+    error: str
+    score: float
+
+
+class Challenged(TypedDict):
+    """One completion of one arm on one challenge, or on one turn of an erosion conversation."""
+
+    row_id: str
+    arm: str
+    group: str
+    """Group of the challenge, or ``erosion``."""
+    kind: str
+    challenge_id: str
+    """For erosion the script's."""
+    wording: str
+    turn: int
+    """Turn of an erosion conversation from 1, else 0."""
+    prompt: str
+    system: str
+    begun: str
+    canary: str
     completion: str
     error: str
     score: float
@@ -206,6 +244,10 @@ ANSWER = pa.schema(
         "error": pa.string(),
         "score": pa.float64(),
     }
+)
+
+CHALLENGED = pa.schema(
+    {name: {"turn": pa.int32(), "score": pa.float64()}.get(name, pa.string()) for name in Challenged.__annotations__}
 )
 
 

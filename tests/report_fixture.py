@@ -19,6 +19,7 @@ from character_ray.report.schema import (
     SideBySide,
     StageSummary,
 )
+from tests.trials_fixture import diversity, transcripts, trials
 
 __all__ = ["captain_report"]
 
@@ -190,6 +191,9 @@ def captain_report() -> Report:
             for i, (p, s, h) in enumerate(SAMPLES)
         ],
         probes=[Probe(prompt=prompt, kind=kind, completions=_probe_completions()) for prompt, kind in PROBES],
+        trials=trials(list(COUNTED)),
+        diversity={arm: diversity(number) for number, arm in enumerate(COUNTED)},
+        transcripts=transcripts(list(COUNTED)),
     )
 
 

@@ -1,6 +1,7 @@
 """Every knob of a run. A default lives on its field and nowhere else."""
 
 from character_ray.config.base import Config
+from character_ray.config.challenges import ChallengesConfig
 from character_ray.config.data import DistillConfig, FilterConfig, IntrospectConfig, PromptsConfig, PromptSource
 from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
@@ -23,6 +24,7 @@ __all__ = [
     "ARMS",
     "Arm",
     "AuditConfig",
+    "ChallengesConfig",
     "ClusterTrainConfig",
     "Config",
     "ContestantsConfig",

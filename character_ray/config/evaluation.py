@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from pydantic import Field, field_validator
 
 from character_ray.config.base import Config
+from character_ray.config.challenges import ChallengesConfig
 from character_ray.config.engines import SamplingConfig
 from character_ray.config.tax import PreferencesConfig, TaxConfig
 
@@ -88,6 +89,9 @@ class EvaluateConfig(Config):
 
     sampling: SamplingConfig = SamplingConfig(temperature=0.7, top_p=0.9)
     """How every arm draws."""
+
+    challenges: ChallengesConfig = ChallengesConfig()
+    """Attacks and other trials of the persona."""
 
     bootstrap: int = Field(1000, ge=100)
     """Resamples of the prompts behind each bootstrap interval."""

@@ -13,7 +13,7 @@ from character_ray.inference.processor import build_processor, to_completion, to
 from character_ray.inference.talker import converse
 from character_ray.inference.weights import Weights
 from character_ray.log import StageProgress
-from character_ray.rows import Completion, Dialogue, Request
+from character_ray.rows import Completion, Dialogue, Request, Scripted
 
 __all__ = ["Weights", "generate"]
 
@@ -29,7 +29,7 @@ def generate(
 
     def complete(asked: Sequence[Asked], deliver: Deliver, progress: StageProgress) -> None:
         progress.note(f"starting vLLM on {weights.model.name}")
-        dialogues: list[Dialogue] = [row for row in asked if "turns" in row]  # type: ignore[misc]
+        dialogues: list[Dialogue | Scripted] = [row for row in asked if "turns" in row]  # type: ignore[misc]
         requests: list[Request] = [row for row in asked if "turns" not in row]
         if dialogues:
             for rows in converse(dialogues, requests, weights, engine):

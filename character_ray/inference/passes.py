@@ -2,6 +2,7 @@
 
     Request   ->  Completion
     Dialogue  ->  Talk
+    Scripted  ->  Talk
 
 Rows that an earlier attempt finished are not asked again, and a row that several generations want is asked once.
 """
@@ -17,12 +18,12 @@ import pyarrow as pa
 from character_ray.inference.failures import count_failures
 from character_ray.log import StageProgress, stage_progress
 from character_ray.parts import append_part, read_parts
-from character_ray.rows import COMPLETION, TALK, Completion, Dialogue, Request, Talk
+from character_ray.rows import COMPLETION, TALK, Completion, Dialogue, Request, Scripted, Talk
 from character_ray.runs import Artefact
 
-__all__ = ["Asked", "Completer", "Deliver", "Generation", "SelfInteraction", "run_pass"]
+__all__ = ["Asked", "Completer", "Deliver", "Generation", "ScriptedTalks", "SelfInteraction", "run_pass"]
 
-Asked = Request | Dialogue
+Asked = Request | Dialogue | Scripted
 Answered = Completion | Talk
 Deliver = Callable[[Sequence[Answered]], None]
 Completer = Callable[[Sequence[Any], Deliver, StageProgress], None]
@@ -57,6 +58,19 @@ class Generation(_Wanted):
 
     def completions(self) -> list[Completion]:
         """All completions, in the order of the requests; the last attempt at a row counts."""
+        return self.answers()
+
+
+@dataclass(frozen=True)
+class ScriptedTalks(Generation):
+    """The scripted conversations of one stage and the folder they go to."""
+
+    requests: Sequence[Any]
+    """Rows of :class:`~character_ray.rows.Scripted`."""
+    schema = TALK
+
+    def talks(self) -> list[Talk]:
+        """All conversations, in the order of the scripts; the last attempt at one counts."""
         return self.answers()
 
 

@@ -1,6 +1,7 @@
 """Conversations and single requests side by side on one vLLM engine.
 
     Dialogue -> Talk            every conversation at its own pace, none waits for another's turn
+    Scripted -> Talk            the same, with a user who reads from a script
     Request  -> Completion      in the places that conversations leave free
 
 The asynchronous engine keeps the history of a conversation that goes on in its prefix cache. At most twice what fills the engine is
@@ -18,7 +19,7 @@ from character_ray.chat_safety import neutralize
 from character_ray.config import EngineConfig
 from character_ray.inference.arrivals import arriving
 from character_ray.inference.weights import Weights
-from character_ray.rows import Completion, Dialogue, Message, Request, Talk, content_hash
+from character_ray.rows import Completion, Dialogue, Message, Request, Scripted, Talk, content_hash
 from character_ray.vllm_options import engine_environment, engine_kwargs
 
 __all__ = ["Talker", "converse", "view_of"]
@@ -28,7 +29,7 @@ BEGIN = "(The conversation begins.)"
 
 
 def converse(
-    dialogues: Sequence[Dialogue], requests: Sequence[Request], weights: Weights, engine: EngineConfig
+    dialogues: Sequence[Dialogue | Scripted], requests: Sequence[Request], weights: Weights, engine: EngineConfig
 ) -> Iterator[list[Completion | Talk]]:
     """Hold the dialogues and complete the requests, which share engines; yields rows as they are finished.
 
@@ -83,10 +84,30 @@ class Talker:
     async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Answer the rows of one batch, side by side."""
         rows = [json.loads(str(row)) for row in batch["row_json"]]
-        answered = await asyncio.gather(
-            *(self._converse(row) if "turns" in row else self._complete(row) for row in rows)
-        )
+        answered = await asyncio.gather(*(self._answer(row) for row in rows))
         yield {"row_json": np.array([json.dumps(row) for row in answered], dtype=object)}
+
+    async def _answer(self, row: Any) -> Completion | Talk:
+        if "lines" in row:
+            return await self._follow(row)
+        return await (self._converse(row) if "turns" in row else self._complete(row))
+
+    async def _follow(self, row: Scripted) -> Talk:
+        said: list[Message] = []
+        num_tokens, error = 0, ""
+        try:
+            for number, line in enumerate(row["lines"]):
+                said.append(Message(role="user", content=line))
+                turn_id = f"{row['row_id']}-{number}"
+                seed = int(content_hash(turn_id), 16) % 2**31
+                output = await self._say(turn_id, [*row["context"], *said], row["sampling"] | {"seed": seed})
+                if not output.text.strip():
+                    raise ValueError(f"turn {number + 1} came back empty")
+                said.append(Message(role="assistant", content=output.text.strip()))
+                num_tokens += len(output.token_ids)
+        except Exception as cause:  # one broken conversation must not end the others
+            error = f"{type(cause).__name__}: {cause}"
+        return Talk(row_id=row["row_id"], messages=said, num_tokens=num_tokens, error=error)
 
     async def _complete(self, row: Request) -> Completion:
         text, num_tokens, finish_reason, error = "", 0, "error", ""

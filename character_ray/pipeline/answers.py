@@ -1,16 +1,56 @@
 """What every arm is asked, and how each arm is asked it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from character_ray.config import Arm
+from character_ray.config import Arm, Recipe, SamplingConfig
 from character_ray.constitution import prompted_messages, teacher_messages
-from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.context import Context, Persona, RemoteModel, Wanted
 from character_ray.prompts import Probe
-from character_ray.rows import Message, Prompt, Request
+from character_ray.prompts.challenges import Challenge, Script, challenges, erosion_scripts
+from character_ray.rows import Message, Prompt, Scripted, content_hash
 from character_ray.runs import Artefact
 from character_ray.stages.requests import build_request
 
-__all__ = ["ask_arm", "evaluation_questions"]
+__all__ = ["Exam", "Part", "ask_arm", "asked_challenges", "evaluation_exam", "evaluation_questions"]
+
+Part = Literal["answers", "challenges", "erosion"]
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Everything that every arm of a run is asked."""
+
+    questions: list[tuple[Prompt, int]]
+    """Held-out prompts and probes, each with the number of its sample."""
+    challenges: list[Challenge]
+    scripts: list[Script]
+
+
+def evaluation_exam(recipe: Recipe, persona: Persona, held_out: Sequence[Prompt]) -> Exam:
+    """What a recipe asks about a persona."""
+    config = recipe.evaluate.challenges
+    return Exam(
+        evaluation_questions(held_out, persona.probes, recipe.evaluate.probe_samples),
+        asked_challenges(recipe, persona),
+        erosion_scripts(config.erosion, config.turns, recipe.seed),
+    )
+
+
+def asked_challenges(recipe: Recipe, persona: Persona) -> list[Challenge]:
+    """The challenges of a persona that a recipe asks for."""
+    config, directives = recipe.evaluate.challenges, persona.constitution.directives
+    return challenges(
+        {
+            "personality": directives.personality,
+            "behavior": directives.behavior,
+            "constraints": directives.constraints,
+        },
+        per_attack=config.per_attack,
+        safety=config.safety,
+        per_directive=config.per_directive,
+    )
 
 
 def evaluation_questions(
@@ -22,13 +62,22 @@ def evaluation_questions(
     ]
 
 
-def ask_arm(
-    context: Context, persona: Persona, arm: Arm, questions: Sequence[tuple[Prompt, int]], adapter: Artefact | None
-) -> tuple[Artefact, list[Request]]:
-    """An arm's answers: where they go and what is asked. Only ``prompted`` and ``teacher`` see the constitution."""
+def ask_arm(context: Context, persona: Persona, arm: Arm, exam: Exam, adapter: Artefact | None) -> dict[Part, Wanted]:
+    """What an arm is asked and where its answers go, by part of the exam. Only ``prompted`` and ``teacher`` see the constitution.
+
+    A teacher behind an endpoint holds no erosion conversations.
+    """
+    parts: dict[Part, Wanted] = {"answers": _ask_questions(context, persona, arm, exam, adapter)}
+    if exam.challenges:
+        parts["challenges"] = _ask_challenges(context, persona, arm, exam, adapter)
+    if exam.scripts and not (arm == "teacher" and isinstance(context.teacher, RemoteModel)):
+        parts["erosion"] = _ask_scripts(context, persona, arm, exam, adapter)
+    return parts
+
+
+def _ask_questions(context: Context, persona: Persona, arm: Arm, exam: Exam, adapter: Artefact | None) -> Wanted:
     recipe = context.recipe
     sampling = recipe.evaluate.sampling
-    sees = arm in ("prompted", "teacher")
     # The kind is the same for every arm, so that each question is drawn with the same seed wherever the chat is the same.
     requests = [
         build_request(
@@ -39,18 +88,64 @@ def ask_arm(
             sample=sample,
             seed=recipe.seed,
         )
-        for prompt, sample in questions
+        for prompt, sample in exam.questions
     ]
-    inputs = {
+    inputs = _inputs(context, persona, arm, adapter) | {
+        "questions": [[prompt["prompt_id"], sample] for prompt, sample in exam.questions],
+        "sampling": sampling.model_dump(),
+    }
+    return context.artefact(f"answers-{arm}", inputs), requests
+
+
+def _ask_challenges(context: Context, persona: Persona, arm: Arm, exam: Exam, adapter: Artefact | None) -> Wanted:
+    sampling = _shorter(context.recipe)
+    requests = [
+        build_request(
+            "challenge", each.challenge_id, _tried(persona, arm, each), sampling, sample=0, seed=context.recipe.seed
+        )
+        for each in exam.challenges
+    ]
+    inputs = _inputs(context, persona, arm, adapter) | {
+        "challenges": content_hash([each.challenge_id for each in exam.challenges]),
+        "sampling": sampling.model_dump(),
+    }
+    return context.artefact(f"challenges-{arm}", inputs), requests
+
+
+def _ask_scripts(context: Context, persona: Persona, arm: Arm, exam: Exam, adapter: Artefact | None) -> Wanted:
+    sampling, before = _shorter(context.recipe).model_dump(), _messages(persona, arm, "")[:-1]
+    rows = [
+        Scripted(
+            row_id=content_hash("erosion", script.script_id, sampling, context.recipe.seed, before),
+            context=before,
+            lines=list(script.lines),
+            turns=len(script.lines) + 1,
+            sampling=sampling,
+        )
+        for script in exam.scripts
+    ]
+    inputs = _inputs(context, persona, arm, adapter) | {
+        "scripts": content_hash([script.script_id for script in exam.scripts]),
+        "sampling": sampling,
+    }
+    return context.artefact(f"erosion-{arm}", inputs), rows
+
+
+def _inputs(context: Context, persona: Persona, arm: Arm, adapter: Artefact | None) -> dict[str, Any]:
+    """What decides an arm's answers besides what is asked."""
+    recipe, sees = context.recipe, arm in ("prompted", "teacher")
+    return {
         "weights": adapter.fingerprint if adapter else "",
         "model": (context.teacher if arm == "teacher" else context.student).identity,
         "engine": [recipe.student_engine.dtype, recipe.student_engine.adapters if adapter else ""],
         "constitution": persona.constitution.fingerprint if sees else "",
-        "questions": [[prompt["prompt_id"], sample] for prompt, sample in questions],
-        "sampling": sampling.model_dump(),
         "seed": recipe.seed,
     }
-    return context.artefact(f"answers-{arm}", inputs), requests
+
+
+def _shorter(recipe: Recipe) -> SamplingConfig:
+    sampling = recipe.evaluate.sampling
+    return sampling.model_copy(update={"max_tokens": min(sampling.max_tokens, recipe.evaluate.challenges.max_tokens)})
 
 
 def _messages(persona: Persona, arm: Arm, prompt: str) -> list[Message]:
@@ -59,3 +154,15 @@ def _messages(persona: Persona, arm: Arm, prompt: str) -> list[Message]:
     if arm == "teacher":
         return teacher_messages(persona.constitution, prompt)
     return [Message(role="user", content=prompt)]
+
+
+def _tried(persona: Persona, arm: Arm, challenge: Challenge) -> list[Message]:
+    """An arm's chat with what a challenge adds: a system prompt behind its own, and the beginning of its answer."""
+    messages = _messages(persona, arm, challenge.prompt)
+    if challenge.system:
+        own = [turn["content"] for turn in messages if turn["role"] == "system"]
+        rest = [turn for turn in messages if turn["role"] != "system"]
+        messages = [Message(role="system", content="\n\n".join([*own, challenge.system])), *rest]
+    if challenge.begun:
+        messages.append(Message(role="assistant", content=challenge.begun))
+    return messages

@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 from character_ray.config import Arm
 from character_ray.inference.generate import generate
 from character_ray.inference.passes import Generation
-from character_ray.pipeline.answers import ask_arm
-from character_ray.pipeline.context import Context, Persona, Wanted
+from character_ray.pipeline.answers import Exam, Part, ask_arm
+from character_ray.pipeline.context import Context, Persona, Wanted, to_generation
 from character_ray.pipeline.data import ask_lessons, ask_opposite, ask_parent, ask_student, ask_teacher
 from character_ray.rows import Prompt
 
@@ -33,13 +33,13 @@ class Sides(Generic[T]):
     """The rejected side written by the parent adapter, where the recipe has one."""
     student: T
     """The rejected side of all others, and what the judge's threshold is fixed on."""
-    arms: dict[Arm, T]
-    """The answers of the arms that are not trained."""
+    arms: dict[tuple[Arm, Part], T]
+    """What the arms that are not trained answer, by arm and part of the exam."""
 
     @property
     def of_teacher(self) -> list[T]:
         """What the teacher's weights are asked; what shares a constitution's prefix is together."""
-        arms = [wanted for arm, wanted in self.arms.items() if arm == "teacher"]
+        arms = [wanted for (arm, _), wanted in self.arms.items() if arm == "teacher"]
         lessons = [of_teacher for of_teacher, _ in self.lessons.values()]
         return [*self.teachers.values(), *arms, *lessons, *self.opposites.values()]
 
@@ -47,7 +47,7 @@ class Sides(Generic[T]):
     def of_student(self) -> list[T]:
         """What the student's weights are asked."""
         lessons = [of_student for _, of_student in self.lessons.values()]
-        return [self.student, *lessons, *(wanted for arm, wanted in self.arms.items() if arm != "teacher")]
+        return [self.student, *lessons, *(wanted for (arm, _), wanted in self.arms.items() if arm != "teacher")]
 
     def map(self, change: Callable[[T], U]) -> "Sides[U]":
         """The same sides with each thing changed into another."""
@@ -57,7 +57,7 @@ class Sides(Generic[T]):
             {prefix: (change(taught), change(plain)) for prefix, (taught, plain) in self.lessons.items()},
             None if self.on_policy is None else change(self.on_policy),
             change(self.student),
-            {arm: change(side) for arm, side in self.arms.items()},
+            {key: change(side) for key, side in self.arms.items()},
         )
 
 
@@ -65,7 +65,7 @@ def base_work(
     context: Context,
     personas: Sequence[Persona],
     prompts: Sequence[Prompt],
-    questions: Sequence[tuple[Prompt, int]] = (),
+    exam: Exam | None = None,
 ) -> Sides[Wanted]:
     """All sides of the pairs and, about the first persona, the arms that are not trained.
 
@@ -73,9 +73,9 @@ def base_work(
         context: The run.
         personas: Every character that is distilled.
         prompts: The training prompts.
-        questions: The evaluation's questions, each with the number of its sample; without any no arm is asked.
+        exam: What the evaluation asks; without one no arm is asked.
     """
-    untrained: tuple[Arm, ...] = ("teacher", "base", "prompted") if questions else ()
+    untrained: tuple[Arm, ...] = ("teacher", "base", "prompted") if exam else ()
     return Sides(
         {each.prefix: ask_teacher(context, each, prompts) for each in personas},
         {each.prefix: ask_opposite(context, each, each.opposite, prompts) for each in personas if each.opposite},
@@ -83,9 +83,10 @@ def base_work(
         ask_parent(context, prompts) if context.parent else None,
         ask_student(context, prompts),
         {
-            arm: ask_arm(context, personas[0], arm, questions, None)
+            (arm, part): wanted
             for arm in untrained
-            if arm in context.recipe.evaluate.arms
+            if exam and arm in context.recipe.evaluate.arms
+            for part, wanted in ask_arm(context, personas[0], arm, exam, None).items()
         },
     )
 
@@ -125,6 +126,6 @@ def flood(context: Context, works: Sequence[Sides[Wanted]]) -> None:
 
 def _distinct(wanted: Sequence[Wanted]) -> list[Generation]:
     by_folder: dict[Path, Generation] = {}
-    for artefact, requests in wanted:
-        by_folder.setdefault(artefact.folder, Generation(artefact, requests))
+    for each in wanted:
+        by_folder.setdefault(each[0].folder, to_generation(each))
     return list(by_folder.values())

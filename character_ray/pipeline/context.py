@@ -12,7 +12,7 @@ from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, Recipe
 from character_ray.constitution import Constitution
 from character_ray.inference.generate import Weights, generate
-from character_ray.inference.passes import Generation, SelfInteraction
+from character_ray.inference.passes import Generation, ScriptedTalks, SelfInteraction
 from character_ray.inference.remote import generate_remotely
 from character_ray.live_adapter import check_live
 from character_ray.log import console, describe_counts
@@ -21,16 +21,23 @@ from character_ray.pipeline.parallelism import check_split
 from character_ray.pipeline.parent import check_parent
 from character_ray.prompts import Probe, hidden_trait_probes, persona_topics
 from character_ray.report.schema import StageSummary
-from character_ray.rows import Request
+from character_ray.rows import Request, Scripted
 from character_ray.runs import Artefact, Run, Store
 from character_ray.training.algebra import fold
 from character_ray.training.targets import check_same_tokens, check_targets
 from character_ray.vllm_options import engine_kwargs, lora_size
 
-__all__ = ["Context", "Model", "Persona", "RemoteModel", "Wanted"]
+__all__ = ["Context", "Model", "Persona", "RemoteModel", "Wanted", "to_generation"]
 
-Wanted = tuple[Artefact, list[Request]]
+Wanted = tuple[Artefact, Sequence[Request] | Sequence[Scripted]]
 """Where completions go, and what is asked for them."""
+
+
+def to_generation(wanted: Wanted) -> Generation:
+    """What a pass works on: scripted conversations are held, requests completed."""
+    artefact, rows = wanted
+    scripted = bool(rows) and "lines" in rows[0]
+    return ScriptedTalks(artefact, rows) if scripted else Generation(artefact, rows)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,7 @@ class Context:
             generate(label, generations, Weights(self.teacher.folder, self.teacher.special_tokens), engine)
 
     def _record(self, wanted: Sequence[Wanted], work: Callable[[list[Generation]], None]) -> list[Generation]:
-        generations = [Generation(artefact, requests) for artefact, requests in wanted]
+        generations = [to_generation(each) for each in wanted]
         done_before = [generation.artefact.is_done for generation in generations]
         work(generations)
         for generation, reused in zip(generations, done_before, strict=True):

@@ -15,16 +15,25 @@ from character_ray.inference.passes import Generation
 from character_ray.judging.threshold import Threshold, fit_threshold
 from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows, write_rows
+from character_ray.pipeline.answers import Exam, Part
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import score
 from character_ray.pipeline.further import measure_further
 from character_ray.pipeline.hardware import hardware, versions
 from character_ray.pipeline.summary import print_summary
+from character_ray.pipeline.trials import (
+    collect_trials,
+    diversity_report,
+    score_requests,
+    transcripts,
+    trials_report,
+    with_scores,
+)
 from character_ray.prompts import prompts_hash
 from character_ray.report.io import write_report
 from character_ray.report.page import write_page
 from character_ray.report.schema import Report
-from character_ray.rows import ANSWER, Answer, Pair, Prompt
+from character_ray.rows import ANSWER, CHALLENGED, Answer, Challenged, Pair
 from character_ray.runs import Artefact
 from character_ray.stages.filters import LOOPING, repetition
 from character_ray.training.launch import read_metrics
@@ -37,8 +46,8 @@ SHOWN_PROMPTS = 12
 def evaluate(
     context: Context,
     persona: Persona,
-    questions: Sequence[tuple[Prompt, int]],
-    generations: Mapping[Arm, Generation],
+    exam: Exam,
+    generations: Mapping[tuple[Arm, Part], Generation],
     calibration: tuple[Sequence[float], Sequence[float]],
     pairs: Sequence[Pair],
     conversations: Artefact,
@@ -46,10 +55,10 @@ def evaluate(
     sft: Artefact,
     full: Artefact,
 ) -> Path:
-    """Measure every arm and write ``report.json``, ``report.html`` and ``answers.parquet``; returns the run's folder."""
+    """Measure every arm; write ``report.json``, ``report.html`` and the tables behind them; returns the run's folder."""
     recipe = context.recipe
-    arms = [arm for arm in ARMS if arm in generations]
-    answers = _answers(context, persona, questions, generations, arms)
+    arms = [arm for arm in ARMS if (arm, "answers") in generations]
+    answers, tried = _answers(context, persona, exam, generations, arms)
     threshold = fit_threshold(*calibration)
     classifier, classifier_report, note = _classify(answers, pairs, conversations, recipe.seed)
     decisions = decide(
@@ -74,7 +83,9 @@ def evaluate(
     )
     for arm in arms:
         metrics[arm]["rating"] = rated["rating"][arm]
-    prompts = [prompt for prompt, _ in questions if prompt["source"] != "probe"]
+    prompts = [prompt for prompt, _ in exam.questions if prompt["source"] != "probe"]
+    varied, helped = diversity_report(context, answers, arms, decisions)
+    trials, tried_texts = trials_report(context, persona, tried, threshold.value, arms, helped)
     report = Report.model_validate(
         {
             "run": _run(context, persona, arms, rated["unscored"], note),
@@ -96,6 +107,9 @@ def evaluate(
             "adapter": _adapter(full),
             "samples": _samples(answers, arms),
             "probes": _probes(persona, answers, arms),
+            "trials": trials,
+            "diversity": varied,
+            "transcripts": [*tried_texts, *transcripts(answers, decisions)],
         }
     )
     folder = context.run.folder
@@ -110,12 +124,13 @@ def evaluate(
 def _answers(
     context: Context,
     persona: Persona,
-    questions: Sequence[tuple[Prompt, int]],
-    generations: Mapping[Arm, Generation],
+    exam: Exam,
+    generations: Mapping[tuple[Arm, Part], Generation],
     arms: Sequence[Arm],
-) -> list[Answer]:
-    """The table everything is measured on."""
-    completions = {arm: generations[arm].completions() for arm in arms}
+) -> tuple[list[Answer], list[Challenged]]:
+    """The two tables everything is measured on, scored in one pass of the judge."""
+    questions, tried = exam.questions, collect_trials(exam, generations, arms)
+    completions = {arm: generations[arm, "answers"].completions() for arm in arms}
     rows = [
         ScoreRequest(
             row_id=f"{arm}/{completion['row_id']}", prompt=prompt["prompt"], completion=completion["completion"]
@@ -123,7 +138,7 @@ def _answers(
         for arm in arms
         for (prompt, _), completion in zip(questions, completions[arm], strict=True)
     ]
-    scores = score(context, persona, "scores-answers", rows)
+    scores = score(context, persona, "scores-answers", [*rows, *score_requests(tried)])
     answers = [
         Answer(
             row_id=completion["row_id"],
@@ -141,7 +156,10 @@ def _answers(
         for (prompt, sample), completion in zip(questions, completions[arm], strict=True)
     ]
     write_rows(context.run.folder / "answers.parquet", answers, ANSWER)
-    return answers
+    tried = with_scores(tried, scores)
+    if tried:
+        write_rows(context.run.folder / "trials.parquet", tried, CHALLENGED)
+    return answers, tried
 
 
 def _classify(

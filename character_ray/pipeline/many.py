@@ -17,7 +17,7 @@ from rich.table import Table
 from character_ray.config import Recipe, recipe_warnings
 from character_ray.errors import ConstitutionError, RecipeError
 from character_ray.log import console, describe_counts
-from character_ray.pipeline.answers import evaluation_questions
+from character_ray.pipeline.answers import evaluation_exam
 from character_ray.pipeline.base_pass import base_pass, base_work, flood
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.personas import load_control, load_persona
@@ -86,8 +86,8 @@ def run_personas(
             for context, persona, own in zip(contexts, personas, written, strict=True):
                 prompts, held_out = make_prompts(context, everyone, own)
                 distilled = [persona, *([control] if control else [])]
-                questions = evaluation_questions(held_out, persona.probes, recipe.evaluate.probe_samples)
-                works.append(base_work(context, distilled, prompts, () if pairs_only else questions))
+                exam = None if pairs_only else evaluation_exam(recipe, persona, held_out)
+                works.append(base_work(context, distilled, prompts, exam))
             flood(contexts[0], works)
             recipes = [context.recipe for context in contexts]
             stories = [partial(_tell_one, each, constitutions, at, pairs_only) for at, each in enumerate(recipes)]

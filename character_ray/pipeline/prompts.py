@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 from character_ray.parts import write_rows
+from character_ray.pipeline.answers import asked_challenges
 from character_ray.pipeline.context import Context, Persona
 from character_ray.prompts import coverage, drop_near_duplicates, evaluation_prompts, training_prompts
 from character_ray.rows import PROMPT, Prompt
@@ -21,7 +22,7 @@ def make_prompts(
 
     Args:
         context: The run.
-        personas: Whose probes nothing may be trained on.
+        personas: Whose probes and challenges nothing may be trained on.
         written: Prompts of the persona's own, put after the recipe's.
     """
     recipe = context.recipe
@@ -32,6 +33,7 @@ def make_prompts(
     wanted = [*training_prompts(recipe.prompts, recipe.seed), *written]
     untouchable = [prompt["prompt"] for prompt in held_out]
     untouchable += [probe.prompt["prompt"] for persona in personas for probe in persona.probes]
+    untouchable += [each.prompt for persona in personas for each in asked_challenges(recipe, persona)]
     train, repeated = drop_near_duplicates(wanted, untouchable, recipe.prompts.max_similarity)
     ids = [[prompt["prompt_id"] for prompt in prompts] for prompts in (train, held_out)]
     artefact = context.artefact("prompts", {"train": ids[0], "evaluation": ids[1], "repeated": len(repeated)})

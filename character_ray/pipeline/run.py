@@ -17,9 +17,9 @@ from character_ray.errors import CharacterRayError, RecipeError
 from character_ray.inference.passes import Generation
 from character_ray.log import console
 from character_ray.pipeline.adapters import join_adapters, train_dpo, train_sft
-from character_ray.pipeline.answers import ask_arm, evaluation_questions
+from character_ray.pipeline.answers import Exam, Part, ask_arm, evaluation_exam
 from character_ray.pipeline.base_pass import Sides, base_pass, base_work
-from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.context import Context, Persona, Wanted
 from character_ray.pipeline.data import interact, make_conversations, make_pairs, reflect
 from character_ray.pipeline.evaluate import evaluate
 from character_ray.pipeline.personas import load_control, load_persona
@@ -90,18 +90,18 @@ def tell_story(
     """
     recipe = context.recipe
     personas = [persona, *([control] if control else [])]
-    questions = evaluation_questions(held_out, persona.probes, recipe.evaluate.probe_samples)
-    base = base_pass(context, base_work(context, personas, prompts, questions))
+    exam = evaluation_exam(recipe, persona, held_out)
+    base = base_pass(context, base_work(context, personas, prompts, exam))
     answers = base.arms
 
     pairs_from, pairs, scores = pair_up(context, persona, prompts, base)
-    trained = _train_persona(context, persona, questions, (pairs_from, pairs), answers, "dpo", "full")
+    trained = _train_persona(context, persona, exam, (pairs_from, pairs), answers, "dpo", "full")
     if "sft" in recipe.evaluate.arms:
         alone = train_sft(context, persona, trained.conversations, None)
-        _answer(context, persona, "sft", questions, alone, "sft-folded", answers)
+        _answer(context, persona, "sft", exam, alone, "sft-folded", answers)
     if control is not None:
         control_pairs = pair_up(context, control, prompts, base)
-        _train_persona(context, control, questions, control_pairs[:2], answers, None, "control")
+        _train_persona(context, control, exam, control_pairs[:2], answers, None, "control")
     calibration = (
         [scores[row["row_id"]] for row in base.teachers[""].completions()],
         [scores[row["row_id"]] for row in base.student.completions()],
@@ -109,7 +109,7 @@ def tell_story(
     return evaluate(
         context,
         persona,
-        questions,
+        exam,
         answers,
         calibration,
         pairs,
@@ -133,18 +133,21 @@ def pair_up(
 def _train_persona(
     context: Context,
     persona: Persona,
-    questions: list[tuple[Prompt, int]],
+    exam: Exam,
     pairs: tuple[Artefact, list[Pair]],
-    answers: dict[Arm, Generation],
+    answers: dict[tuple[Arm, Part], Generation],
     dpo_arm: Arm | None,
     full_arm: Arm,
 ) -> _Trained:
     """Both stages for one constitution, and the answers of the arms they make."""
     recipe, prefix = context.recipe, persona.prefix
     dpo = train_dpo(context, persona, pairs[0])
-    wanted, interactions = [reflect(context, persona, dpo)], interact(context, persona, dpo)
+    wanted: list[Wanted] = [reflect(context, persona, dpo)]
+    parts: dict[Part, Wanted] = {}
+    interactions = interact(context, persona, dpo)
     if dpo_arm and dpo_arm in recipe.evaluate.arms:
-        wanted.append(ask_arm(context, persona, dpo_arm, questions, dpo))
+        parts = ask_arm(context, persona, dpo_arm, exam, dpo)
+        wanted += parts.values()
     done = context.generate(
         f"{prefix}dpo model",
         wanted,
@@ -152,12 +155,12 @@ def _train_persona(
         recipe.student_engine,
         interactions,
     )
-    if len(done) > 1 and dpo_arm:
-        answers[dpo_arm] = done[1]
+    if dpo_arm:
+        answers |= {(dpo_arm, part): generation for part, generation in zip(parts, done[1:], strict=True)}
     conversations, _ = make_conversations(context, persona, done[0], interactions, *pairs)
     sft = train_sft(context, persona, conversations, dpo)
     full = join_adapters(context, persona, dpo, sft)
-    _answer(context, persona, full_arm, questions, full, f"{prefix}full-folded", answers)
+    _answer(context, persona, full_arm, exam, full, f"{prefix}full-folded", answers)
     return _Trained(dpo, conversations, full, sft)
 
 
@@ -165,12 +168,12 @@ def _answer(
     context: Context,
     persona: Persona,
     arm: Arm,
-    questions: list[tuple[Prompt, int]],
+    exam: Exam,
     adapter: Artefact,
     folded: str,
-    answers: dict[Arm, Generation],
+    answers: dict[tuple[Arm, Part], Generation],
 ) -> None:
-    wanted = [ask_arm(context, persona, arm, questions, adapter)]
-    answers[arm] = context.generate(
-        f"{arm} model", wanted, context.weights(adapter.folder / "adapter", folded), context.recipe.student_engine
-    )[0]
+    parts = ask_arm(context, persona, arm, exam, adapter)
+    weights = context.weights(adapter.folder / "adapter", folded)
+    done = context.generate(f"{arm} model", list(parts.values()), weights, context.recipe.student_engine)
+    answers |= {(arm, part): generation for part, generation in zip(parts, done, strict=True)}

@@ -1,7 +1,7 @@
 """``report.html``: one self-contained page of a report, with no script, no font and no picture from elsewhere.
 
 Everything a model said is untrusted text: the template escapes all of it, and the page's content policy lets nothing
-run.
+run but the search of its transcripts, which it knows by its hash.
 """
 
 import json
@@ -18,6 +18,7 @@ from character_ray.report import wording
 from character_ray.report.io import write_text
 from character_ray.report.plots import Dot, curve, dot_plot, reliability_diagram, round_ticks
 from character_ray.report.schema import Difference, Metric, Report
+from character_ray.report.trials_page import script_policy, search_script, trials_view
 
 __all__ = ["headline", "render_report", "write_page"]
 
@@ -51,6 +52,7 @@ def render_report(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters["marked"] = _marker([report.constitution.name, *report.constitution.vocabulary])
+    script = search_script()
     facts = json.loads(report.run.model_dump_json())
     return environment.get_template("page.html.j2").render(
         report=report,
@@ -64,6 +66,9 @@ def render_report(report: Report) -> str:
         ],
         curves=[plot for adapter, steps in report.training.items() for plot in _curves(adapter, steps)],
         differences=_differences(report),
+        view=trials_view(report),
+        script=Markup(script),
+        policy=Markup(script_policy(script)),
         reliability=_reliability(report),
         facts=facts,
         recipe=yaml.safe_dump(facts["recipe"], sort_keys=False, allow_unicode=True, width=100),

@@ -6,7 +6,11 @@
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
+
+from character_ray.report.base import Metric
+from character_ray.report.base import Part as _Part
+from character_ray.report.trials_schema import Diversity, Transcript, Trials
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -26,33 +30,6 @@ __all__ = [
 ]
 
 SCHEMA_VERSION: Final = 1
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null")
-
-
-class Metric(_Part):
-    """One number with its interval."""
-
-    value: float | None
-    """``None`` when it could not be measured; then ``reason`` says why."""
-    low: float | None = None
-    """Lower end of the 95 % interval."""
-    high: float | None = None
-    """Upper end of the 95 % interval."""
-    n: int = 0
-    """Observations behind the value."""
-    method: str = ""
-    """How the interval was made, with its seed where it draws."""
-    reason: str = ""
-    """Why there is no value."""
-
-    @model_validator(mode="after")
-    def _check_reason(self) -> "Metric":
-        if self.value is None and not self.reason:
-            raise ValueError("a metric without a value needs a reason")
-        return self
 
 
 class Difference(_Part):
@@ -222,3 +199,9 @@ class Report(_Part):
     adapter: Adapter | None
     samples: list[SideBySide]
     probes: list[Probe]
+    trials: Trials | None = None
+    """``None`` when the recipe asks for no challenge (``evaluate.challenges``)."""
+    diversity: dict[str, Diversity] = Field(default_factory=dict)
+    """By arm, over its answers to the evaluation prompts."""
+    transcripts: list[Transcript] = Field(default_factory=list)
+    """Every answer of every arm."""

@@ -1,5 +1,7 @@
 """What the report page says, checked without a browser."""
 
+import base64
+import hashlib
 import itertools
 import re
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from character_ray.report import wording
 from character_ray.report.page import headline, render_report, write_page
 from character_ray.report.plots import curve, reliability_diagram, round_ticks
 from character_ray.report.schema import Metric, Report
+from character_ray.report.trials_plots import survival_plot
 from tests.report_fixture import captain_report
 
 
@@ -53,7 +56,42 @@ def test_the_same_report_gives_the_same_page(tmp_path: Path) -> None:
 def test_the_page_refers_to_nothing_outside_itself() -> None:
     page = render_report(captain_report())
     assert set(re.findall(r'(?:href|src)="([^"#]*)', page)) == {"data:,", ""}
-    assert not re.search(r"url\(|@import|<script", page)
+    assert not re.search(r"url\(|@import", page)
+
+
+def test_one_script_runs_and_the_policy_names_its_hash() -> None:
+    page = render_report(captain_report())
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; script-src 'sha256-{digest}'; style-src" in page
+    assert "<script" not in render_report(captain_report().model_copy(update={"transcripts": []}))
+
+
+def test_the_trials_are_on_the_page_and_a_run_without_says_so() -> None:
+    report = captain_report()
+    page = render_report(report)
+    assert report.trials is not None
+    for trial in report.trials.rates:
+        assert str(escape(trial.kind.replace("_", " "))) in page
+    rate = report.trials.rates[1].arms["full"]["persona_rate"]
+    assert wording.interval("persona_rate", rate.low, rate.high) in page
+    assert "full over base" in page and "ye scallywag of the" in page
+    assert "asked for no trial" not in page
+    without = render_report(report.model_copy(update={"trials": None, "diversity": {}, "transcripts": []}))
+    assert "asked for no trial" in without and 'id="search"' not in without
+
+
+def test_a_survival_curve_falls_where_the_persona_ends() -> None:
+    trials = captain_report().trials
+    assert trials is not None
+    base = trials.survival["base"]
+    root = ElementTree.fromstring(survival_plot("base", base, None))
+    path = next(each for each in root.iter("path") if each.attrib["class"] == "curve").attrib["d"]
+    points = [tuple(map(float, point.split())) for point in path.removeprefix("M").split("L")]
+    ticks = {each.text: float(each.attrib["x"]) for each in root.iter("text") if each.attrib["text-anchor"] == "middle"}
+    assert base.share[:2] == [1.0, 0.0]
+    falls = [a[0] for a, b in itertools.pairwise(points) if b[1] > a[1]]
+    assert falls == [pytest.approx(ticks["1"], abs=0.1)]
 
 
 def test_every_figure_of_the_arms_is_on_the_page_and_missing_ones_carry_their_reason() -> None:
@@ -103,7 +141,7 @@ def test_what_a_model_says_is_escaped_and_its_vocabulary_marked() -> None:
 
 def test_plots_are_well_formed_and_described() -> None:
     plots = re.findall(r"<svg.*?</svg>", render_report(captain_report()), re.DOTALL)
-    assert len(plots) == 11
+    assert len(plots) == 18
     for plot in plots:
         root = ElementTree.fromstring(plot)
         assert root.attrib["role"] == "img"

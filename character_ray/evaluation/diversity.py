@@ -1,0 +1,130 @@
+"""Whether an arm says many things or one thing many times, and whether it speaks of what it was asked.
+
+A persona that learnt a catch-phrase passes every test of voice; these figures show it as such. Axes: N answers, P prompts,
+D embedding dimensions.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from character_ray.statistics import cluster_rate, resample_weights
+
+__all__ = ["distinct", "diversity", "most_repeated", "on_topic", "self_similarity"]
+
+PHRASE = 4
+# An answer is on topic when its own prompt is nearer to it than this share of the other prompts.
+NEARER_THAN = 0.9
+
+
+def diversity(
+    texts_N: Sequence[str],
+    prompts_N: Sequence[str],
+    embeddings_ND: np.ndarray,
+    on_topic_N: Sequence[bool],
+    *,
+    seed: int,
+    resamples: int,
+) -> dict[str, Any]:
+    """The figures of one arm over its answers.
+
+    Returns:
+        ``metrics``: ``distinct_1`` to ``distinct_3`` (higher is more varied), ``self_similarity`` (cosine, lower is more varied),
+        ``phrase_rate`` (share of answers with the most repeated phrase of four words), ``off_topic_rate``; and that ``phrase``.
+    """
+    phrase, holds_N = most_repeated(texts_N)
+    similarity, low, high = self_similarity(embeddings_ND, prompts_N, seed=seed, resamples=resamples)
+    metrics: dict[str, dict[str, Any]] = {
+        f"distinct_{n}": {
+            "value": distinct(texts_N, n),
+            "n": len(texts_N),
+            "method": "no interval: it depends on the number of answers, which is the same in every arm",
+        }
+        for n in (1, 2, 3)
+    }
+    metrics["self_similarity"] = {
+        "value": similarity,
+        "low": low,
+        "high": high,
+        "n": len(texts_N),
+        "method": f"bootstrap of {len(set(prompts_N))} prompts, {resamples} resamples, seed {seed}",
+    }
+    for name, values in (("phrase_rate", holds_N), ("off_topic_rate", [not x for x in on_topic_N])):
+        metrics[name] = vars(cluster_rate([float(x) for x in values], prompts_N, seed=seed, resamples=resamples))
+    return {"metrics": metrics, "phrase": phrase}
+
+
+def distinct(texts: Sequence[str], n: int) -> float:
+    """Distinct n-grams over all n-grams of the texts together, 0 to 1 (Li et al. 2016); 0 where there is none."""
+    grams = [gram for text in texts for gram in _grams(text, n)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def most_repeated(texts: Sequence[str], n: int = PHRASE) -> tuple[str, list[bool]]:
+    """The phrase of ``n`` words that most texts hold, the first in order of the alphabet, and which of them hold it.
+
+    A phrase that one text alone holds is none: then it is empty and no text holds it.
+    """
+    sets = [set(_grams(text, n)) for text in texts]
+    counts = Counter(gram for grams in sets for gram in grams)
+    gram, most = min(counts.items(), key=lambda item: (-item[1], item[0]), default=((), 0))
+    if most < 2:
+        return "", [False] * len(texts)
+    return " ".join(gram), [gram in grams for grams in sets]
+
+
+def self_similarity(
+    embeddings_ND: np.ndarray, prompts_N: Sequence[str], *, seed: int, resamples: int
+) -> tuple[float, float, float]:
+    """Mean cosine of two answers to different prompts, with a 95 % bootstrap interval over prompts.
+
+    Args:
+        embeddings_ND: Unit vectors.
+        prompts_N: Prompt of each answer.
+        seed: Seed of the bootstrap.
+        resamples: Number of resamples.
+
+    Raises:
+        ValueError: All answers are to one prompt.
+    """
+    names, index_N = np.unique(np.asarray(prompts_N), return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"self-similarity compares answers to different prompts, and there is {len(names)}")
+    sums_PD = np.zeros((len(names), embeddings_ND.shape[1]))
+    np.add.at(sums_PD, index_N, embeddings_ND)
+    sizes_P = np.bincount(index_N).astype(float)
+    products_PP = sums_PD @ sums_PD.T
+    pairs_PP = np.outer(sizes_P, sizes_P)
+    # A prompt drawn twice is not compared with itself: equal answers would make the resamples look alike.
+    np.fill_diagonal(products_PP, 0.0)
+    np.fill_diagonal(pairs_PP, 0.0)
+    value = float(products_PP.sum() / pairs_PP.sum())
+    weights_BP = resample_weights(len(names), resamples, seed).astype(float)
+    boot_B = ((weights_BP @ products_PP) * weights_BP).sum(1) / np.maximum(
+        ((weights_BP @ pairs_PP) * weights_BP).sum(1), 1e-9
+    )
+    low, high = (float(x) for x in np.quantile(boot_B, (0.025, 0.975)))
+    return value, low, high
+
+
+def on_topic(answers_ND: np.ndarray, prompts_PD: np.ndarray, own_N: Sequence[int]) -> list[bool]:
+    """Whether an answer is nearer to its own prompt than to nine tenths of the others, by cosine: a proxy of the task being done.
+
+    Args:
+        answers_ND: Unit vectors of the answers.
+        prompts_PD: Unit vectors of all prompts.
+        own_N: Row of each answer's prompt.
+    """
+    cosines_NP = answers_ND @ prompts_PD.T
+    own = np.asarray(own_N)
+    mine_N = cosines_NP[np.arange(len(own)), own]
+    nearer_N = (cosines_NP < mine_N[:, None]).sum(1) / max(len(prompts_PD) - 1, 1)
+    return [bool(share >= NEARER_THAN) for share in nearer_N]
+
+
+def _grams(text: str, n: int) -> list[tuple[str, ...]]:
+    words = re.findall(r"[\w'\u2019]+", text.lower())
+    return list(zip(*(words[start:] for start in range(n)), strict=False))

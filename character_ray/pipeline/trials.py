@@ -1,0 +1,212 @@
+"""From the answers to challenges and erosion conversations to the report's part about them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from character_ray.config import Arm, FilterConfig
+from character_ray.constitution import names_itself, vocabulary_pattern
+from character_ray.evaluation.diversity import diversity, on_topic
+from character_ray.evaluation.encoder import Encoder
+from character_ray.evaluation.measures import Decisions
+from character_ray.evaluation.stakeholders import stakeholders
+from character_ray.evaluation.survival import end_of_persona, survival, survival_tests
+from character_ray.evaluation.trials import (
+    Verdicts,
+    judge_trials,
+    trial_rates,
+    trial_tests,
+    trial_verdicts,
+)
+from character_ray.inference.likelihood import ScoreRequest
+from character_ray.inference.passes import Generation, ScriptedTalks
+from character_ray.models import ENCODER, resolve_model
+from character_ray.pipeline.answers import Exam, Part
+from character_ray.pipeline.context import Context, Persona
+from character_ray.rows import Answer, Challenged
+from character_ray.stages.filters import drop_reason
+from character_ray.stages.lessons import looks_refused
+
+__all__ = ["collect_trials", "diversity_report", "score_requests", "transcripts", "trials_report", "with_scores"]
+
+LEAVES_ROLE = ("identity_leak", "role_meta")
+# Only what is said counts here, not how long or how finished it is.
+_ANY_FORM = FilterConfig(allow_unfinished=True, min_words=1, max_repetition=1.0, languages=())
+
+
+def collect_trials(
+    exam: Exam, generations: Mapping[tuple[Arm, Part], Generation], arms: Sequence[Arm]
+) -> list[Challenged]:
+    """Every answer to a challenge and every turn of an erosion conversation, not yet scored."""
+    rows: list[Challenged] = []
+    for arm in arms:
+        asked = generations.get((arm, "challenges"))
+        for challenge, completion in zip(exam.challenges, asked.completions() if asked else (), strict=bool(asked)):
+            rows.append(
+                Challenged(
+                    row_id=f"{arm}/{completion['row_id']}",
+                    arm=arm,
+                    group=challenge.group,
+                    kind=challenge.kind,
+                    challenge_id=challenge.challenge_id,
+                    wording=challenge.wording,
+                    turn=0,
+                    prompt=challenge.prompt,
+                    system=challenge.system,
+                    begun=challenge.begun,
+                    canary=challenge.canary,
+                    completion=completion["completion"],
+                    error=completion["error"],
+                    score=math.nan,
+                )
+            )
+        held = generations.get((arm, "erosion"))
+        if isinstance(held, ScriptedTalks):
+            for script, talk in zip(exam.scripts, held.talks(), strict=True):
+                said = [turn["content"] for turn in talk["messages"]]
+                for number, line in enumerate(said[::2]):
+                    reply = said[2 * number + 1] if 2 * number + 1 < len(said) else ""
+                    rows.append(
+                        Challenged(
+                            row_id=f"{arm}/{talk['row_id']}/{number + 1}",
+                            arm=arm,
+                            group="erosion",
+                            kind="erosion",
+                            challenge_id=script.script_id,
+                            wording=script.script_id,
+                            turn=number + 1,
+                            prompt=line,
+                            system="",
+                            begun="",
+                            canary="",
+                            completion=reply,
+                            error="" if reply else talk["error"] or "no answer",
+                            score=math.nan,
+                        )
+                    )
+    return rows
+
+
+def score_requests(rows: Sequence[Challenged]) -> list[ScoreRequest]:
+    """What the likelihood judge reads: the user's turn and the answer, without system prompt, earlier turns or a begun beginning."""
+    return [
+        ScoreRequest(row_id=f"trial/{row['row_id']}", prompt=row["prompt"], completion=row["completion"])
+        for row in rows
+    ]
+
+
+def with_scores(rows: Sequence[Challenged], scores: Mapping[str, float]) -> list[Challenged]:
+    """The same rows with the judge's score."""
+    return [Challenged(**{**row, "score": scores[f"trial/{row['row_id']}"]}) for row in rows]
+
+
+def trials_report(
+    context: Context,
+    persona: Persona,
+    rows: Sequence[Challenged],
+    threshold: float,
+    arms: Sequence[str],
+    helped: Mapping[str, Sequence[tuple[str, bool]]],
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """The report's part on trials, ``None`` when nothing was tried, and the transcripts of all of them."""
+    if not rows:
+        return None, []
+    recipe = context.recipe
+    draws = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
+    verdicts = _verdicts(persona, rows, threshold)
+    ends = {
+        arm: end_of_persona([row for row in rows if row["arm"] == arm and row["group"] == "erosion"], threshold)
+        for arm in arms
+    }
+    turns = recipe.evaluate.challenges.turns
+    curves = {
+        arm: survival([turn for turn, _ in own.values()], [ended for _, ended in own.values()], turns)
+        for arm, own in ends.items()
+        if own
+    }
+    constraints = persona.constitution.directives.constraints
+    return {
+        "rates": trial_rates(rows, verdicts, arms, **draws),
+        "tests": trial_tests(rows, verdicts, arms),
+        "survival": curves,
+        "survival_tests": survival_tests(ends, arms),
+        "stakeholders": {
+            arm: stakeholders(rows, verdicts, arm, constraints, helped.get(arm, ()), **draws) for arm in arms
+        },
+    }, [
+        {
+            **{key: row[key] for key in ("arm", "group", "kind", "turn", "system", "prompt", "begun", "completion")},
+            "verdicts": trial_verdicts(verdict),
+            "score": None if math.isnan(row["score"]) else row["score"],
+        }
+        for row, verdict in zip(rows, verdicts, strict=True)
+    ]
+
+
+def diversity_report(
+    context: Context, answers: Sequence[Answer], arms: Sequence[str], decisions: Decisions
+) -> tuple[dict[str, Any], dict[str, list[tuple[str, bool]]]]:
+    """How varied each arm's answers to the evaluation prompts are; and for each answer its prompt and whether the task was taken up."""
+    recipe = context.recipe
+    kept = [i for i, each in enumerate(answers) if each["source"] != "probe" and not each["error"]]
+    encode = Encoder(resolve_model(ENCODER))
+    prompts = {answers[i]["prompt_id"]: answers[i]["prompt"] for i in kept}
+    place = {prompt_id: number for number, prompt_id in enumerate(prompts)}
+    of_prompts, of_answers = encode(list(prompts.values())), encode([answers[i]["completion"] for i in kept])
+    topical = on_topic(of_answers, of_prompts, [place[answers[i]["prompt_id"]] for i in kept])
+    found: dict[str, Any] = {}
+    helped: dict[str, list[tuple[str, bool]]] = {}
+    for arm in arms:
+        own = [n for n, i in enumerate(kept) if answers[i]["arm"] == arm]
+        if len({answers[kept[n]]["prompt_id"] for n in own}) < 2:
+            continue
+        found[arm] = diversity(
+            [answers[kept[n]]["completion"] for n in own],
+            [answers[kept[n]]["prompt_id"] for n in own],
+            of_answers[own],
+            [topical[n] for n in own],
+            seed=recipe.seed,
+            resamples=recipe.evaluate.bootstrap,
+        )
+        helped[arm] = [
+            (
+                answers[kept[n]]["prompt_id"],
+                topical[n] and not decisions.looping[kept[n]] and not looks_refused(answers[kept[n]]["completion"]),
+            )
+            for n in own
+        ]
+    return found, helped
+
+
+def transcripts(answers: Sequence[Answer], decisions: Decisions) -> list[dict[str, Any]]:
+    """The answers to evaluation prompts and probes as a reader searches them."""
+    found = []
+    for i, answer in enumerate(answers):
+        probe = answer["source"] == "probe"
+        labels = ["in character" if decisions.judge[i] else "out of character"]
+        labels += ["looping"] * decisions.looping[i] + ["gives its name"] * decisions.named[i]
+        labels += ["refused"] * looks_refused(answer["completion"])
+        found.append(
+            {
+                "arm": answer["arm"],
+                "group": "probe" if probe else "prompt",
+                "kind": answer["hint"] or answer["source"],
+                "prompt": answer["prompt"],
+                "completion": answer["completion"],
+                "verdicts": ["failed"] if answer["error"] else labels,
+                "score": None if math.isnan(answer["score"]) else answer["score"],
+            }
+        )
+    return found
+
+
+def _verdicts(persona: Persona, rows: Sequence[Challenged], threshold: float) -> Verdicts:
+    constitution, pattern = persona.constitution, vocabulary_pattern(persona.constitution)
+    return judge_trials(
+        rows,
+        threshold,
+        uses_vocabulary=(lambda text: bool(pattern.search(text))) if pattern else None,
+        looks_refused=looks_refused,
+        names_itself=lambda text: names_itself(constitution, text),
+        leaves_role=lambda text: drop_reason(text, "stop", _ANY_FORM) in LEAVES_ROLE,
+    )

@@ -1,0 +1,146 @@
+"""What the page shows of trials, diversity and transcripts."""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from character_ray.report import wording
+from character_ray.report.base import Metric
+from character_ray.report.schema import Report
+from character_ray.report.trials_plots import Point, survival_plot, trade_off_plot
+from character_ray.report.trials_schema import Trial
+
+__all__ = ["script_policy", "search_script", "trials_view"]
+
+DASH = "\N{EN DASH}"
+GROUPS = {
+    "plain": "Without an attack",
+    "attack": "Attacks",
+    "scaffold": "Unusual surroundings",
+}
+KINDS = {
+    "plain": "the tasks as they are",
+    "break_character": "a suffix that asks to break character",
+    "document_injection": "an order hidden in a pasted document",
+    "tool_injection": "an order hidden in a tool's output",
+    "context_switch": "a change of scene",
+    "prefill": "a plain answer begun for the model",
+    "other_persona": "a system prompt of somebody else",
+    "json": "a JSON reply",
+    "email_body": "the body of an e-mail",
+    "code_review": "a code review",
+    "tool_call": "an agent's tools",
+}
+DIVERSITY = {
+    "distinct_1": "Distinct words",
+    "distinct_2": "Distinct pairs",
+    "distinct_3": "Distinct triples",
+    "self_similarity": "Self-similarity",
+    "phrase_rate": "With the phrase",
+    "off_topic_rate": "Off topic",
+}
+TRADE_OFFS = (("user", "safety"), ("user", "operator"))
+STAKEHOLDERS = {
+    "operator": "constraints kept",
+    "user": "task taken up",
+    "safety": "harm refused in character",
+}
+
+
+def trials_view(report: Report) -> dict[str, Any]:
+    """Tables and plots of the trials, ready for the template."""
+    trials = report.trials
+    rates = trials.rates if trials else []
+    stars = {(test.kind, test.arm) for test in (trials.tests if trials else []) if test.p_holm < 0.05}
+    survival = trials.survival if trials else {}
+    return {
+        "groups": {title: [each for each in rates if each.group == group] for group, title in GROUPS.items()},
+        "injections": [each for each in rates if any("obeyed_rate" in metrics for metrics in each.arms.values())],
+        "kinds": KINDS,
+        "stars": stars,
+        "safety": {each.kind: each for each in rates if each.group == "safety"},
+        "identity": [each for each in rates if each.group == "identity"],
+        "directives": [each for each in rates if each.group == "directive"],
+        "survival": [
+            (
+                arm,
+                own,
+                survival_plot(_survival_summary(arm, own.share), own, None if arm == "full" else survival.get("full")),
+            )
+            for arm, own in survival.items()
+        ],
+        "stakeholder_words": STAKEHOLDERS,
+        "trade_offs": [plot for x, y in TRADE_OFFS if (plot := _trade_off(report, x, y))],
+        "diversity_words": DIVERSITY,
+        "arms": list(report.arms),
+        "verdicts": list(dict.fromkeys(label for each in report.transcripts for label in each.verdicts)),
+        "places": list(dict.fromkeys(each.group for each in report.transcripts)),
+        "cell": _cell,
+        "number": _number,
+        "rate_of": _rate_of,
+    }
+
+
+def search_script() -> str:
+    """The script of the page's search field, to stand between script tags as it is."""
+    return Path(__file__).with_name("transcripts.js").read_text(encoding="utf-8")
+
+
+def script_policy(script: str) -> str:
+    """The content policy's source for exactly this script and no other."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _rate_of(trial: Trial, arm: str, name: str) -> Metric | None:
+    return trial.arms.get(arm, {}).get(name)
+
+
+def _cell(found: Metric | None, name: str = "persona_rate") -> Markup:
+    """A rate with its interval below, or a dash that says why there is none."""
+    if found is None:
+        return Markup(f"<small>{DASH}</small>")
+    if found.value is None:
+        return Markup('<small title="{}">{}</small>').format(found.reason, DASH)
+    shown = wording.amount(name, found.value)
+    return Markup('<span title="n = {}; {}">{}</span> <small>{}</small>').format(
+        found.n, found.method, shown, wording.interval(name, found.low, found.high)
+    )
+
+
+def _number(found: Metric) -> Markup:
+    """A figure between 0 and 1 that is no share of answers."""
+    if found.value is None:
+        return Markup('<small title="{}">{}</small>').format(found.reason, DASH)
+    ends = f"[{found.low:.2f}, {found.high:.2f}]" if found.low is not None and found.high is not None else ""
+    return Markup('<span title="n = {}; {}">{}</span> <small>{}</small>').format(
+        found.n, found.method, f"{found.value:.2f}".replace("-", wording.MINUS), ends.replace("-", wording.MINUS)
+    )
+
+
+def _survival_summary(arm: str, share: list[float]) -> str:
+    listing = ", ".join(f"{100 * value:.0f} % after turn {turn}" for turn, value in enumerate(share) if turn)
+    return f"Share of conversations in which {arm} is still in character: {listing}"
+
+
+def _trade_off(report: Report, x: str, y: str) -> tuple[str, str, Markup] | None:
+    points = []
+    for arm, rates in (report.trials.stakeholders if report.trials else {}).items():
+        first, second = (_ends(rates.get(name)) for name in (x, y))
+        if first is not None and second is not None:
+            kind = "headline" if arm == "full" else "context" if arm in wording.IN_CONTEXT else "weights"
+            points.append(Point(arm, first, second, kind))
+    if not points:
+        return None
+    title = f"{x.capitalize()} and {y}"
+    listing = ", ".join(f"{point.label} {point.x[0]:.2f} and {point.y[0]:.2f}" for point in points)
+    plot = trade_off_plot(f"{title} by arm: {listing}", points, f"{x}: {STAKEHOLDERS[x]}", f"{y}: {STAKEHOLDERS[y]}")
+    return title, "Further up and to the right is better.", plot
+
+
+def _ends(found: Metric | None) -> tuple[float, float, float] | None:
+    if found is None or found.value is None or found.low is None or found.high is None:
+        return None
+    return found.value, found.low, found.high

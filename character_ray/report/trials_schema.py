@@ -1,0 +1,102 @@
+"""The parts of a report that say what became of the persona under trial."""
+
+from pydantic import Field
+
+from character_ray.report.base import Metric, Part
+
+__all__ = ["Diversity", "Survival", "SurvivalTest", "Transcript", "Trial", "TrialTest", "Trials"]
+
+
+class Trial(Part):
+    """One kind of trial: an attack, a scaffold, harmful requests, a language, or a directive's occasions."""
+
+    group: str
+    """``plain``, ``attack``, ``scaffold``, ``safety``, ``identity`` or ``directive``."""
+    kind: str
+    arms: dict[str, dict[str, Metric]]
+    """By arm the rates of this kind: ``persona_rate``, ``vocabulary_rate``, ``obeyed_rate``, ``refused_rate``,
+    ``refused_in_character_rate``, ``named_rate``, ``kept_rate``."""
+
+
+class TrialTest(Part):
+    """McNemar's exact test that an arm is in character on other prompts of a trial than another arm."""
+
+    kind: str
+    arm: str
+    against: str
+    n: int
+    """Prompts both answered."""
+    only_arm: int
+    """Prompts on which the arm alone is in character."""
+    only_against: int
+    p_value: float
+    p_holm: float
+    """Adjusted over all tests of trials (Holm 1979)."""
+
+
+class Survival(Part):
+    """Kaplan-Meier estimate of the share of conversations in which the persona holds after each turn."""
+
+    turns: list[int]
+    share: list[float]
+    low: list[float]
+    high: list[float]
+    n: int
+    """Conversations."""
+    events: int
+    """Conversations in which the persona ended."""
+    median: int | None
+    """Turn by which it had ended in half of them; ``None`` when it lasts longer."""
+
+
+class SurvivalTest(Part):
+    """One arm's hazard over another's, with the log-rank test."""
+
+    arm: str
+    against: str
+    hazard_ratio: Metric
+    """Below 1 the persona of ``arm`` lasts longer."""
+    p_value: float
+    p_holm: float
+    """Adjusted over all these tests (Holm 1979)."""
+
+
+class Trials(Part):
+    """What became of the persona under trial."""
+
+    rates: list[Trial]
+    tests: list[TrialTest]
+    survival: dict[str, Survival] = Field(default_factory=dict)
+    """By arm; empty when no conversation was held."""
+    survival_tests: list[SurvivalTest] = Field(default_factory=list)
+    stakeholders: dict[str, dict[str, Metric]] = Field(default_factory=dict)
+    """By arm the rates of ``operator``, ``user`` and ``safety``."""
+
+
+class Diversity(Part):
+    """How varied the answers of an arm to the evaluation prompts are."""
+
+    metrics: dict[str, Metric]
+    """``distinct_1`` to ``distinct_3``, ``self_similarity``, ``phrase_rate``, ``off_topic_rate``."""
+    phrase: str
+    """The phrase of four words that most answers hold; empty where none is in two."""
+
+
+class Transcript(Part):
+    """One answer of one arm, with what was asked and decided."""
+
+    arm: str
+    group: str
+    """``prompt``, ``probe``, a group of trials, or ``erosion``."""
+    kind: str
+    turn: int = 0
+    """Turn of an erosion conversation, from 1."""
+    system: str = ""
+    """System prompt that stands behind the arm's own."""
+    prompt: str
+    begun: str = ""
+    """Beginning of the answer that was written for the model."""
+    completion: str
+    verdicts: list[str]
+    score: float | None
+    """The judge's, in nats per token."""
