@@ -32,8 +32,18 @@ def publish(
         list[str] | None, typer.Option("--min", help="Bound as for gate; broken, nothing is published.")
     ] = None,
     max_: Annotated[list[str] | None, typer.Option("--max", help="The same from above.")] = None,
+    canary: Annotated[
+        bool,
+        typer.Option(
+            help="Measure what it answers, so that servers can check themselves; loads the base model in float32."
+        ),
+    ] = True,
 ) -> None:
     """Publish a run's adapter, if it keeps the bounds."""
+    from character_ray.canary import measure_canary
+    from character_ray.models import resolve_model
+    from character_ray.serving.runs import open_run
+
     report = load_report(run / "report.json")
     bounds = [parse_bound(text, "min") for text in min_ or ()] + [parse_bound(text, "max") for text in max_ or ()]
     verdicts = check_bounds(report, bounds)
@@ -46,6 +56,7 @@ def publish(
         run=str(run),
         ratings=_ratings(report),
         gate=[f"{verdict.bound}, found {verdict.found}" for verdict in verdicts],
+        canary=measure_canary(resolve_model(open_run(run).base), run / "adapter") if canary else None,
     )
     _show([record])
 
