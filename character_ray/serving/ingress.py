@@ -54,7 +54,9 @@ def make_app(serve: ServeConfig) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HttpError, _refused_by_framework)
     # The endpoints catch all that goes wrong in them: what is left comes from vLLM's validators, which take shapes for granted.
-    for kind in (TypeError, AttributeError, LookupError, ValueError, RecursionError):
+    from ray.llm._internal.serve.utils.server_utils import VLLM_CLIENT_ERRORS
+
+    for kind in (TypeError, AttributeError, LookupError, ValueError, RecursionError, *VLLM_CLIENT_ERRORS):
         app.add_exception_handler(kind, _malformed)
     app.add_middleware(BodyLimit, max_bytes=serve.max_request_bytes)
     return app

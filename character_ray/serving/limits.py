@@ -17,8 +17,9 @@ def error_body(message: str, param: str | None, code: str) -> dict[str, Any]:
     """An error in OpenAI's form."""
     kind = "server_error" if code in ("internal_error", "model_unavailable") else "invalid_request_error"
     # A client's text comes back in some messages, and may hold halves of characters that UTF-8 cannot write.
-    message, param = (text and text.encode("utf-8", "replace").decode() for text in (message, param))
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    said = message.encode("utf-8", "replace").decode()
+    where = param.encode("utf-8", "replace").decode() if param else None
+    return {"error": {"message": said, "type": kind, "param": where, "code": code}}
 
 
 class PersonaGate:
