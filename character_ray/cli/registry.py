@@ -28,10 +28,16 @@ def publish(
         list[str] | None, typer.Option("--min", help="Bound as for gate; broken, nothing is published.")
     ] = None,
     max_: Annotated[list[str] | None, typer.Option("--max", help="The same from above.")] = None,
+    canary: Annotated[
+        bool,
+        typer.Option(
+            help="Measure what it answers, so that servers can check themselves; loads the base model in float32."
+        ),
+    ] = True,
 ) -> None:
     """Publish a run's adapter, if it keeps the bounds."""
     bounds = [parse_bound(text, "min") for text in min_ or ()] + [parse_bound(text, "max") for text in max_ or ()]
-    _show([publish_run(run, Registry(folder), "live" if live else "candidate", bounds)])
+    _show([publish_run(run, Registry(folder), "live" if live else "candidate", bounds, canary=canary)])
 
 
 @registry.command("list")

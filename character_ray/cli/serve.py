@@ -44,37 +44,46 @@ def serve(
     studio: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Serve the studio's pages on this port of loopback, too.")
     ] = None,
+    audit: Annotated[Path | None, typer.Option(help="Folder of an audit log; it holds no text of requests.")] = None,
+    prewarm: Annotated[
+        list[str] | None, typer.Option(help="Persona to load before it is asked for; may be repeated.")
+    ] = None,
 ) -> None:
     """Serve personas until Ctrl-C; the first run's recipe decides engine and address."""
     from character_ray.log import console
     from character_ray.registry import Registry
     from character_ray.serving.app import build_persona_app, open_catalogue
     from character_ray.serving.keys import load_keys
-    from character_ray.serving.running import check_port, connected, running
+    from character_ray.serving.running import check_port, connected, metrics_address, running
     from character_ray.serving.runs import open_run
 
-    folders = [*(runs or ()), *(Registry(registry).live() if registry else ())]
-    if not folders:
+    fixed = [open_run(run) for run in runs or ()]
+    published = [open_run(folder) for folder in Registry(registry).live()] if registry else []
+    if not fixed and not published:
         where = (
             f"{registry} has no live persona. Publish one with character-ray registry publish RUN --live"
             if registry
             else ""
         )
         raise ServingError(where or "nothing to serve. Give run folders, or --registry with a registry's folder.")
-    trained = [open_run(run) for run in folders]
-    first, adapters = trained[0], [each.adapter for each in trained]
-    given = (("host", host), ("port", port), ("keys", keys))
+    first, adapters = [*fixed, *published][0], [each.adapter for each in fixed]
+    given = (("host", host), ("port", port), ("keys", keys), ("audit", audit), ("prewarm", tuple(prewarm or ())))
     config = first.serve.model_copy(update={key: value for key, value in given if value})
     engine = first.engine.model_copy(update={"device": device} if device else {})
-    catalogue = open_catalogue(first.base, adapters, config)
+    catalogue = open_catalogue(first.base, adapters, config, registry)
     if config.keys is not None:
         load_keys(config.keys)
     check_port(config)
     try:
         with connected(engine, config.min_replicas):
             console.print(f"starting the engine on {first.base.name} …")
-            with running(build_persona_app(first.base, adapters, config, engine), config) as url:
+            with running(build_persona_app(first.base, adapters, config, engine, registry), config) as url:
                 _announce(url, catalogue, config, engine)
+                if registry:
+                    console.print(f"{registry} is looked into every {config.registry_poll_s:g} s.", markup=False)
+                if where := metrics_address():
+                    console.print(f"Prometheus metrics at {where}; health at /health and /ready.", markup=False)
+                console.print("Ctrl-C stops the server.")
                 # ``ray job stop`` sends SIGTERM: it must take the application down too.
                 signal.signal(signal.SIGTERM, signal.default_int_handler)
                 with _studio(studio, url, registry):
@@ -114,4 +123,3 @@ def _announce(url: str, catalogue: "Catalogue", config: "ServeConfig", engine: "
         console.print(f"Clients need a key of {config.keys}; make one with character-ray key NAME --file {config.keys}")
     elif config.host not in ("127.0.0.1", "localhost", "::1"):
         console.print(f"[yellow]There is no access control: whoever reaches {config.host}:{config.port} may use it.[/]")
-    console.print("Ctrl-C stops the server.")

@@ -147,3 +147,27 @@ class ServeConfig(Config):
 
     max_replicas: int = Field(1, ge=1)
     """Replicas under load."""
+
+    registry_poll_s: float = Field(2.0, gt=0)
+    """Seconds between two looks into the registry that is served; what was published since is then taken up."""
+
+    prewarm: tuple[str, ...] = ()
+    """Personas loaded before the first request asks for them."""
+
+    max_queued_requests: int = Field(256, ge=1)
+    """Requests that may wait for a replica at each ingress; the next is answered with 429."""
+
+    max_persona_requests: int = Field(256, ge=1)
+    """Requests to one persona that each ingress carries at once; the next is answered with 429."""
+
+    max_request_bytes: int = Field(2**20, ge=1024)
+    """Largest request body; a larger one is answered with 413."""
+
+    max_choices: int = Field(16, ge=1)
+    """Largest ``n`` of a request."""
+
+    audit: Path | None = None
+    """Folder of the audit log, one JSON line for each request; none is kept without it."""
+
+    audit_text: bool = False
+    """Whether the audit log holds what was asked, too."""

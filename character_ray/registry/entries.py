@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from character_ray.canary import Canary
+
 __all__ = ["Entry", "PersonaRecord", "Status"]
 
 Status = Literal["candidate", "live", "retired"]
@@ -27,6 +29,8 @@ class Entry(BaseModel):
     """Headline figures of the run's report: ``persona_rate``, ``rating`` and the like of the arm ``full``."""
     gate: list[str] = Field(default_factory=list)
     """Bounds it was held to, each with what was found."""
+    canary: Canary | None = None
+    """What it answers; an engine that answers otherwise does not serve it. ``None`` if it was not measured."""
 
 
 class PersonaRecord(BaseModel):

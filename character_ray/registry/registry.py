@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from character_ray.adapters import Manifest, load_manifest
+from character_ray.canary import Canary
 from character_ray.errors import AdapterError, RegistryError
 from character_ray.models import build_once
 from character_ray.registry.entries import Entry, PersonaRecord, Status
@@ -40,6 +41,20 @@ class Registry:
             RegistryError: A record is damaged.
         """
         return [self._load(path) for path in sorted((self.folder / "personas").glob("*.json"))]
+
+    def slugs(self) -> list[str]:
+        """Names of all personas.
+
+        Raises:
+            RegistryError: The folder is not there, as when its storage is not mounted.
+        """
+        try:
+            names = os.listdir(self.folder / "personas")
+        except OSError as cause:
+            raise RegistryError(
+                f"{self.folder} cannot be read ({cause.strerror}). Publish a run first, or mount its storage."
+            ) from None
+        return sorted(name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != ".")
 
     def record(self, slug: str) -> PersonaRecord:
         """One persona.
@@ -87,6 +102,7 @@ class Registry:
         ratings: dict[str, float] | None = None,
         gate: Sequence[str] = (),
         published_by: str = "",
+        canary: Canary | None = None,
     ) -> PersonaRecord:
         """Copy an adapter into the registry and add it to its persona's versions; a live one takes the place of the last.
 
@@ -97,6 +113,7 @@ class Registry:
             ratings: Headline figures of its report.
             gate: Bounds it was held to, for the record.
             published_by: Who publishes; the user of this process by default.
+            canary: What it answers; that of an earlier publication is kept where there is none.
 
         Raises:
             AdapterError: The adapter is damaged or unsafe.
@@ -112,10 +129,14 @@ class Registry:
             run=run,
             ratings=ratings or {},
             gate=list(gate),
+            canary=canary,
         )
         with self._changing(manifest.slug, manifest.persona) as record:
             self._check_base(record, manifest, adapter)
             older = [each for each in record.versions if each.weights_hash != entry.weights_hash]
+            same = [each.canary for each in record.versions if each.weights_hash == entry.weights_hash]
+            if entry.canary is None and same:
+                entry = entry.model_copy(update={"canary": same[0]})
             record.versions = [*(_demoted(each) if status == "live" else each for each in older), entry]
         return record
 

@@ -6,17 +6,19 @@ Ray's own server and ingress do the work; they are extended at the seams they of
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, ModelConfig, ServeConfig
+from character_ray.errors import ServingError
 from character_ray.live_adapter import check_live
 from character_ray.models import model_hash, resolve_model
+from character_ray.registry import Registry
 from character_ray.serving.catalogue import Catalogue, base_id
 from character_ray.serving.keys import load_keys
 from character_ray.serving.personas import load_personas
+from character_ray.serving.source import PersonaSource
 from character_ray.vllm_options import engine_environment, engine_kwargs, lora_size
 
 if TYPE_CHECKING:
@@ -26,19 +28,27 @@ if TYPE_CHECKING:
 __all__ = ["build_persona_app", "open_catalogue"]
 
 
-def open_catalogue(base: ModelConfig, adapters: Sequence[Path], serve: ServeConfig) -> Catalogue:
+def open_catalogue(
+    base: ModelConfig, adapters: Sequence[Path], serve: ServeConfig, registry: Path | None = None
+) -> Catalogue:
     """What would be served, after every check that needs no engine.
 
     Raises:
         ModelError: The base model cannot be found.
         AdapterError: An adapter may not be served on it.
+        RegistryError: The registry is damaged.
     """
     folder = resolve_model(base)
-    return Catalogue(base_id(base), model_hash(folder), load_personas(base.name, folder, adapters, serve))
+    live = Registry(registry).live() if registry else []
+    return Catalogue(base_id(base), model_hash(folder), load_personas(base.name, folder, [*adapters, *live], serve))
 
 
 def build_persona_app(
-    base: ModelConfig, adapters: Sequence[Path], serve: ServeConfig, engine: EngineConfig
+    base: ModelConfig,
+    adapters: Sequence[Path],
+    serve: ServeConfig,
+    engine: EngineConfig,
+    registry: Path | None = None,
 ) -> "Application":
     """An application that answers as the base model and as every persona.
 
@@ -49,6 +59,8 @@ def build_persona_app(
         adapters: PEFT folders with a manifest, on storage that every node sees.
         serve: Adapters per replica, replicas.
         engine: What one replica runs on.
+        registry: Folder of a registry whose live personas are served, too, and followed: what is published, promoted, rolled
+            back or retired while the application runs is taken up without a restart.
 
     Raises:
         ModelError: The base model cannot be found.
@@ -61,20 +73,30 @@ def build_persona_app(
     from ray.serve.llm import build_llm_deployment
     from ray.serve.llm.ingress import make_fastapi_ingress
 
-    from character_ray.serving.ingress import ENDPOINTS, PersonaIngress
-    from character_ray.serving.server import FolderLoader, PersonaServer
+    from character_ray.serving.ingress import ENDPOINTS, PersonaIngress, make_app
+    from character_ray.serving.server import PersonaServer
 
-    catalogue = open_catalogue(base, adapters, serve)
+    catalogue = open_catalogue(base, adapters, serve, registry)
+    _check_prewarm(catalogue, serve)
     folder = resolve_model(base)
-    config = _llm_config(catalogue, folder, serve, engine)
-    by_engine_id = {catalogue.engine_id(persona): persona for persona in catalogue.personas}
-    server = build_llm_deployment(
-        config, deployment_cls=PersonaServer, bind_kwargs={"model_downloader": partial(FolderLoader, by_engine_id)}
+    config = _llm_config(catalogue, folder, serve, engine, followed=registry is not None)
+    source = PersonaSource(
+        base=base,
+        folder=folder,
+        serve=serve.model_copy(update={"audit": serve.audit and serve.audit.resolve()}),
+        fixed=catalogue.personas[: len(adapters)],
+        registry=registry.resolve() if registry else None,
+        targets=tuple(config.engine_kwargs["lora_target_modules"]),
+        rank=config.engine_kwargs["max_lora_rank"],
     )
+    server = build_llm_deployment(config, deployment_cls=PersonaServer, bind_kwargs={"source": source})
     options = PersonaIngress.get_deployment_options([config]) | {"ray_actor_options": {"num_cpus": 0}}
-    ingress: Any = ray_serve.deployment(make_fastapi_ingress(PersonaIngress, endpoint_map=ENDPOINTS), **options)
+    ingress: Any = ray_serve.deployment(
+        make_fastapi_ingress(PersonaIngress, endpoint_map=ENDPOINTS, app=make_app(serve)), **options
+    )
     application: Application = ingress.bind(
         catalogue=catalogue,
+        source=source,
         control_tokens=control_tokens(folder),
         keys=load_keys(serve.keys) if serve.keys else (),
         llm_deployments={catalogue.base: server},
@@ -83,11 +105,23 @@ def build_persona_app(
     return application
 
 
-def _llm_config(catalogue: Catalogue, folder: Path, serve: ServeConfig, engine: EngineConfig) -> "LLMConfig":
+def _check_prewarm(catalogue: Catalogue, serve: ServeConfig) -> None:
+    slugs = [persona.slug for persona in catalogue.personas]
+    unknown = [name for name in serve.prewarm if name not in slugs]
+    if unknown:
+        raise ServingError(
+            f"serve.prewarm names {', '.join(unknown)}, which is not served here. Served are {', '.join(slugs)}."
+        )
+
+
+def _llm_config(
+    catalogue: Catalogue, folder: Path, serve: ServeConfig, engine: EngineConfig, followed: bool
+) -> "LLMConfig":
     from ray.serve.llm import LLMConfig
 
     size = lora_size(max(persona.manifest.rank for persona in catalogue.personas))
-    resident = min(serve.max_loras, len(catalogue.personas))
+    # Two versions of a persona answer side by side while requests to the older one end.
+    resident = max(serve.max_loras, 2) if followed else min(serve.max_loras, len(catalogue.personas))
     arguments = engine_kwargs(engine, size, resident)
     for persona in catalogue.personas:
         check_live(persona.folder, persona.manifest.persona, arguments["lora_target_modules"])
@@ -101,6 +135,9 @@ def _llm_config(catalogue: Catalogue, folder: Path, serve: ServeConfig, engine: 
         "deployment_config": {
             "autoscaling_config": {"min_replicas": serve.min_replicas, "max_replicas": serve.max_replicas},
             "ray_actor_options": {"num_cpus": 0},
+            # Somewhat more than vLLM answers at once, so that it never waits for Ray; the rest waits where it can be counted.
+            "max_ongoing_requests": engine.max_num_seqs + engine.max_num_seqs // 4 + 1,
+            "max_queued_requests": serve.max_queued_requests,
         },
         # Ray collects tokens for 50 ms before it sends them on, which the first token of every answer would wait for.
         "experimental_configs": {"stream_batching_interval_ms": 0},

@@ -64,7 +64,7 @@ class Catalogue:
         base = {"weights_hash": self.base_hash}
         return [_card(self.base, base), *(_card(f"{self.base}:{p.slug}", self._describe(p)) for p in self.personas)]
 
-    def card(self, model: str) -> dict[str, Any] | None:
+    def card(self, model: str | None) -> dict[str, Any] | None:
         """The model object of whatever the name stands for."""
         wanted = self.resolve(model)
         engine_ids = [self.base, *map(self.engine_id, self.personas)]

@@ -2,6 +2,7 @@
 
     import_path: character_ray.serving.deploy:build
     args: {runs: [/runs/captain, /runs/tutor], serve: {max_replicas: 4}}
+    args: {registry: /registry}
 
 Address and port belong to the file's ``http_options``.
 """
@@ -13,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from character_ray.config import Config
 from character_ray.errors import ServingError
+from character_ray.registry import Registry
 from character_ray.serving.app import build_persona_app
 from character_ray.serving.runs import open_run
 
@@ -25,8 +27,11 @@ __all__ = ["build"]
 class DeployArguments(Config):
     """What stands under ``args``."""
 
-    runs: tuple[Path, ...] = Field(min_length=1)
+    runs: tuple[Path, ...] = ()
     """Run folders, or adapter folders, of one base model, on storage that every node sees."""
+
+    registry: Path | None = None
+    """Folder of a registry, on such storage; its live personas are served, too, and followed."""
 
     serve: dict[str, Any] = Field(default_factory=dict)
     """Fields of the recipe's ``serve`` section to override."""
@@ -40,19 +45,23 @@ def build(args: dict[str, Any]) -> "Application":
 
     Raises:
         ServingError: The arguments are not valid.
+        RegistryError: The registry is damaged.
         ModelError: The base model cannot be found.
         AdapterError: A run has no adapter, or one that may not be served beside the others.
     """
     try:
         wanted = DeployArguments.model_validate(args)
         trained = [open_run(run) for run in wanted.runs]
-        first = trained[0]
+        published = [open_run(folder) for folder in Registry(wanted.registry).live()] if wanted.registry else []
+        if not trained and not published:
+            raise ServingError("there is nothing to serve: give runs, or a registry with a live persona.")
+        first = [*trained, *published][0]
         serve = type(first.serve).model_validate({**first.serve.model_dump(), **wanted.serve})
         engine = type(first.engine).model_validate({**first.engine.model_dump(), **wanted.engine})
     except ValidationError as failure:
         problems = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in failure.errors())
         raise ServingError(
-            f"the arguments of character_ray.serving.deploy:build are not valid: {problems}. They are runs (a list of folders), serve and "
-            "engine (fields of the recipe's serve and student_engine sections)."
+            f"the arguments of character_ray.serving.deploy:build are not valid: {problems}. They are runs (a list of folders), "
+            "registry (a folder), serve and engine (fields of the recipe's serve and student_engine sections)."
         ) from None
-    return build_persona_app(first.base, [each.adapter for each in trained], serve, engine)
+    return build_persona_app(first.base, [each.adapter for each in trained], serve, engine, wanted.registry)

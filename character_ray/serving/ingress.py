@@ -1,26 +1,40 @@
 """The HTTP side: Ray's OpenAI ingress with personas by name, and prompts that cannot command the template."""
 
+import asyncio
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from time import monotonic
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from ray.serve.exceptions import BackPressureError
 from ray.serve.llm.ingress import OpenAiIngress
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
-from starlette.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException as HttpError
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from character_ray.chat_safety import neutralize_all
+from character_ray.config import ServeConfig
 from character_ray.errors import AdapterError
+from character_ray.serving.audit import AuditLog
 from character_ray.serving.catalogue import Catalogue
 from character_ray.serving.keys import ApiKey, KeyRing, Refusal
+from character_ray.serving.limits import RETRY_AFTER_S, BodyLimit, PersonaGate, error_body
+from character_ray.serving.metrics import IngressMetrics
+from character_ray.serving.personas import Persona
+from character_ray.serving.source import PersonaSource
 
-__all__ = ["ENDPOINTS", "PersonaIngress"]
+__all__ = ["ENDPOINTS", "PersonaIngress", "make_app"]
 
 # Ray Serve writes what goes to this logger into the replica's log file.
 logger = logging.getLogger("ray.serve")
 
 ENDPOINTS = {
+    "health": lambda app: _get(app, "/health"),
+    "ready": lambda app: _get(app, "/ready"),
     "models": lambda app: _get(app, "/v1/models"),
     "model_data": lambda app: _get(app, "/v1/models/{model:path}"),
     "chat": lambda app: app.post("/v1/chat/completions"),
@@ -29,21 +43,68 @@ ENDPOINTS = {
 
 # Every field of a request whose text the chat template puts into the prompt.
 _PROMPT_FIELDS = ("messages", "tools", "documents", "chat_template_kwargs")
+_READY_LIMIT_S = 10
+
+
+def make_app(serve: ServeConfig) -> FastAPI:
+    """The HTTP application that the ingress's routes are put on."""
+    from ray.llm._internal.serve.core.ingress.ingress import init
+
+    app = init()
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HttpError, _refused_by_framework)
+    # The endpoints catch all that goes wrong in them: what is left comes from vLLM's validators, which take shapes for granted.
+    from ray.llm._internal.common.errors import VLLM_CLIENT_ERRORS
+
+    for kind in (TypeError, AttributeError, LookupError, ValueError, RecursionError, *VLLM_CLIENT_ERRORS):
+        app.add_exception_handler(kind, _malformed)
+    app.add_middleware(BodyLimit, max_bytes=serve.max_request_bytes)
+    return app
 
 
 class PersonaIngress(OpenAiIngress):
     """Lists base and personas, and hands each request to the engine under the pinned name of its weights.
 
-    Text in a request never becomes a control token: a ``<|im_start|>system`` that a user types stays text.
+    Text in a request never becomes a control token: a ``<|im_start|>system`` that a user types stays text. The catalogue follows the
+    registry: a request is resolved once, by the catalogue as it is then, and keeps that version to its end.
     """
 
-    def __init__(
-        self, *, catalogue: Catalogue, control_tokens: Sequence[str], keys: Sequence[ApiKey] = (), **options: Any
+    # Ray Serve awaits the constructor of a deployment.
+    async def __init__(  # type: ignore[misc]
+        self,
+        *,
+        catalogue: Catalogue,
+        source: PersonaSource,
+        control_tokens: Sequence[str],
+        keys: Sequence[ApiKey] = (),
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self._keys = KeyRing(tuple(keys))
-        self._catalogue = catalogue
+        self._source = source
         self._control_tokens = tuple(control_tokens)
+        self._serve = source.serve
+        self._metrics = IngressMetrics()
+        self._gate = PersonaGate(source.serve.max_persona_requests)
+        self._audit = AuditLog(source.serve.audit, source.serve.audit_text)
+        self._told: dict[str, str] = {}
+        # A replica that starts late was sent the catalogue of the day the application was built.
+        self._catalogue, _ = await asyncio.to_thread(source.read, catalogue)
+        self._following = asyncio.create_task(self._follow())
+
+    async def health(self) -> Response:
+        """Whether this process answers."""
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self) -> Response:
+        """Whether an engine answers behind it."""
+        handle = self._get_configured_serve_handle(self._catalogue.base)
+        try:
+            await asyncio.wait_for(handle.options(stream=False).warm.remote(), _READY_LIMIT_S)
+        except Exception as error:
+            logger.warning("not ready: %s", error)
+            return JSONResponse({"status": "the engine does not answer"}, status_code=503)
+        return JSONResponse({"status": "ready", "personas": len(self._catalogue.personas)})
 
     async def models(self, request: Request) -> Response:  # type: ignore[override]
         """Base and personas, as far as the client may know of them."""
@@ -59,59 +120,197 @@ class PersonaIngress(OpenAiIngress):
         if refusal := self._keys.refuse(header):
             return _refused(refusal)
         card = self._catalogue.card(model)
-        return JSONResponse(card) if card and self._keys.sees(header, _alias(card)) else self._unknown(model, header)
+        if card and self._keys.sees(header, _alias(card)):
+            return JSONResponse(card)
+        return self._unknown(self._catalogue, model, header)
 
     async def chat(self, body: ChatCompletionRequest, request: Request) -> Response:  # type: ignore[override]
         """A chat completion."""
-        model = self._admit(body.model, request)
-        if isinstance(model, Response):
-            return model
-        body.model = model
-        for field in _PROMPT_FIELDS:
-            setattr(body, field, neutralize_all(getattr(body, field), self._control_tokens))
-        try:
-            return await super().chat(body, request)
-        except AdapterError as error:
-            return self._unavailable(model, error)
+
+        async def answer() -> Response:
+            for field in _PROMPT_FIELDS:
+                setattr(body, field, neutralize_all(getattr(body, field), self._control_tokens))
+            return await super(PersonaIngress, self).chat(body, request)
+
+        return await self._serve_request(body, request, body.messages, answer)
 
     async def completions(self, body: CompletionRequest, request: Request) -> Response:  # type: ignore[override]
         """A plain continuation of text, without the chat template."""
-        model = self._admit(body.model, request)
-        if isinstance(model, Response):
-            return model
-        prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt or []
-        if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
-            return _error(
-                400, "prompt must be text or a list of texts; token ids are not accepted.", "prompt", "invalid_value"
-            )
-        body.model = model
-        body.prompt = neutralize_all(body.prompt, self._control_tokens)
-        try:
-            return await super().completions(body, request)
-        except AdapterError as error:
-            return self._unavailable(model, error)
 
-    def _admit(self, asked: str | None, request: Request) -> str | Response:
-        """The engine's name for the model asked for, or why there is none for this client."""
+        async def answer() -> Response:
+            prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt or []
+            if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
+                text = "prompt must be text or a list of texts; token ids are not accepted."
+                return _error(400, text, "prompt", "invalid_value")
+            body.prompt = neutralize_all(body.prompt, self._control_tokens)
+            return await super(PersonaIngress, self).completions(body, request)
+
+        return await self._serve_request(body, request, body.prompt, answer)
+
+    async def _serve_request(
+        self, body: Any, request: Request, text: Any, answer: Callable[[], Awaitable[Response]]
+    ) -> Response:
+        """Resolve, admit, answer, count."""
+        start, catalogue = monotonic(), self._catalogue
         header = request.headers.get("authorization")
-        card = self._catalogue.card(asked or self._catalogue.base)
-        # Who has no key learns nothing, not even which names exist.
-        if refusal := self._keys.refuse(header, _alias(card) if card else None):
+        asked = body.model
+        card = catalogue.card(asked)
+        persona = _alias(card) if card else "unknown"
+        key = self._keys.find(header)
+        entered = False
+
+        def end(status: int, tokens: int) -> None:
+            if entered:
+                self._gate.leave(persona)
+                self._metrics.ongoing.set(self._gate.ongoing[persona], tags={"persona": persona})
+            seconds = monotonic() - start
+            self._metrics.requests.inc(tags={"persona": persona, "status": str(status)})
+            self._metrics.duration_s.observe(seconds, tags={"persona": persona})
+            if tokens:
+                self._metrics.tokens.inc(tokens, tags={"persona": persona})
+            self._audit.write(
+                text=text,
+                client=key.name if key else "",
+                persona=persona,
+                model=body.model if card else "",
+                status=status,
+                seconds=round(seconds, 3),
+                tokens=tokens,
+            )
+
+        refusal = self._admit(persona if card else None, header, body)
+        if refusal is None and card is not None:
+            refusal = self._gate.enter(persona)
+            entered = refusal is None
+        if refusal is not None:
+            self._metrics.refusals.inc(tags={"persona": persona, "reason": refusal.code})
+            end(refusal.status, 0)
             return _refused(refusal)
-        model = self._catalogue.resolve(asked)
-        return self._unknown(asked, header) if model is None else model
+        if card is None:
+            end(404, 0)
+            return self._unknown(catalogue, asked, header)
+        self._metrics.ongoing.set(self._gate.ongoing[persona], tags={"persona": persona})
+        body.model = catalogue.resolve(asked)
+        try:
+            response = await answer()
+        except asyncio.CancelledError:
+            end(499, 0)
+            raise
+        except Exception as error:
+            response = self._failed(body.model, persona, error)
+        if not isinstance(response, StreamingResponse):
+            end(response.status_code, _completion_tokens(response))
+            return response
+        self._metrics.first_token_s.observe(monotonic() - start, tags={"persona": persona})
+        response.body_iterator = _counted(response.body_iterator, end)
+        return response
 
-    def _unavailable(self, model: str, error: AdapterError) -> Response:
-        # The reason names folders of the cluster, which are not the client's business.
-        logger.error("%s cannot be served: %s", model, getattr(error, "cause", error))
-        reason = "its adapter was changed or removed after the server started. Ask the operator to restart the server."
-        return _error(503, f"{model} is not available: {reason}", "model", "model_unavailable")
+    def _admit(self, persona: str | None, header: str | None, body: Any) -> Refusal | None:
+        # Who has no key learns nothing, not even which names exist.
+        if refusal := self._keys.refuse(header, persona):
+            return refusal
+        if (body.n or 1) > self._serve.max_choices:
+            text = f"n={body.n} is more than {self._serve.max_choices} choices, the limit here."
+            return Refusal(400, "too_many_choices", text)
+        return None
 
-    def _unknown(self, model: str | None, header: str | None) -> Response:
-        known = ", ".join(name for name in self._catalogue.names() if self._keys.sees(header, name))
-        return _error(
-            404, f"There is no model or persona {model!r} here. Ask for one of: {known}.", "model", "model_not_found"
-        )
+    def _failed(self, model: str, persona: str, error: Exception) -> Response:
+        """The answer to a request that could not be answered; the reason may name folders, which stay in the log."""
+        cause = getattr(error, "cause", error)
+        if isinstance(error, AdapterError) or isinstance(cause, AdapterError):
+            logger.error("%s cannot be served: %s", model, cause)
+            reason = (
+                "its adapter was changed or removed after the server started, or does not answer as when published."
+            )
+            return _error(503, f"{model} is not available: {reason} Ask the operator.", "model", "model_unavailable")
+        if isinstance(error, BackPressureError):
+            self._metrics.refusals.inc(tags={"persona": persona, "reason": "overloaded"})
+            return _refused(Refusal(429, "overloaded", "Too many requests are waiting. Try again.", RETRY_AFTER_S))
+        status = int(getattr(error, "status_code", 500))
+        if 400 <= status < 500:
+            said = error.detail if isinstance(error, HTTPException) else getattr(error, "message", None)
+            return _error(status, str(said or "The request is not valid."), "", "invalid_request")
+        logger.error("a request to %s failed", model, exc_info=error)
+        return _error(500, "The request failed; the reason is in the server's log.", "", "internal_error")
+
+    def _unknown(self, catalogue: Catalogue, model: str | None, header: str | None) -> Response:
+        known = ", ".join(name for name in catalogue.names() if self._keys.sees(header, name))
+        text = f"There is no model or persona {model!r} here. Ask for one of: {known}."
+        return _error(404, text, "model", "model_not_found")
+
+    async def _follow(self) -> None:
+        """Load what is to be warm, then take up what the registry says, again and again."""
+        for name in self._serve.prewarm:
+            for persona in self._catalogue.personas:
+                if persona.slug == name:
+                    await self._fit(persona)
+        while self._source.registry is not None:
+            await asyncio.sleep(self._serve.registry_poll_s)
+            try:
+                await self._take_up()
+            except Exception:
+                # The registry's storage, or the engine, may be back at the next look.
+                logger.exception("the registry could not be followed")
+
+    async def _take_up(self) -> None:
+        wanted, problems = await asyncio.to_thread(self._source.read, self._catalogue)
+        held = {persona.slug: persona for persona in self._catalogue.personas}
+        personas: list[Persona] = []
+        for persona in wanted.personas:
+            old = held.get(persona.slug)
+            if persona == old or await self._fit(persona):
+                personas.append(persona)
+                if persona != old:
+                    self._metrics.swaps.inc(tags={"persona": persona.slug})
+                    logger.info("%s is now served as %s", persona.slug, persona.pinned)
+                continue
+            problems[persona.slug] = f"{persona.pinned} is not fit to serve"
+            if old is not None:
+                personas.append(old)
+        for slug, problem in problems.items():
+            if self._told.get(slug) != problem:
+                self._metrics.refused_versions.inc(tags={"persona": slug or "unknown"})
+                logger.error("the registry's version is not served: %s: %s", slug, problem)
+        self._told = problems
+        # One assignment: a request sees the catalogue before it or after it.
+        self._catalogue = replace(wanted, personas=tuple(personas))
+
+    async def _fit(self, persona: Persona) -> bool:
+        """Whether an engine loads the persona and it answers as when it was published."""
+        handle = self._get_configured_serve_handle(self._catalogue.engine_id(persona))
+        try:
+            await handle.options(stream=False).warm.remote()
+        except Exception as error:
+            logger.error("%s does not load: %s", persona.pinned, getattr(error, "cause", error))
+            return False
+        return True
+
+
+async def _counted(pieces: Any, end: Callable[[int, int], None]) -> AsyncIterator[Any]:
+    """The pieces of a stream, with its end told however it ends."""
+    status, number = 499, 0
+    try:
+        async for piece in pieces:
+            number += 1
+            yield piece
+        status = 200
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        status = 500
+        logger.error("a stream broke off", exc_info=error)
+        raise
+    finally:
+        end(status, max(0, number - 2))
+
+
+def _completion_tokens(response: Response) -> int:
+    import json
+
+    if response.status_code != 200:
+        return 0
+    usage = json.loads(bytes(response.body)).get("usage") or {}
+    return int(usage.get("completion_tokens") or 0)
 
 
 def _alias(card: dict[str, Any]) -> str:
@@ -126,12 +325,28 @@ def _refused(refusal: Refusal) -> Response:
     return response
 
 
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = (error.errors() or [{}])[0]
+    place = ".".join(map(str, first.get("loc", ()))) or "body"
+    return _error(
+        400, f"The request is not valid: {place}: {first.get('msg', 'unreadable')}.", place, "invalid_parameter"
+    )
+
+
+async def _malformed(request: Request, error: Exception) -> Response:
+    logger.warning("a request could not be read: %r", error)
+    return _error(400, "The request is not valid: a field has the wrong form.", "", "invalid_parameter")
+
+
+async def _refused_by_framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HttpError)
+    return _error(error.status_code, str(error.detail), "", "invalid_request")
+
+
 def _get(app: FastAPI, path: str) -> Any:
     return app.get(path, response_model=None)
 
 
 def _error(status: int, message: str, param: str, code: str) -> Response:
-    return JSONResponse(
-        {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}},
-        status_code=status,
-    )
+    return JSONResponse(error_body(message, param or None, code), status_code=status)

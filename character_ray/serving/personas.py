@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from character_ray.adapters import Manifest, load_manifest
+from character_ray.canary import Canary
 from character_ray.config import ServeConfig
 from character_ray.errors import AdapterError
 from character_ray.models import build_once, cache_folder, model_hash, template_hash
@@ -21,6 +22,7 @@ class Persona:
 
     manifest: Manifest
     folder: Path
+    canary: Canary | None = None
 
     @property
     def slug(self) -> str:

@@ -17,7 +17,7 @@ from character_ray.errors import ServingError
 if TYPE_CHECKING:
     from ray.serve import Application
 
-__all__ = ["check_port", "check_resources", "connected", "last_error", "running"]
+__all__ = ["check_port", "check_resources", "connected", "last_error", "metrics_address", "running"]
 
 APPLICATION = "character-ray"
 
@@ -81,6 +81,17 @@ def running(app: "Application", config: ServeConfig) -> Iterator[str]:
         yield url
     finally:
         serve.delete(APPLICATION)
+
+
+def metrics_address() -> str:
+    """Where this node's metrics are, on a connected Ray; empty if nowhere."""
+    import ray
+
+    here = ray.util.get_node_ip_address()
+    for node in ray.nodes():
+        if node["Alive"] and node["NodeManagerAddress"] == here and node.get("MetricsExportPort"):
+            return f"http://{here}:{node['MetricsExportPort']}/metrics"
+    return ""
 
 
 def check_port(config: ServeConfig) -> None:

@@ -37,7 +37,7 @@ def test_a_builder_makes_an_application_of_adapters(adapters):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"runs": []}, "runs: Tuple should have at least 1 item"),
+        ({"runs": []}, "give runs, or a registry with a live persona"),
         ({"run": ["x"]}, "run: Extra inputs are not permitted"),
         ({"serve": {"max_lora_rank": 7}}, "max_lora_rank"),
     ],

@@ -1,0 +1,58 @@
+"""What Prometheus is told of a deployment, by persona. Ray's agent on every node exports it, each name with ``ray_`` before it.
+
+Labels come from the catalogue, never from what a client wrote, so that nobody can make their number grow.
+"""
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+__all__ = ["EngineMetrics", "IngressMetrics"]
+
+_SECONDS = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120]
+
+
+class IngressMetrics:
+    """Counted where requests come in."""
+
+    def __init__(self) -> None:
+        self.requests = Counter(
+            "character_ray_requests", "Requests answered, by HTTP status.", tag_keys=("persona", "status")
+        )
+        self.refusals = Counter(
+            "character_ray_refusals", "Requests refused, by the limit they met.", tag_keys=("persona", "reason")
+        )
+        self.first_token_s = Histogram(
+            "character_ray_first_token_seconds",
+            "From a streaming request to its first piece.",
+            boundaries=_SECONDS,
+            tag_keys=("persona",),
+        )
+        self.duration_s = Histogram(
+            "character_ray_request_seconds",
+            "From a request to the end of its answer.",
+            boundaries=_SECONDS,
+            tag_keys=("persona",),
+        )
+        self.tokens = Counter(
+            "character_ray_completion_tokens",
+            "Tokens written; pieces where an answer is streamed without usage.",
+            tag_keys=("persona",),
+        )
+        self.ongoing = Gauge("character_ray_ongoing_requests", "Requests under way.", tag_keys=("persona",))
+        self.swaps = Counter(
+            "character_ray_version_swaps", "Times another version became the served one.", tag_keys=("persona",)
+        )
+        self.refused_versions = Counter(
+            "character_ray_refused_versions",
+            "Live versions of the registry found unfit to serve.",
+            tag_keys=("persona",),
+        )
+
+
+class EngineMetrics:
+    """Counted where adapters are loaded."""
+
+    def __init__(self) -> None:
+        self.loads = Counter("character_ray_adapter_loads", "Adapters loaded into an engine.", tag_keys=("persona",))
+        self.canary_failures = Counter(
+            "character_ray_canary_failures", "Adapters that did not answer as when published.", tag_keys=("persona",)
+        )

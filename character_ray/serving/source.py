@@ -1,0 +1,109 @@
+"""Where a deployment's personas come from: run folders that stay, and a registry that is followed.
+
+A reading never takes a persona out of service because of what it could not read: only a record that says so does.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from character_ray.config import ModelConfig, ServeConfig
+from character_ray.errors import AdapterError, RegistryError
+from character_ray.live_adapter import check_live
+from character_ray.registry import Entry, Registry
+from character_ray.serving.catalogue import Catalogue
+from character_ray.serving.personas import Persona, load_personas
+
+__all__ = ["PersonaSource"]
+
+logger = logging.getLogger("ray.serve")
+
+
+@dataclass(frozen=True)
+class PersonaSource:
+    """Everything a replica needs to find personas; it is sent to all of them.
+
+    Args:
+        base: The model all were trained on.
+        folder: Its folder.
+        serve: Bounds the ranks.
+        fixed: Personas of run folders.
+        registry: Folder of the registry, if one is served.
+        targets: Layers that the engine wraps; ``None`` for all.
+        rank: Largest rank the engine was started for.
+    """
+
+    base: ModelConfig
+    folder: Path
+    serve: ServeConfig
+    fixed: tuple[Persona, ...] = ()
+    registry: Path | None = None
+    targets: Sequence[str] | None = None
+    rank: int = 0
+
+    def read(self, current: Catalogue) -> tuple[Catalogue, dict[str, str]]:
+        """The catalogue as the registry is now, and why some personas are not as it says, by name.
+
+        A persona whose new version cannot be served stays at the version it is at.
+        """
+        if self.registry is None:
+            return current, {}
+        held = {persona.slug: persona for persona in current.personas if persona not in self.fixed}
+        problems: dict[str, str] = {}
+        try:
+            slugs = Registry(self.registry).slugs()
+        except RegistryError as error:
+            return current, {"": str(error)}
+        found: dict[str, Persona] = {}
+        for slug in [*slugs, *(slug for slug in held if slug not in slugs)]:
+            try:
+                persona = self._live(slug, held.get(slug))
+            except (AdapterError, RegistryError, OSError) as error:
+                problems[slug] = str(error)
+                persona = held.get(slug)
+            if persona is not None:
+                found[slug] = persona
+        return replace(current, personas=(*self.fixed, *found.values())), problems
+
+    def find(self, pinned: str) -> Persona:
+        """The persona of these weights, live or not: a request under way keeps its version.
+
+        Raises:
+            AdapterError: There is none, or it may not be served.
+            RegistryError: Its record or its adapter is damaged.
+        """
+        for persona in self.fixed:
+            if persona.pinned == pinned:
+                return persona
+        slug, _, weights = pinned.rpartition("-")
+        if self.registry is not None:
+            for entry in Registry(self.registry).record(slug).versions:
+                if entry.weights_hash == weights:
+                    return self._checked(slug, entry)
+        raise AdapterError(f"there is no adapter {pinned}. Publish it, or restart the server with its run.")
+
+    def _live(self, slug: str, held: Persona | None) -> Persona | None:
+        assert self.registry is not None
+        live = Registry(self.registry).record(slug).live
+        if live is None:
+            return None
+        if any(persona.slug == slug for persona in self.fixed):
+            raise RegistryError(f"{slug} is served from a run folder, which goes before the registry's.")
+        if held is not None and held.manifest.weights_hash == live.weights_hash:
+            return held
+        return self._checked(slug, live)
+
+    def _checked(self, slug: str, entry: Entry) -> Persona:
+        assert self.registry is not None
+        folder = Registry(self.registry).adapter(entry)
+        (persona,) = load_personas(self.base.name, self.folder, [folder], self.serve)
+        if persona.slug != slug:
+            raise RegistryError(f"{folder}: the record of {slug} names an adapter of {persona.slug}. Publish it again.")
+        if self.rank and persona.manifest.rank > self.rank:
+            raise AdapterError(
+                f"{folder}: {slug} has rank {persona.manifest.rank}, but the engine was started for ranks up to {self.rank}. "
+                "Restart the server to serve it."
+            )
+        check_live(folder, persona.manifest.persona, self.targets)
+        return replace(persona, canary=entry.canary)

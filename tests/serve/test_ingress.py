@@ -1,0 +1,197 @@
+"""The HTTP side over an engine that is a fake: limits, errors, and ten thousand malformed requests."""
+
+import asyncio
+import json
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.serve.exceptions import BackPressureError
+from ray.serve.llm.openai_api_models import ChatCompletionResponse
+from starlette.testclient import TestClient
+
+from character_ray.adapters import BaseModelId, Manifest
+from character_ray.config import ModelConfig, ServeConfig
+from character_ray.serving.catalogue import Catalogue
+from character_ray.serving.ingress import ENDPOINTS, PersonaIngress, make_app
+from character_ray.serving.personas import Persona
+from character_ray.serving.source import PersonaSource
+
+SECRET = "/nfs/secret/folder"
+NUM_FUZZED = 10_000
+
+
+class FakeEngine:
+    """Answers every chat with the model's name, or raises what it was told to."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def options(self, **_: Any) -> "FakeEngine":
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(remote=self._answer)
+
+    async def _answer(self, body: Any, _: Any):
+        if self.error:
+            raise self.error
+        choice = {"index": 0, "message": {"role": "assistant", "content": body.model}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
+        yield ChatCompletionResponse(model=body.model, choices=[choice], usage=usage)
+
+
+@pytest.fixture(scope="module")
+def persona() -> Persona:
+    manifest = Manifest(
+        persona="Pirate",
+        slug="pirate",
+        stage="full",
+        base_model=BaseModelId(name="tiny", hash="b"),
+        template_hash="t",
+        constitution_hash="c",
+        rank=4,
+        weights_hash="0123456789abcdef",
+    )
+    return Persona(manifest, Path(SECRET))
+
+
+def start(persona: Persona, **limits: Any) -> tuple[TestClient, FakeEngine, PersonaIngress]:
+    serve = ServeConfig(**limits)
+    engine, catalogue = FakeEngine(), Catalogue("tiny", "h", (persona,))
+    source = PersonaSource(ModelConfig(name="tiny"), Path("nowhere"), serve, (persona,))
+
+    async def make() -> PersonaIngress:
+        ingress = PersonaIngress.__new__(PersonaIngress)
+        await ingress.__init__(  # as Ray Serve does
+            catalogue=catalogue,
+            source=source,
+            control_tokens=("<|im_start|>", "<|im_end|>"),
+            llm_deployments={"tiny": engine},
+            model_cards={"tiny": None},
+        )
+        return ingress
+
+    ingress = asyncio.run(make())
+    app = make_app(serve)
+    for name, route in ENDPOINTS.items():
+        route(app)(getattr(ingress, name))
+    return TestClient(app, raise_server_exceptions=True), engine, ingress
+
+
+def chat(client: TestClient, **changes: Any) -> Any:
+    body = {"model": "pirate", "messages": [{"role": "user", "content": "hi"}]} | changes
+    return client.post("/v1/chat/completions", json=body)
+
+
+def test_the_answer_names_the_version_that_gave_it(persona):
+    client, _, _ = start(persona)
+    answer = chat(client).json()
+    assert answer["model"] == answer["choices"][0]["message"]["content"] == "tiny:pirate-0123456789abcdef"
+
+
+def test_back_pressure_is_429_with_retry_after(persona):
+    client, engine, _ = start(persona)
+    engine.error = BackPressureError(num_queued_requests=3, max_queued_requests=2)
+    response = chat(client)
+    assert response.status_code == 429
+    assert int(response.headers["Retry-After"]) >= 1
+    assert response.json()["error"]["code"] == "overloaded"
+
+
+def test_a_persona_has_so_many_places_and_gets_them_back(persona):
+    client, engine, ingress = start(persona, max_persona_requests=1)
+    assert chat(client).status_code == 200
+    assert ingress._gate.enter("pirate") is None
+    response = chat(client)
+    assert (response.status_code, response.json()["error"]["code"]) == (429, "persona_overloaded")
+    assert response.headers["Retry-After"]
+    assert chat(client, model="tiny").status_code == 200
+    ingress._gate.leave("pirate")
+    engine.error = RuntimeError(SECRET)
+    assert chat(client).status_code == 500
+    engine.error = None
+    assert chat(client).status_code == 200, "a failed request gave its place back"
+
+
+@pytest.mark.parametrize("error", [RuntimeError(f"Traceback: {SECRET}"), KeyError(SECRET), OSError(SECRET)])
+def test_what_went_wrong_inside_stays_inside(persona, error):
+    client, engine, _ = start(persona)
+    engine.error = error
+    response = chat(client)
+    assert response.status_code == 500
+    assert SECRET not in response.text
+    assert "Traceback" not in response.text
+
+
+def test_a_large_body_is_refused_whether_or_not_it_is_announced(persona):
+    client, _, _ = start(persona, max_request_bytes=2048)
+    assert chat(client, messages=[{"role": "user", "content": "x" * 3000}]).status_code == 413
+    pieces = (b"x" * 1000 for _ in range(5))
+    assert client.post("/v1/chat/completions", content=pieces).status_code == 413
+    assert chat(client, messages=[{"role": "user", "content": "x" * 1500}]).status_code == 200
+
+
+@pytest.mark.parametrize("with_text", [False, True])
+def test_the_audit_log_holds_text_only_when_asked(persona, tmp_path, with_text):
+    client, _, _ = start(persona, audit=tmp_path / "audit", audit_text=with_text)
+    chat(client, messages=[{"role": "user", "content": "a private matter"}])
+    chat(client, model="nobody")
+    (path,) = (tmp_path / "audit").iterdir()
+    first, second = map(json.loads, path.read_text().splitlines())
+    assert (first["persona"], first["status"], first["tokens"]) == ("pirate", 200, 3)
+    assert (second["persona"], second["status"]) == ("unknown", 404)
+    assert ("a private matter" in path.read_text()) is with_text
+
+
+def _value(draw: random.Random, depth: int = 0) -> Any:
+    texts = ["", "pirate", "tiny:pirate", "../../etc/passwd", "<|im_start|>system", "\x00", "\ud800", "é" * 9, "auto"]
+    kinds = ["text", "int", "float", "none", "bool"] + (["list", "dict"] if depth < 3 else [])
+    match draw.choice(kinds):
+        case "text":
+            return draw.choice(texts)
+        case "int":
+            return draw.choice([-1, 0, 1, 17, 2**31, 2**70])
+        case "float":
+            return draw.choice([0.5, -1e308, float("inf"), float("nan")])
+        case "none":
+            return None
+        case "bool":
+            return draw.random() < 0.5
+        case "list":
+            return [_value(draw, depth + 1) for _ in range(draw.randrange(4))]
+        case _:
+            keys = ["role", "content", "type", "text", "image_url", "name", "tool_calls", "x"]
+            return {draw.choice(keys): _value(draw, depth + 1) for _ in range(draw.randrange(4))}
+
+
+def _body(draw: random.Random) -> bytes:
+    if draw.random() < 0.1:
+        return draw.randbytes(draw.randrange(64))
+    fields = ["model", "messages", "prompt", "n", "stream", "max_tokens", "temperature", "tools", "stop", "logprobs"]
+    fields += ["response_format", "chat_template", "chat_template_kwargs", "documents", "seed", "unheard_of"]
+    good: dict[str, Any] = {"model": "pirate", "messages": [{"role": "user", "content": "hi"}], "prompt": "hi"}
+    body = good | {draw.choice(fields): _value(draw) for _ in range(draw.randrange(1, 4))}
+    data = json.dumps(body).encode()
+    return data[: draw.randrange(len(data))] if draw.random() < 0.1 else data
+
+
+def test_ten_thousand_malformed_requests_crash_nothing_and_show_no_trace(persona):
+    client, _, ingress = start(persona)
+    draw, statuses = random.Random(7), set()
+    for number in range(NUM_FUZZED):
+        path = draw.choice(["/v1/chat/completions", "/v1/completions"])
+        body = _body(draw)
+        response = client.post(path, content=body, headers={"content-type": "application/json"})
+        statuses.add(response.status_code)
+        assert response.status_code < 500, (number, path, body, response.text)
+        if response.status_code != 200:
+            error = response.json()["error"]
+            assert error["message"], body
+            assert error["code"], body
+        assert "Traceback" not in response.text
+        assert SECRET not in response.text
+    assert {200, 400, 404} <= statuses
+    assert not any(ingress._gate.ongoing.values())

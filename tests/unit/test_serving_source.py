@@ -1,0 +1,163 @@
+"""A registry that is followed: what it says is served, and what cannot be read takes nobody out of service."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from character_ray.adapters import BaseModelId, Manifest, weights_hash, write_manifest
+from character_ray.canary import Canary
+from character_ray.config import ModelConfig, ServeConfig
+from character_ray.errors import AdapterError, RegistryError
+from character_ray.models import model_hash, template_hash
+from character_ray.registry import Registry
+from character_ray.serving.catalogue import Catalogue
+from character_ray.serving.personas import load_personas
+from character_ray.serving.source import PersonaSource
+
+TARGETS = ("q_proj",)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(bytes(8) + b"weights")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    return folder
+
+
+@pytest.fixture
+def make(tmp_path: Path, base: Path):
+    def write(slug: str, version: int, rank: int = 4, layer: str = "q_proj", **changes: object) -> Path:
+        folder = tmp_path / "made" / f"{slug}-{version}"
+        folder.mkdir(parents=True)
+        names = [f"base_model.model.layers.0.{layer}.lora_{side}.weight" for side in "AB"]
+        save_file({name: np.full((2, 2), version, np.float32) for name in names}, folder / "adapter_model.safetensors")
+        (folder / "adapter_config.json").write_text(json.dumps({"r": rank, "lora_alpha": rank}))
+        good = {
+            "persona": slug.title(),
+            "slug": slug,
+            "stage": "full",
+            "base_model": BaseModelId(name="tiny", hash=model_hash(base)),
+            "template_hash": template_hash(base),
+            "constitution_hash": "c",
+            "rank": rank,
+            "weights_hash": weights_hash(folder),
+        }
+        write_manifest(folder, Manifest(**(good | changes)))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "registry")
+
+
+@pytest.fixture
+def source(base: Path, registry: Registry) -> PersonaSource:
+    return PersonaSource(
+        ModelConfig(name="tiny"), base, ServeConfig(), registry=registry.folder, targets=TARGETS, rank=8
+    )
+
+
+EMPTY = Catalogue("tiny", "h", ())
+
+
+def served(catalogue: Catalogue) -> dict[str, str]:
+    return {persona.slug: persona.manifest.weights_hash for persona in catalogue.personas}
+
+
+def test_publishing_promoting_rolling_back_and_retiring_are_followed(registry, source, make):
+    one, two = make("pirate", 1), make("pirate", 2)
+    registry.publish(one, "live")
+    first, problems = source.read(EMPTY)
+    assert (served(first), problems) == ({"pirate": weights_hash(one)}, {})
+    registry.publish(make("poet", 1), "candidate")
+    registry.publish(two, "live")
+    second, _ = source.read(first)
+    assert served(second) == {"pirate": weights_hash(two)}
+    registry.roll_back("pirate")
+    third, _ = source.read(second)
+    assert served(third) == served(first)
+    registry.retire("pirate")
+    assert served(source.read(third)[0]) == {}
+    assert served(first) == {"pirate": weights_hash(one)}, "a catalogue in use is never changed"
+
+
+def test_a_version_that_is_no_longer_live_is_found_by_requests_under_way(registry, source, make):
+    canary = Canary(prompt_ids=(1,), answer_ids=(2,), logprobs=(-0.1,), base_logprobs=(-2.0,))
+    registry.publish(make("pirate", 1), "live", canary=canary)
+    (old,) = source.read(EMPTY)[0].personas
+    registry.publish(make("pirate", 2), "live")
+    assert source.find(old.pinned) == old
+    assert source.find(old.pinned).canary == canary
+    with pytest.raises(AdapterError, match="there is no adapter pirate-0000"):
+        source.find("pirate-0000")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"rank": 16}, "started for ranks up to 8"),
+        ({"layer": "lm_head"}, "changes lm_head"),
+        ({"template_hash": "other"}, "chat template"),
+    ],
+)
+def test_a_new_version_that_may_not_be_served_leaves_the_old_one(registry, source, make, changes, reason):
+    registry.publish(make("pirate", 1), "live")
+    before, _ = source.read(EMPTY)
+    registry.publish(make("pirate", 2, **changes), "live")
+    after, problems = source.read(before)
+    assert served(after) == served(before)
+    assert reason in problems["pirate"]
+
+
+def test_a_damaged_record_or_adapter_leaves_everybody_in_service(registry, source, make):
+    registry.publish(make("pirate", 1), "live")
+    registry.publish(make("poet", 1), "live")
+    before, _ = source.read(EMPTY)
+    (registry.folder / "personas" / "pirate.json").write_text("{")
+    registry.publish(make("poet", 2), "live")
+    (weights,) = (registry.folder / "adapters" / registry.record("poet").live.weights_hash).glob("*.safetensors")
+    weights.write_bytes(b"evil")
+    after, problems = source.read(before)
+    assert served(after) == served(before)
+    assert set(problems) == {"pirate", "poet"}
+
+
+@pytest.mark.parametrize("loss", ["folder", "record"])
+def test_storage_that_went_away_leaves_everybody_in_service(registry, source, make, loss):
+    registry.publish(make("pirate", 1), "live")
+    before, _ = source.read(EMPTY)
+    path = registry.folder if loss == "folder" else registry.folder / "personas" / "pirate.json"
+    path.rename(path.with_name("elsewhere"))
+    after, problems = source.read(before)
+    assert served(after) == served(before)
+    assert problems
+
+
+def test_a_run_folder_goes_before_the_registrys_persona_of_its_name(registry, make, base):
+    fixed = load_personas("tiny", base, [make("pirate", 1)], ServeConfig())
+    source = PersonaSource(ModelConfig(name="tiny"), base, ServeConfig(), fixed, registry.folder, TARGETS, 8)
+    registry.publish(make("pirate", 2), "live")
+    catalogue, problems = source.read(Catalogue("tiny", "h", fixed))
+    assert catalogue.personas == fixed
+    assert "goes before" in problems["pirate"]
+    assert source.find(fixed[0].pinned) == fixed[0]
+
+
+def test_a_canary_is_kept_when_the_same_weights_are_published_again(registry, make):
+    canary = Canary(prompt_ids=(1,), answer_ids=(2,), logprobs=(-0.1,), base_logprobs=(-2.0,))
+    folder = make("pirate", 1)
+    registry.publish(folder, "candidate", canary=canary)
+    assert registry.publish(folder, "live").live.canary == canary
+
+
+def test_a_registry_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(RegistryError, match="mount its storage"):
+        Registry(tmp_path / "nowhere").slugs()
