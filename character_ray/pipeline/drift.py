@@ -9,8 +9,6 @@ from typing import Any
 from character_ray.config import Arm
 from character_ray.errors import ReportError
 from character_ray.evaluation.drift import answer_drift
-from character_ray.evaluation.reader import Reader
-from character_ray.inference.judge_actors import judge_dtype
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.ray_session import ray_session
 from character_ray.report.plots import Dot, dot_plot, round_ticks
@@ -41,8 +39,7 @@ def drift_run(folder: Path) -> dict[str, Any]:
 
 def _drift(run: FinishedRun) -> dict[str, Any]:
     recipe, arms = run.recipe, run.arms
-    device = "cpu" if recipe.judge.device == "cpu" else "cuda"
-    reader = Reader(run.base, run.adapters(arms), device, judge_dtype(recipe.judge))
+    reader = run.reader(arms)
     per_token: dict[Arm, tuple[list[float], list[str]]] = {}
     for arm in arms:
         if arm == "base":

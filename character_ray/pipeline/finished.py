@@ -5,17 +5,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from character_ray.adapters import load_manifest
 from character_ray.config import ARMS, Arm, Recipe
 from character_ray.constitution import prompted_messages, teacher_messages
 from character_ray.errors import ReportError
+from character_ray.inference.judge_actors import judge_dtype
 from character_ray.models import resolve_model
 from character_ray.parts import read_rows
 from character_ray.pipeline.context import Persona
 from character_ray.pipeline.personas import load_persona
 from character_ray.rows import Answer, Message
+
+if TYPE_CHECKING:
+    from character_ray.evaluation.reader import Reader
 
 __all__ = ["ADAPTERS", "FinishedRun"]
 
@@ -117,3 +121,10 @@ class FinishedRun:
         except RayTaskError as error:
             raise error.cause from error
         return found
+
+    def reader(self, arms: list[Arm]) -> "Reader":
+        """The untrained student and the adapters of these arms, in memory in the judge's number format."""
+        from character_ray.evaluation.reader import Reader
+
+        device = "cpu" if self.recipe.judge.device == "cpu" else "cuda"
+        return Reader(self.base, self.adapters(arms), device, judge_dtype(self.recipe.judge))

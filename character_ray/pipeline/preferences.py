@@ -11,8 +11,6 @@ import numpy as np
 
 from character_ray.errors import RecipeError
 from character_ray.evaluation.preferences import agreement, ask_pairs, describe, rate_traits, schedule_pairs, traits
-from character_ray.evaluation.reader import Reader
-from character_ray.inference.judge_actors import judge_dtype
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.ray_session import ray_session
 from character_ray.report.plots import Dot, dot_plot
@@ -47,8 +45,7 @@ def preferences_run(folder: Path) -> dict[str, Any]:
 
 def _ask(run: FinishedRun) -> dict[str, Any]:
     recipe, arms = run.recipe, run.arms
-    device = "cpu" if recipe.judge.device == "cpu" else "cuda"
-    reader = Reader(run.base, run.adapters(arms), device, judge_dtype(recipe.judge))
+    reader = run.reader(arms)
     pairs = schedule_pairs(recipe.evaluate.preferences.rivals, recipe.seed)
     ratings, measured = {}, {}
     for arm in arms:

@@ -15,8 +15,6 @@ from character_ray.errors import ReportError
 from character_ray.evaluation.probing.causal import choose_layer, intervene
 from character_ray.evaluation.probing.contrasts import probe_contrasts, read_sides
 from character_ray.evaluation.probing.layers import mean_difference
-from character_ray.evaluation.reader import Reader
-from character_ray.inference.judge_actors import judge_dtype
 from character_ray.inference.likelihood import LikelihoodJudge
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.probe_sheet import probe_sheet
@@ -81,8 +79,7 @@ def probe_run(
 def _probe(work: _Work) -> dict[str, Any]:
     run, recipe = work.run, work.run.recipe
     judge = LikelihoodJudge(str(run.base), system_prompt(run.persona.constitution), recipe.judge)
-    device = "cpu" if recipe.judge.device == "cpu" else "cuda"
-    reader = Reader(run.base, run.adapters(["full"]), device, judge_dtype(recipe.judge))
+    reader = run.reader(["full"])
     if work.layer is not None and not 1 <= work.layer <= len(reader.layers):
         raise ReportError(
             f"--layer {work.layer}: the model has layers 1 to {len(reader.layers)}. Give one of them, or leave the option out."

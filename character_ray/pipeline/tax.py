@@ -12,7 +12,6 @@ from character_ray.constitution import system_prompt
 from character_ray.evaluation.capability import KINDS, Task, choices, compose_tasks, solves
 from character_ray.evaluation.harness import check_harness, harness_command, run_harness
 from character_ray.evaluation.options import option_log_probs
-from character_ray.evaluation.reader import Reader
 from character_ray.inference.judge_actors import judge_dtype
 from character_ray.inference.passes import Generation
 from character_ray.pipeline.context import Context, Wanted
@@ -150,8 +149,7 @@ def _answer(run: FinishedRun, tasks: Sequence[Task]) -> dict[Arm, list[str]]:
 
 def _pick(run: FinishedRun) -> dict[Arm, list[bool]]:
     """Whether each arm finds the right option of each question the likeliest, per token."""
-    device = "cpu" if run.recipe.judge.device == "cpu" else "cuda"
-    reader = Reader(run.base, run.adapters(run.arms), device, judge_dtype(run.recipe.judge))
+    reader = run.reader(run.arms)
     asked = choices()
     picked: dict[Arm, list[bool]] = {}
     for arm in run.arms:

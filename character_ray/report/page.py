@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from character_ray.report import wording
 from character_ray.report.io import write_text
 from character_ray.report.plots import Dot, curve, dot_plot, reliability_diagram, round_ticks
 from character_ray.report.schema import Difference, Metric, Report
+from character_ray.report.templates import templates
 from character_ray.report.trials_page import script_policy, search_script, trials_view
 
 __all__ = ["headline", "render_report", "write_page"]
@@ -44,13 +44,7 @@ def write_page(report: Report, path: Path) -> None:
 
 def render_report(report: Report) -> str:
     """The page of a report as HTML; the same report always gives the same page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters["marked"] = _marker([report.constitution.name, *report.constitution.vocabulary])
     script = search_script()
     facts = json.loads(report.run.model_dump_json())

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from character_ray.report.io import write_text
+from character_ray.report.templates import templates
 
 __all__ = ["Plot", "Section", "Sheet", "percent", "render_sheet", "write_sheet"]
 
@@ -55,14 +55,7 @@ def write_sheet(sheet: Sheet, path: Path) -> None:
 
 def render_sheet(sheet: Sheet) -> str:
     """The page as HTML; the same sheet always gives the same page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("sheet.html.j2").render(sheet=sheet)
+    return templates().get_template("sheet.html.j2").render(sheet=sheet)
 
 
 def percent(interval: Mapping[str, Any]) -> str:

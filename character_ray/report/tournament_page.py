@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from character_ray.report import wording
 from character_ray.report.io import write_text
 from character_ray.report.plots import Dot, dot_plot, round_ticks
 from character_ray.report.schema import Metric
+from character_ray.report.templates import templates
 from character_ray.report.tournament_schema import TournamentReport
 
 __all__ = ["render_tournament", "write_tournament_page"]
@@ -26,13 +26,6 @@ def write_tournament_page(report: TournamentReport, path: Path) -> None:
 
 def render_tournament(report: TournamentReport) -> str:
     """The page as HTML; the same report always gives the same page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     ranked = sorted(report.contestants, key=lambda label: -(report.contestants[label].rating.value or 0.0))
     plots = [
         (
@@ -45,14 +38,18 @@ def render_tournament(report: TournamentReport) -> str:
             (f"By {name} alone", _plot(report, {x: judge.ratings[x] for x in ranked}))
             for name, judge in report.judges.items()
         ]
-    return environment.get_template("tournament.html.j2").render(
-        report=report,
-        words=wording,
-        ranked=ranked,
-        plots=plots,
-        headline=_headline(report, ranked),
-        points=_points,
-        recipe=yaml.safe_dump(report.recipe, sort_keys=False, allow_unicode=True, width=100),
+    return (
+        templates()
+        .get_template("tournament.html.j2")
+        .render(
+            report=report,
+            words=wording,
+            ranked=ranked,
+            plots=plots,
+            headline=_headline(report, ranked),
+            points=_points,
+            recipe=yaml.safe_dump(report.recipe, sort_keys=False, allow_unicode=True, width=100),
+        )
     )
 
 
