@@ -275,10 +275,14 @@ def test_a_prompt_beyond_the_context_is_a_bad_request(server: Server):
 
 
 def test_an_adapter_changed_since_the_start_is_not_served(server: Server, adapters: dict[str, Path]):
-    weights = "adapter_model.safetensors"
-    shutil.copyfile(adapters["garden-poet"] / weights, adapters["turncoat"] / weights)
-    with pytest.raises(openai.APIStatusError, match="changed or removed after the server started") as caught:
-        server.ask("turncoat")
+    weights = adapters["turncoat"] / "adapter_model.safetensors"
+    good = weights.read_bytes()
+    try:
+        shutil.copyfile(adapters["garden-poet"] / weights.name, weights)
+        with pytest.raises(openai.APIStatusError, match="changed or removed after the server started") as caught:
+            server.ask("turncoat")
+    finally:
+        weights.write_bytes(good)  # other tests serve it, too
     assert caught.value.status_code == 503
     assert str(adapters["turncoat"]) not in str(caught.value)
     assert server.ask("garden-poet")
