@@ -73,7 +73,8 @@ def build_persona_app(
     from ray.serve.llm import build_llm_deployment
     from ray.serve.llm.ingress import make_fastapi_ingress
 
-    from character_ray.serving.ingress import ENDPOINTS, PersonaIngress, make_app
+    from character_ray.serving.http_app import make_app
+    from character_ray.serving.ingress import ENDPOINTS, PersonaIngress
     from character_ray.serving.server import PersonaServer
 
     catalogue = open_catalogue(base, adapters, serve, registry)

@@ -1,33 +1,30 @@
 """The HTTP side: Ray's OpenAI ingress with personas by name, and prompts that cannot command the template."""
 
 import asyncio
+import json
 import logging
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from time import monotonic
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.exceptions import RequestValidationError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.llm.ingress import OpenAiIngress
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
-from starlette.exceptions import HTTPException as HttpError
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from character_ray.chat_safety import neutralize_all
-from character_ray.config import ServeConfig
 from character_ray.errors import AdapterError
 from character_ray.serving.audit import AuditLog
 from character_ray.serving.catalogue import Catalogue
+from character_ray.serving.following import FollowedCatalogue
+from character_ray.serving.http_app import error_response, refused
 from character_ray.serving.keys import ApiKey, KeyRing, Refusal
-from character_ray.serving.limits import RETRY_AFTER_S, BodyLimit, PersonaGate, error_body
+from character_ray.serving.limits import RETRY_AFTER_S, PersonaGate
 from character_ray.serving.metrics import IngressMetrics
-from character_ray.serving.personas import Persona
 from character_ray.serving.source import PersonaSource
 
-__all__ = ["ENDPOINTS", "PersonaIngress", "make_app"]
+__all__ = ["ENDPOINTS", "PersonaIngress"]
 
 # Ray Serve writes what goes to this logger into the replica's log file.
 logger = logging.getLogger("ray.serve")
@@ -44,22 +41,6 @@ ENDPOINTS = {
 # Every field of a request whose text the chat template puts into the prompt.
 _PROMPT_FIELDS = ("messages", "tools", "documents", "chat_template_kwargs")
 _READY_LIMIT_S = 10
-
-
-def make_app(serve: ServeConfig) -> FastAPI:
-    """The HTTP application that the ingress's routes are put on."""
-    from ray.llm._internal.serve.core.ingress.ingress import init
-
-    app = init()
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HttpError, _refused_by_framework)
-    # The endpoints catch all that goes wrong in them: what is left comes from vLLM's validators, which take shapes for granted.
-    from ray.llm._internal.common.errors import VLLM_CLIENT_ERRORS
-
-    for kind in (TypeError, AttributeError, LookupError, ValueError, RecursionError, *VLLM_CLIENT_ERRORS):
-        app.add_exception_handler(kind, _malformed)
-    app.add_middleware(BodyLimit, max_bytes=serve.max_request_bytes)
-    return app
 
 
 class PersonaIngress(OpenAiIngress):
@@ -87,10 +68,8 @@ class PersonaIngress(OpenAiIngress):
         self._metrics = IngressMetrics()
         self._gate = PersonaGate(source.serve.max_persona_requests)
         self._audit = AuditLog(source.serve.audit, source.serve.audit_text)
-        self._told: dict[str, str] = {}
-        # A replica that starts late was sent the catalogue of the day the application was built.
-        self._catalogue, _ = await asyncio.to_thread(source.read, catalogue)
-        self._following = asyncio.create_task(self._follow())
+        self._followed = await FollowedCatalogue.open(catalogue, source, self._warm, self._metrics)
+        self._following = asyncio.create_task(self._followed.follow())
 
     async def health(self) -> Response:
         """Whether this process answers."""
@@ -98,31 +77,30 @@ class PersonaIngress(OpenAiIngress):
 
     async def ready(self) -> Response:
         """Whether an engine answers behind it."""
-        handle = self._get_configured_serve_handle(self._catalogue.base)
         try:
-            await asyncio.wait_for(handle.options(stream=False).warm.remote(), _READY_LIMIT_S)
+            await asyncio.wait_for(self._warm(self._followed.now.base), _READY_LIMIT_S)
         except Exception as error:
             logger.warning("not ready: %s", error)
             return JSONResponse({"status": "the engine does not answer"}, status_code=503)
-        return JSONResponse({"status": "ready", "personas": len(self._catalogue.personas)})
+        return JSONResponse({"status": "ready", "personas": len(self._followed.now.personas)})
 
     async def models(self, request: Request) -> Response:  # type: ignore[override]
         """Base and personas, as far as the client may know of them."""
         header = request.headers.get("authorization")
         if refusal := self._keys.refuse(header):
-            return _refused(refusal)
-        cards = [card for card in self._catalogue.cards() if self._keys.sees(header, _alias(card))]
+            return refused(refusal)
+        cards = [card for card in self._followed.now.cards() if self._keys.sees(header, _alias(card))]
         return JSONResponse({"object": "list", "data": cards})
 
     async def model_data(self, model: str, request: Request) -> Response:  # type: ignore[override]
         """One of them, by any of its names."""
         header = request.headers.get("authorization")
         if refusal := self._keys.refuse(header):
-            return _refused(refusal)
-        card = self._catalogue.card(model)
+            return refused(refusal)
+        card = self._followed.now.card(model)
         if card and self._keys.sees(header, _alias(card)):
             return JSONResponse(card)
-        return self._unknown(self._catalogue, model, header)
+        return self._unknown(self._followed.now, model, header)
 
     async def chat(self, body: ChatCompletionRequest, request: Request) -> Response:  # type: ignore[override]
         """A chat completion."""
@@ -141,17 +119,21 @@ class PersonaIngress(OpenAiIngress):
             prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt or []
             if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
                 text = "prompt must be text or a list of texts; token ids are not accepted."
-                return _error(400, text, "prompt", "invalid_value")
+                return error_response(400, text, "prompt", "invalid_value")
             body.prompt = neutralize_all(body.prompt, self._control_tokens)
             return await super(PersonaIngress, self).completions(body, request)
 
         return await self._serve_request(body, request, body.prompt, answer)
 
+    async def _warm(self, engine_id: str) -> None:
+        """Let an engine load what it serves under this name; raises what keeps it from it."""
+        await self._get_configured_serve_handle(engine_id).options(stream=False).warm.remote()
+
     async def _serve_request(
         self, body: Any, request: Request, text: Any, answer: Callable[[], Awaitable[Response]]
     ) -> Response:
         """Resolve, admit, answer, count."""
-        start, catalogue = monotonic(), self._catalogue
+        start, catalogue = monotonic(), self._followed.now
         header = request.headers.get("authorization")
         asked = body.model
         card = catalogue.card(asked)
@@ -185,7 +167,7 @@ class PersonaIngress(OpenAiIngress):
         if refusal is not None:
             self._metrics.refusals.inc(tags={"persona": persona, "reason": refusal.code})
             end(refusal.status, 0)
-            return _refused(refusal)
+            return refused(refusal)
         if card is None:
             end(404, 0)
             return self._unknown(catalogue, asked, header)
@@ -222,68 +204,23 @@ class PersonaIngress(OpenAiIngress):
             reason = (
                 "its adapter was changed or removed after the server started, or does not answer as when published."
             )
-            return _error(503, f"{model} is not available: {reason} Ask the operator.", "model", "model_unavailable")
+            return error_response(
+                503, f"{model} is not available: {reason} Ask the operator.", "model", "model_unavailable"
+            )
         if isinstance(error, BackPressureError):
             self._metrics.refusals.inc(tags={"persona": persona, "reason": "overloaded"})
-            return _refused(Refusal(429, "overloaded", "Too many requests are waiting. Try again.", RETRY_AFTER_S))
+            return refused(Refusal(429, "overloaded", "Too many requests are waiting. Try again.", RETRY_AFTER_S))
         status = int(getattr(error, "status_code", 500))
         if 400 <= status < 500:
             said = error.detail if isinstance(error, HTTPException) else getattr(error, "message", None)
-            return _error(status, str(said or "The request is not valid."), "", "invalid_request")
+            return error_response(status, str(said or "The request is not valid."), "", "invalid_request")
         logger.error("a request to %s failed", model, exc_info=error)
-        return _error(500, "The request failed; the reason is in the server's log.", "", "internal_error")
+        return error_response(500, "The request failed; the reason is in the server's log.", "", "internal_error")
 
     def _unknown(self, catalogue: Catalogue, model: str | None, header: str | None) -> Response:
         known = ", ".join(name for name in catalogue.names() if self._keys.sees(header, name))
         text = f"There is no model or persona {model!r} here. Ask for one of: {known}."
-        return _error(404, text, "model", "model_not_found")
-
-    async def _follow(self) -> None:
-        """Load what is to be warm, then take up what the registry says, again and again."""
-        for name in self._serve.prewarm:
-            for persona in self._catalogue.personas:
-                if persona.slug == name:
-                    await self._fit(persona)
-        while self._source.registry is not None:
-            await asyncio.sleep(self._serve.registry_poll_s)
-            try:
-                await self._take_up()
-            except Exception:
-                # The registry's storage, or the engine, may be back at the next look.
-                logger.exception("the registry could not be followed")
-
-    async def _take_up(self) -> None:
-        wanted, problems = await asyncio.to_thread(self._source.read, self._catalogue)
-        held = {persona.slug: persona for persona in self._catalogue.personas}
-        personas: list[Persona] = []
-        for persona in wanted.personas:
-            old = held.get(persona.slug)
-            if persona == old or await self._fit(persona):
-                personas.append(persona)
-                if persona != old:
-                    self._metrics.swaps.inc(tags={"persona": persona.slug})
-                    logger.info("%s is now served as %s", persona.slug, persona.pinned)
-                continue
-            problems[persona.slug] = f"{persona.pinned} is not fit to serve"
-            if old is not None:
-                personas.append(old)
-        for slug, problem in problems.items():
-            if self._told.get(slug) != problem:
-                self._metrics.refused_versions.inc(tags={"persona": slug or "unknown"})
-                logger.error("the registry's version is not served: %s: %s", slug, problem)
-        self._told = problems
-        # One assignment: a request sees the catalogue before it or after it.
-        self._catalogue = replace(wanted, personas=tuple(personas))
-
-    async def _fit(self, persona: Persona) -> bool:
-        """Whether an engine loads the persona and it answers as when it was published."""
-        handle = self._get_configured_serve_handle(self._catalogue.engine_id(persona))
-        try:
-            await handle.options(stream=False).warm.remote()
-        except Exception as error:
-            logger.error("%s does not load: %s", persona.pinned, getattr(error, "cause", error))
-            return False
-        return True
+        return error_response(404, text, "model", "model_not_found")
 
 
 async def _counted(pieces: Any, end: Callable[[int, int], None]) -> AsyncIterator[Any]:
@@ -305,8 +242,6 @@ async def _counted(pieces: Any, end: Callable[[int, int], None]) -> AsyncIterato
 
 
 def _completion_tokens(response: Response) -> int:
-    import json
-
     if response.status_code != 200:
         return 0
     usage = json.loads(bytes(response.body)).get("usage") or {}
@@ -318,35 +253,5 @@ def _alias(card: dict[str, Any]) -> str:
     return str(card["metadata"].get("alias", card["id"]))
 
 
-def _refused(refusal: Refusal) -> Response:
-    response = _error(refusal.status, refusal.message, "model", refusal.code)
-    if refusal.retry_after_s:
-        response.headers["Retry-After"] = str(math.ceil(refusal.retry_after_s))
-    return response
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    first = (error.errors() or [{}])[0]
-    place = ".".join(map(str, first.get("loc", ()))) or "body"
-    return _error(
-        400, f"The request is not valid: {place}: {first.get('msg', 'unreadable')}.", place, "invalid_parameter"
-    )
-
-
-async def _malformed(request: Request, error: Exception) -> Response:
-    logger.warning("a request could not be read: %r", error)
-    return _error(400, "The request is not valid: a field has the wrong form.", "", "invalid_parameter")
-
-
-async def _refused_by_framework(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HttpError)
-    return _error(error.status_code, str(error.detail), "", "invalid_request")
-
-
 def _get(app: FastAPI, path: str) -> Any:
     return app.get(path, response_model=None)
-
-
-def _error(status: int, message: str, param: str, code: str) -> Response:
-    return JSONResponse(error_body(message, param or None, code), status_code=status)

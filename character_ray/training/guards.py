@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -19,7 +20,28 @@ __all__ = ["CharacterHolds", "FiniteLoss", "MetricsFile", "StartsAtReference", "
 REFERENCE_TOLERANCE = 1e-2
 
 
-class MetricsFile(TrainerCallback):
+class LogReader(TrainerCallback):
+    """Reads what the trainer logs."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Hand a log line on."""
+        self.read(args, state, control, logs or {})
+
+    def read(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any]
+    ) -> None:
+        """What to do with a log line."""
+        raise NotImplementedError
+
+
+class MetricsFile(LogReader):
     """Appends what the trainer logs to ``metrics.jsonl``: a line per step, and one per scoring of held-out pairs (``eval_*``).
 
     A resumed step replaces nothing; the last counts. Beside TRL's figures: ``elapsed_s`` since this process began to train and, on a
@@ -36,16 +58,11 @@ class MetricsFile(TrainerCallback):
         """Start the clock."""
         self._began = monotonic()
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
+    def read(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any]
     ) -> None:
         """Write one line, from the first worker only."""
-        if state.is_world_process_zero and logs and ("loss" in logs or "eval_loss" in logs):
+        if state.is_world_process_zero and ("loss" in logs or "eval_loss" in logs):
             numbers = {name: value for name, value in logs.items() if isinstance(value, int | float)}
             numbers["elapsed_s"] = round(monotonic() - self._began, 4)
             if torch.cuda.is_available():
@@ -54,23 +71,18 @@ class MetricsFile(TrainerCallback):
                 stream.write(json.dumps({"step": state.global_step, **numbers}) + "\n")
 
 
-class FiniteLoss(TrainerCallback):
+class FiniteLoss(LogReader):
     """Stops when the loss is no longer a number."""
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
+    def read(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any]
     ) -> None:
         """Check the logged loss.
 
         Raises:
             TrainingError: It is NaN or infinite.
         """
-        loss = (logs or {}).get("loss")
+        loss = logs.get("loss")
         if loss is not None and not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss} at step {state.global_step} of {state.max_steps}. Lower learning_rate={args.learning_rate}, "
@@ -78,7 +90,7 @@ class FiniteLoss(TrainerCallback):
             )
 
 
-class CharacterHolds(TrainerCallback):
+class CharacterHolds(LogReader):
     """Stops when what the policy says leaves the bounds of the recipe; reads what :mod:`character_ray.training.watch` logs.
 
     Args:
@@ -88,13 +100,8 @@ class CharacterHolds(TrainerCallback):
     def __init__(self, bounds: WatchConfig) -> None:
         self._bounds = bounds
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
+    def read(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any]
     ) -> None:
         """Check the measured figures.
 
@@ -105,7 +112,7 @@ class CharacterHolds(TrainerCallback):
             ("drift", self._bounds.max_drift, "nats per token from the base model"),
             ("repetition", self._bounds.max_repetition, "of their 3-grams, so the completions collapse"),
         ):
-            value = (logs or {}).get(f"watch/{name}")
+            value = logs.get(f"watch/{name}")
             if bound is not None and value is not None and not value <= bound:
                 verb = "drifted" if name == "drift" else "repeat"
                 raise TrainingError(
@@ -116,26 +123,21 @@ class CharacterHolds(TrainerCallback):
                 )
 
 
-class StartsAtReference(TrainerCallback):
+class StartsAtReference(LogReader):
     """Checks that DPO begins where it must: policy equals reference model, so the preference loss is ln 2.
 
     Any other value means the two sides were rendered, loaded or adapted differently, and every later log-ratio is wrong.
     """
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
+    def read(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any]
     ) -> None:
         """Check the rewards of the first step.
 
         Raises:
             TrainingError: One of them is not 0.
         """
-        if state.global_step != 1 or not logs or "rewards/chosen" not in logs:
+        if state.global_step != 1 or "rewards/chosen" not in logs:
             return
         rewards = {side: logs[f"rewards/{side}"] for side in ("chosen", "rejected")}
         if any(abs(reward) > REFERENCE_TOLERANCE for reward in rewards.values()):
@@ -146,7 +148,7 @@ class StartsAtReference(TrainerCallback):
             )
 
 
-class StopsWhenSaturated(TrainerCallback):
+class StopsWhenSaturated(LogReader):
     """Ends DPO early once the reward accuracy has been 1 for a number of steps.
 
     Args:
@@ -156,13 +158,8 @@ class StopsWhenSaturated(TrainerCallback):
     def __init__(self, steps: int | None) -> None:
         self._steps = steps
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
+    def read(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any]
     ) -> None:
         """Look at the last steps in the trainer's history, which a checkpoint restores; all workers log the same."""
         if self._steps is None:

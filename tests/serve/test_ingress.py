@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 from character_ray.adapters import BaseModelId, Manifest
 from character_ray.config import ModelConfig, ServeConfig
 from character_ray.serving.catalogue import Catalogue
-from character_ray.serving.ingress import ENDPOINTS, PersonaIngress, make_app
+from character_ray.serving.http_app import make_app
+from character_ray.serving.ingress import ENDPOINTS, PersonaIngress
 from character_ray.serving.personas import Persona
 from character_ray.serving.source import PersonaSource
 
