@@ -137,7 +137,12 @@ class ServeConfig(Config):
     """File of API keys (``character-ray key``); without one whoever reaches the address may use it."""
 
     max_loras: int = Field(4, ge=1)
-    """Adapters resident in one replica at once."""
+    """Different adapters in one step of a replica's engine. Requests to others wait for a slot, and the more there are, the slower
+    the step."""
+
+    max_cpu_loras: int = Field(16, ge=1)
+    """Adapters that a replica holds in memory (at least ``max_loras``); those beyond ``max_loras`` take a slot without being read
+    again."""
 
     max_lora_rank: LoRARank = 320
     """Largest adapter rank served; vLLM knows these sizes, and cost grows with it whatever the adapter's own rank."""
@@ -162,6 +167,10 @@ class ServeConfig(Config):
 
     max_request_bytes: int = Field(2**20, ge=1024)
     """Largest request body; a larger one is answered with 413."""
+
+    stream_messages_per_s: float = Field(4000.0, gt=0)
+    """Messages that the streams of a replica send together; beyond it a message holds several tokens. An answer's first token never
+    waits."""
 
     max_choices: int = Field(16, ge=1)
     """Largest ``n`` of a request."""

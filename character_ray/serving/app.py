@@ -122,15 +122,16 @@ def _llm_config(
 
     size = lora_size(max(persona.manifest.rank for persona in catalogue.personas))
     # Two versions of a persona answer side by side while requests to the older one end.
-    resident = max(serve.max_loras, 2) if followed else min(serve.max_loras, len(catalogue.personas))
-    arguments = engine_kwargs(engine, size, resident)
+    slots = max(serve.max_loras, 2) if followed else min(serve.max_loras, len(catalogue.personas))
+    resident = max(slots, serve.max_cpu_loras if followed else min(serve.max_cpu_loras, len(catalogue.personas)))
+    arguments = engine_kwargs(engine, size, slots) | {"max_cpu_loras": resident} | engine.vllm
     for persona in catalogue.personas:
         check_live(persona.folder, persona.manifest.persona, arguments["lora_target_modules"])
     settings = {
         "model_loading_config": {"model_id": catalogue.base, "model_source": str(folder)},
         "accelerator_config": {"kind": engine.device},
         "engine_kwargs": arguments,
-        # Ray evicts by this number and vLLM by max_loras: they must agree.
+        # Ray forgets an adapter beyond this number, and vLLM beyond max_cpu_loras: they must agree.
         "lora_config": {"max_num_adapters_per_replica": resident},
         "placement_group_config": _placement(engine),
         "deployment_config": {
@@ -140,8 +141,6 @@ def _llm_config(
             "max_ongoing_requests": engine.max_num_seqs + engine.max_num_seqs // 4 + 1,
             "max_queued_requests": serve.max_queued_requests,
         },
-        # Ray collects tokens for 50 ms before it sends them on, which the first token of every answer would wait for.
-        "experimental_configs": {"stream_batching_interval_ms": 0},
         "runtime_env": {"env_vars": engine_environment(engine)},
     }
     return LLMConfig.model_validate(settings)

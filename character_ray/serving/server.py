@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from ray.serve.llm.openai_api_models import CompletionRequest
 from character_ray.canary import Canary, check_canary
 from character_ray.errors import AdapterError, RegistryError
 from character_ray.serving.metrics import EngineMetrics
+from character_ray.serving.pacing import StreamPacer
 from character_ray.serving.personas import Persona, pinned_copy
 from character_ray.serving.source import PersonaSource
 
@@ -67,6 +69,7 @@ class PersonaServer(LLMServer):
         self._personas: dict[str, Persona] = {}
         self._proven: set[str] = set()
         self._metrics = EngineMetrics()
+        self._pacer = StreamPacer(source.serve.stream_messages_per_s)
         loader: Any = partial(FolderLoader, source, self._personas)
         await super().__init__(llm_config, model_downloader=loader, **options)
 
@@ -78,6 +81,10 @@ class PersonaServer(LLMServer):
         """
         await self._maybe_resolve_lora_from_multiplex()
         return True
+
+    def _batch_output_stream(self, generator: AsyncGenerator[Any, None]) -> AsyncGenerator[list[Any], None]:
+        # Ray's own collects for a fixed time, which the first token of every answer would wait for.
+        return self._pacer.stream(generator)
 
     async def _maybe_resolve_lora_from_multiplex(self) -> None:
         engine_id = serve.get_multiplexed_model_id()

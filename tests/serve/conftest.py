@@ -68,6 +68,6 @@ def recipe() -> Recipe:
             device="cpu", dtype="float32", max_model_len=1024, max_num_seqs=16, kv_cache_gib=0.25, enforce_eager=True
         ),
         evaluate=EvaluateConfig(sampling=SamplingConfig(max_tokens=24)),
-        # Fewer slots than personas, so that the last one asked evicts another.
-        serve=ServeConfig(max_loras=2),
+        # Fewer slots than personas, in memory too, so that the last one asked evicts another.
+        serve=ServeConfig(max_loras=2, max_cpu_loras=2),
     )

@@ -1,0 +1,226 @@
+"""R5 and R5_base: what our deployment answers beside bare vLLM's own server, with many personas in one load.
+
+    python -m benchmarks.bench_serving --device cpu --requests 32 --concurrency 8 --output benchmarks/results/serving-cpu.json
+
+Both sides are servers in processes of their own, asked over HTTP by the same client processes: ``vllm serve`` with ``--enable-lora`` and a
+slot for every adapter, and ``character-ray serve``. Engine arguments are the same; what differs is ours: the slots that may be in one
+step (``--max-loras``) out of those held in memory. Every chat streams an answer of fixed length from a model drawn uniformly among A
+adapters, A=0 being the base, under its persona's shared system prompt. R5 is our tokens per second at the most personas divided by bare
+vLLM's there, R5_base by ours on the base alone. The arms take turns, each with its own engine start, which is not counted.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.chat_load import Answer, ask, chats, run_load
+from benchmarks.random_adapters import mark_weights, write_adapters
+from benchmarks.record import write_record
+from benchmarks.servers import free_port, served
+from benchmarks.shapes import SHAPES, shape_folder
+from character_ray.config import EngineConfig, ModelConfig, Recipe, ServeConfig
+from character_ray.models import resolve_model
+from character_ray.serving.catalogue import base_id
+from character_ray.vllm_options import engine_environment, engine_kwargs, lora_size
+
+DENSE = [name for name in SHAPES if "num_experts" not in SHAPES[name]]
+WARM_UP = 100003
+"""Added to a seed for requests that are not counted."""
+
+
+def vllm_flags(arguments: dict[str, Any]) -> list[str]:
+    """Engine arguments as ``vllm serve`` takes them on its command line."""
+    flags = []
+    for name, value in arguments.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list):
+            flags += [f"--{flag}", *map(str, value)]
+        elif isinstance(value, dict):
+            flags += [f"--{flag}", json.dumps(value)]
+        else:
+            flags += [f"--{flag}", str(value)]
+    return flags
+
+
+@contextmanager
+def bare(options: argparse.Namespace, recipe: Recipe, folder: Path, adapters: Sequence[Path]) -> Iterator[str]:
+    """Bare vLLM's server as its documentation starts it, with all adapters named and a slot for each."""
+    arguments = engine_kwargs(recipe.student_engine, lora_size(options.rank), len(adapters))
+    port = free_port()
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(folder), "--disable-uvicorn-access-log"]
+    command += ["--served-model-name", base_id(recipe.student), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--lora-modules", *(f"{path.name}={path}" for path in adapters), *vllm_flags(arguments)]
+    log = options.scratch / "bare.log"
+    with served(command, port, log, options.start_limit_s, engine_environment(recipe.student_engine)) as url:
+        yield url
+
+
+@contextmanager
+def ours(options: argparse.Namespace, recipe: Recipe, folder: Path, adapters: Sequence[Path]) -> Iterator[str]:
+    """``character-ray serve`` on the adapters' folders; their manifests hold the recipe."""
+    port = free_port()
+    run = "from character_ray.cli import main; main()"
+    command = [sys.executable, "-c", run, "serve", *map(str, adapters), "--port", str(port)]
+    paths = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    with served(command, port, options.scratch / "ours.log", options.start_limit_s, {"PYTHONPATH": paths}) as url:
+        yield url
+
+
+ARMS = {"bare": bare, "ours": ours}
+
+
+def measure(options: argparse.Namespace, url: str, base: str, slugs: Sequence[str], seed: int) -> dict[str, float]:
+    """Tokens per second and time to first token by number of personas, after every adapter was asked twice, alone."""
+    hot = []
+    for slug in slugs:
+        cold, warm = (ask(url, chats([slug], 1, 1, seed + WARM_UP + number)[0]) for number in range(2))
+        hot.append(1000 * ((cold.ended_s - cold.sent_s) - (warm.ended_s - warm.sent_s)))
+    found = {"hot_load_ms": statistics.median(hot)}
+    for number in (0, *options.personas):
+        models = list(slugs[:number]) or [base]
+        run_load(
+            url,
+            chats(models, options.concurrency, options.warm_tokens, seed + WARM_UP + 2 + number),
+            options.concurrency,
+            options.clients,
+            options.load_limit_s,
+        )
+        bodies = chats(models, options.requests, options.tokens, seed + number)
+        answers = run_load(url, bodies, options.concurrency, options.clients, options.load_limit_s)
+        found |= {f"{name}_{number}": value for name, value in summary(answers).items()}
+    return found
+
+
+def summary(answers: Sequence[Answer]) -> dict[str, float]:
+    """Output tokens per second from the first request to the last answer, and quantiles of the time to the first token."""
+    span = max(answer.ended_s for answer in answers) - min(answer.sent_s for answer in answers)
+    first = sorted(1000 * (answer.first_s - answer.sent_s) for answer in answers)
+    return {
+        "tokens_per_s": sum(answer.tokens for answer in answers) / span,
+        "ttft_p50_ms": statistics.median(first),
+        "ttft_p95_ms": first[math.ceil(0.95 * len(first)) - 1],
+    }
+
+
+def ratios(medians: dict[str, float], personas: Sequence[int]) -> dict[str, float]:
+    """The ratios that the measured arms allow; R5 and R5_base are those at the most personas."""
+    found: dict[str, float] = {}
+    most = max(personas)
+    for number in personas:
+        name = "" if number == most else f"_at_{number}"
+        ours_rate = medians.get(f"ours_tokens_per_s_{number}")
+        if ours_rate is None:
+            continue
+        if rate := medians.get(f"bare_tokens_per_s_{number}"):
+            found[f"R5{name}"] = ours_rate / rate
+        found[f"R5_base{name}"] = ours_rate / medians["ours_tokens_per_s_0"]
+    for arm in ("bare", "ours"):
+        if f"{arm}_tokens_per_s_{most}" in medians:
+            found[f"{arm}_of_its_base"] = medians[f"{arm}_tokens_per_s_{most}"] / medians[f"{arm}_tokens_per_s_0"]
+    if "bare_tokens_per_s_0" in medians and "ours_tokens_per_s_0" in medians:
+        found["base_ours_of_bare"] = medians["ours_tokens_per_s_0"] / medians["bare_tokens_per_s_0"]
+    return found
+
+
+def recipe_of(options: argparse.Namespace, folder: Path) -> Recipe:
+    """Engine and serve settings of both arms."""
+    number = max(options.personas)
+    cpu = options.device == "cpu"
+    engine = EngineConfig(
+        device=options.device,
+        dtype="float32" if cpu else "bfloat16",
+        max_model_len=2048,
+        max_num_seqs=options.seqs or options.concurrency,
+        enforce_eager=cpu or options.enforce_eager,
+        gpu_memory_utilization=0.85,
+        vllm={"load_format": "dummy"} if options.shape else {},
+    )
+    return Recipe(
+        name="bench-serving",
+        constitution=Path("constitutions/captain-blackwood.yaml"),
+        student=ModelConfig(name=str(folder) if options.shape else options.model),
+        student_engine=engine,
+        serve=ServeConfig(
+            max_loras=options.max_loras or number,
+            max_cpu_loras=number,
+            max_queued_requests=2 * options.concurrency,
+            max_persona_requests=2 * options.concurrency,
+        ),
+    )
+
+
+def main() -> None:
+    """Measure, print the ratios, write the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--model", default=ModelConfig().name)
+    model.add_argument("--shape", choices=tuple(DENSE), help="random weights of this shape")
+    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "character-ray-serving")
+    parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=tuple(ARMS))
+    parser.add_argument(
+        "--personas", nargs="+", type=int, default=(1, 4, 16), help="numbers of adapters; 0 always runs"
+    )
+    parser.add_argument("--rank", type=int, default=32)
+    parser.add_argument("--max-loras", type=int, help="adapters in one step of ours; as many as personas by default")
+    parser.add_argument("--concurrency", type=int, help="chats at a time: 256 on a GPU, 8 on a CPU")
+    parser.add_argument("--seqs", type=int, help="chats in one step of the engine; --concurrency by default")
+    parser.add_argument("--requests", type=int, help="chats of a measurement; four times --concurrency by default")
+    parser.add_argument("--tokens", type=int, help="of every answer: 128 on a GPU, 16 on a CPU")
+    parser.add_argument("--warm-tokens", type=int, default=8)
+    parser.add_argument("--clients", type=int, help="client processes: 6 on a GPU, 1 on a CPU")
+    parser.add_argument("--repeats", type=int, default=3, help="engine starts of each arm")
+    parser.add_argument("--enforce-eager", action="store_true")
+    parser.add_argument("--start-limit-s", type=float, default=240)
+    parser.add_argument("--load-limit-s", type=float, default=180)
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+    gpu = options.device == "gpu"
+    options.concurrency = options.concurrency or (256 if gpu else 8)
+    options.requests = options.requests or 4 * options.concurrency
+    options.tokens = options.tokens or (128 if gpu else 16)
+    options.clients = options.clients or (6 if gpu else 1)
+    options.scratch = options.scratch.resolve()
+    folder = (
+        mark_weights(shape_folder(options.shape, options.scratch))
+        if options.shape
+        else resolve_model(ModelConfig(name=options.model))
+    )
+    recipe = recipe_of(options, folder)
+    adapters = write_adapters(folder, options.scratch / "adapters", max(options.personas), options.rank, recipe)
+    arms: dict[str, list[float]] = {}
+    for repeat in range(options.repeats):
+        for name in options.arms:
+            with ARMS[name](options, recipe, folder, adapters) as url:
+                slugs = [path.name for path in adapters]
+                found = measure(options, url, base_id(recipe.student), slugs, 1000 * repeat)
+            print(json.dumps({f"{name}_{key}": round(value, 2) for key, value in found.items()}), flush=True)
+            for key, value in found.items():
+                arms.setdefault(f"{name}_{key}", []).append(value)
+    medians = {name: statistics.median(values) for name, values in arms.items()}
+    write_record(
+        options.output,
+        "benchmarks.bench_serving",
+        ratios(medians, options.personas),
+        arms,
+        {
+            "tokens_per_s_A": "output tokens per second with A adapters",
+            "ttft": "ms",
+            "hot_load_ms": "cold less warm request",
+        },
+        {**vars(options), "recipe": recipe.model_dump(mode="json")},
+    )
+
+
+if __name__ == "__main__":
+    main()
