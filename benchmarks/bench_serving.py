@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chat_load import Answer, ask, chats, run_load
+from benchmarks.chat_load import Answer, ask, chats, lone_chat, run_load
 from benchmarks.random_adapters import mark_weights, write_adapters
 from benchmarks.record import write_record
 from benchmarks.servers import free_port, served
@@ -57,7 +57,8 @@ def bare(options: argparse.Namespace, recipe: Recipe, folder: Path, adapters: Se
     """Bare vLLM's server as its documentation starts it, with all adapters named and a slot for each."""
     arguments = engine_kwargs(recipe.student_engine, lora_size(options.rank), len(adapters))
     port = free_port()
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(folder), "--disable-uvicorn-access-log"]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
+    command += ["--disable-uvicorn-access-log"]
     command += ["--served-model-name", base_id(recipe.student), "--host", "127.0.0.1", "--port", str(port)]
     command += ["--lora-modules", *(f"{path.name}={path}" for path in adapters), *vllm_flags(arguments)]
     log = options.scratch / "bare.log"
@@ -83,19 +84,19 @@ def measure(options: argparse.Namespace, url: str, base: str, slugs: Sequence[st
     """Tokens per second and time to first token by number of personas, after every adapter was asked twice, alone."""
     hot = []
     for slug in slugs:
-        cold, warm = (ask(url, chats([slug], 1, 1, seed + WARM_UP + number)[0]) for number in range(2))
+        cold, warm = (ask(url, lone_chat(slug, seed + WARM_UP + number)) for number in range(2))
         hot.append(1000 * ((cold.ended_s - cold.sent_s) - (warm.ended_s - warm.sent_s)))
     found = {"hot_load_ms": statistics.median(hot)}
     for number in (0, *options.personas):
         models = list(slugs[:number]) or [base]
         run_load(
             url,
-            chats(models, options.concurrency, options.warm_tokens, seed + WARM_UP + 2 + number),
+            chats(models, options.concurrency, options.warm_tokens, seed + WARM_UP + 2 + number, options.shared_words),
             options.concurrency,
             options.clients,
             options.load_limit_s,
         )
-        bodies = chats(models, options.requests, options.tokens, seed + number)
+        bodies = chats(models, options.requests, options.tokens, seed + number, options.shared_words)
         answers = run_load(url, bodies, options.concurrency, options.clients, options.load_limit_s)
         found |= {f"{name}_{number}": value for name, value in summary(answers).items()}
     return found
@@ -177,6 +178,7 @@ def main() -> None:
     parser.add_argument("--seqs", type=int, help="chats in one step of the engine; --concurrency by default")
     parser.add_argument("--requests", type=int, help="chats of a measurement; four times --concurrency by default")
     parser.add_argument("--tokens", type=int, help="of every answer: 128 on a GPU, 16 on a CPU")
+    parser.add_argument("--shared-words", type=int, help="of a persona's system prompt: 200 on a GPU, 20 on a CPU")
     parser.add_argument("--warm-tokens", type=int, default=8)
     parser.add_argument("--clients", type=int, help="client processes: 6 on a GPU, 1 on a CPU")
     parser.add_argument("--repeats", type=int, default=3, help="engine starts of each arm")
@@ -189,6 +191,7 @@ def main() -> None:
     options.concurrency = options.concurrency or (256 if gpu else 8)
     options.requests = options.requests or 4 * options.concurrency
     options.tokens = options.tokens or (128 if gpu else 16)
+    options.shared_words = options.shared_words or (200 if gpu else 20)
     options.clients = options.clients or (6 if gpu else 1)
     options.scratch = options.scratch.resolve()
     folder = (

@@ -12,7 +12,9 @@ from typing import Any
 from benchmarks.workload import CONSTITUTION
 from character_ray.constitution.chat import system_prompt
 
-__all__ = ["Answer", "ask", "chats", "run_load"]
+__all__ = ["Answer", "ask", "chats", "lone_chat", "run_load"]
+
+SHARED_WORDS = system_prompt(CONSTITUTION).split()
 
 
 @dataclass(frozen=True)
@@ -25,30 +27,41 @@ class Answer:
     ended_s: float
 
 
-def chats(models: Sequence[str], number: int, max_tokens: int, seed: int) -> list[dict[str, Any]]:
-    """Request bodies: a model drawn uniformly, its persona's shared system prompt, a question of its own, a fixed length."""
+def chats(models: Sequence[str], number: int, max_tokens: int, seed: int, shared_words: int) -> list[dict[str, Any]]:
+    """Request bodies: a model drawn uniformly, a system prompt that all chats of a model share, a question of its own, a fixed length."""
     draw = random.Random(seed)
-    shared = system_prompt(CONSTITUTION)
+    shared = " ".join(SHARED_WORDS[:shared_words])
     bodies = []
     for row in range(number):
         model = draw.choice(models)
-        question = " ".join(str(draw.randrange(1000)) for _ in range(24))
-        bodies.append(
-            {
-                "model": model,
-                "messages": [
-                    {"role": "system", "content": f"You are {model}.\n{shared}"},
-                    {"role": "user", "content": f"Tell me a story with the numbers {question}."},
-                ],
-                "max_tokens": max_tokens,
-                "ignore_eos": True,
-                "temperature": 0.7,
-                "seed": seed * 100003 + row,
-                "stream": True,
-                "stream_options": {"include_usage": True},
-            }
-        )
+        messages = [
+            {"role": "system", "content": f"You are {model}.\n{shared}"},
+            {"role": "user", "content": f"Tell me a story with the numbers {_numbers(draw)}."},
+        ]
+        bodies.append(_body(model, messages, max_tokens, seed * 100003 + row))
     return bodies
+
+
+def lone_chat(model: str, seed: int) -> dict[str, Any]:
+    """A short question for one token of answer, of which no other chat has the beginning in the prefix cache."""
+    return _body(model, [{"role": "user", "content": f"{_numbers(random.Random(seed))}?"}], 1, seed)
+
+
+def _numbers(draw: random.Random) -> str:
+    return " ".join(str(draw.randrange(1000)) for _ in range(24))
+
+
+def _body(model: str, messages: list[dict[str, str]], max_tokens: int, seed: int) -> dict[str, Any]:
+    return {
+        "model": model,
+        "messages": messages,
+        "max_tokens": max_tokens,
+        "ignore_eos": True,
+        "temperature": 0.7,
+        "seed": seed,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
 
 
 def run_load(

@@ -70,6 +70,8 @@ def engine_environment(engine: EngineConfig) -> dict[str, str]:
     }
     if engine.device == "cpu":
         # Without a binding the CPU build decodes on one thread; "nobind" leaves it to OpenMP, which Ray holds at one.
+        # With one thread there is nothing to bind, and several such engines would share the first core.
         cores = sorted(os.sched_getaffinity(0))[: engine.cpus]
-        environment |= {"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)), "OMP_NUM_THREADS": str(engine.cpus)}
+        binding = ",".join(map(str, cores)) if engine.cpus > 1 else "nobind"
+        environment |= {"VLLM_CPU_OMP_THREADS_BIND": binding, "OMP_NUM_THREADS": str(engine.cpus)}
     return environment

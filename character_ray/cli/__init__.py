@@ -11,6 +11,7 @@ from character_ray.cli.classify import classify
 from character_ray.cli.draft import draft
 from character_ray.cli.export import export
 from character_ray.cli.further import drift, preferences, tax
+from character_ray.cli.interference import interference
 from character_ray.cli.key import key
 from character_ray.cli.migrate import import_traits
 from character_ray.cli.pipeline import many, preview, run
@@ -47,6 +48,7 @@ for command in (
     chat,
     serve,
     studio,
+    interference,
     key,
 ):
     app.command()(command)

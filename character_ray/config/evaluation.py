@@ -172,6 +172,9 @@ class ServeConfig(Config):
     """Messages that the streams of a replica send together; beyond it a message holds several tokens. An answer's first token never
     waits."""
 
+    replica_retries: int = Field(2, ge=0)
+    """How often a request is given to another replica when the one that worked on it died before the first token."""
+
     max_choices: int = Field(16, ge=1)
     """Largest ``n`` of a request."""
 

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
+from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.llm.ingress import OpenAiIngress
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
@@ -174,7 +175,7 @@ class PersonaIngress(OpenAiIngress):
         self._metrics.ongoing.set(self._gate.ongoing[persona], tags={"persona": persona})
         body.model = catalogue.resolve(asked)
         try:
-            response = await answer()
+            response = await self._answered(answer, persona)
         except asyncio.CancelledError:
             end(499, 0)
             raise
@@ -186,6 +187,19 @@ class PersonaIngress(OpenAiIngress):
         self._metrics.first_token_s.observe(monotonic() - start, tags={"persona": persona})
         response.body_iterator = _counted(response.body_iterator, end)
         return response
+
+    async def _answered(self, answer: Callable[[], Awaitable[Response]], persona: str) -> Response:
+        """The response, asked for again where the replica that worked on it died before its first token.
+
+        A stream that has begun is not repeated: the client has read a part of another draw. It breaks off, and the client is told.
+        """
+        for retry in range(self._serve.replica_retries):
+            try:
+                return await answer()
+            except RayActorError as error:
+                self._metrics.retries.inc(tags={"persona": persona})
+                logger.warning("a replica died; retry %d of %d: %s", retry + 1, self._serve.replica_retries, error)
+        return await answer()
 
     def _admit(self, persona: str | None, header: str | None, body: Any) -> Refusal | None:
         # Who has no key learns nothing, not even which names exist.
@@ -210,6 +224,9 @@ class PersonaIngress(OpenAiIngress):
         if isinstance(error, BackPressureError):
             self._metrics.refusals.inc(tags={"persona": persona, "reason": "overloaded"})
             return refused(Refusal(429, "overloaded", "Too many requests are waiting. Try again.", RETRY_AFTER_S))
+        if isinstance(error, RayActorError):
+            logger.error("a request to %s met dead replicas only", model, exc_info=error)
+            return refused(Refusal(503, "replica_died", "The replica that answered died. Try again.", RETRY_AFTER_S))
         status = int(getattr(error, "status_code", 500))
         if 400 <= status < 500:
             said = error.detail if isinstance(error, HTTPException) else getattr(error, "message", None)

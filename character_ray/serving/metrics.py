@@ -38,6 +38,9 @@ class IngressMetrics:
             tag_keys=("persona",),
         )
         self.ongoing = Gauge("character_ray_ongoing_requests", "Requests under way.", tag_keys=("persona",))
+        self.retries = Counter(
+            "character_ray_replica_retries", "Requests asked again because a replica died.", tag_keys=("persona",)
+        )
         self.swaps = Counter(
             "character_ray_version_swaps", "Times another version became the served one.", tag_keys=("persona",)
         )
