@@ -50,6 +50,7 @@ def test_one_engine_spans_both_gpus_at_the_shape_of_a_30b_mixture_of_experts(tmp
     model = shape_folder("qwen3-30b-a3b", tmp_path)
     engine = EngineConfig(
         tensor_parallel=2,
+        gpu_memory_utilization=0.6,
         max_model_len=512,
         max_num_seqs=16,
         batch_size=8,
