@@ -17,6 +17,8 @@ __all__ = ["join_adapters", "train_dpo", "train_sft"]
 
 # Both stages must not draw the same initial A: their product would then be more than the sum of the two.
 SFT_SEED_OFFSET = 1
+# Settings of a training that may change its result and are usually empty.
+_FURTHER = ("deepspeed", "trainer", "model")
 
 
 def train_dpo(context: Context, persona: Persona, pairs: Artefact) -> Artefact:
@@ -70,7 +72,8 @@ def _train(
         "parents": parents,
         "base": context.student.identity,
         stage: config.model_dump(),
-        "train": recipe.train.model_dump(include={"precision", "workers", "zero_stage"}),
+        "train": recipe.train.model_dump(include={"precision", "workers", "zero_stage"})
+        | {name: further for name in _FURTHER if (further := getattr(recipe.train, name))},
         "seed": seed,
     }
     turns = tuple(teacher_messages(persona.constitution, "")[:-1])
