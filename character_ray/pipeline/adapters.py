@@ -39,17 +39,20 @@ def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefa
     """The deliverable: one adapter that equals both, with the difference of its logits from theirs measured."""
     artefact = context.artefact(f"{persona.prefix}full", {"dpo": dpo.fingerprint, "sft": sft.fingerprint})
     reused = artefact.is_done
-    if not reused:
-        started = monotonic()
-        parts, folder = [dpo.folder / "adapter", sft.folder / "adapter"], artefact.folder / "adapter"
-        concatenate(parts, folder)
-        _write_manifest(context, persona, artefact, "full", [load_manifest(part).weights_hash for part in parts])
-        text = " ".join(persona.constitution.persona.identity.split())
-        differences = {
-            dtype: logit_difference(context.student.folder, parts, folder, text, dtype)
-            for dtype in ("float32", "bfloat16")
-        }
-        artefact.finish({"wall_s": monotonic() - started, "rows_in": 2, "rows_out": 1, "logit_difference": differences})
+    with artefact.making() as to_make:
+        if to_make:
+            started = monotonic()
+            parts, folder = [dpo.folder / "adapter", sft.folder / "adapter"], artefact.folder / "adapter"
+            concatenate(parts, folder)
+            _write_manifest(context, persona, artefact, "full", [load_manifest(part).weights_hash for part in parts])
+            text = " ".join(persona.constitution.persona.identity.split())
+            differences = {
+                dtype: logit_difference(context.student.folder, parts, folder, text, dtype)
+                for dtype in ("float32", "bfloat16")
+            }
+            artefact.finish(
+                {"wall_s": monotonic() - started, "rows_in": 2, "rows_out": 1, "logit_difference": differences}
+            )
     context.close(artefact, reused=reused)
     return artefact
 
@@ -97,8 +100,8 @@ def _train(
         references=_references(context, parents) if stage == "dpo" else None,
     )
     reused = artefact.is_done
-    with artefact.claim():
-        if not artefact.is_done:
+    with artefact.making() as to_make:
+        if to_make:
             started = monotonic()
             num_rows = int(data.summary["rows_out"])
             train(job, artefact.stage, num_rows)

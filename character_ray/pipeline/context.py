@@ -228,8 +228,8 @@ class Context:
             label, {"base": self.student.hash, "adapter": load_manifest(folder).weights_hash, "dtype": dtype}
         )
         reused = folded.is_done
-        with folded.claim():
-            if not folded.is_done:
+        with folded.making() as to_make:
+            if to_make:
                 started = monotonic()
                 fold(self.student.folder, folder, folded.folder / "model", dtype)
                 folded.finish({"wall_s": monotonic() - started})
