@@ -74,6 +74,7 @@ def trl(
     from trl import DPOTrainer
 
     from character_ray.training.guards import MetricsFile
+    from character_ray.training.throughput import Throughput
 
     if cluster.device == "cpu":
         torch.set_num_threads(cluster.cpus_per_worker)
@@ -111,7 +112,7 @@ def trl(
                 target_modules=list(config.lora.target_modules),
                 task_type="CAUSAL_LM",
             ),
-            callbacks=[MetricsFile(metrics)],
+            callbacks=[MetricsFile(metrics, Throughput(None, "", 1))],
         )
         trainer.train()
         timed = Timed.read(metrics)

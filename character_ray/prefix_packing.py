@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Packed", "Tree", "pack_trees", "takes_a_mask"]
+__all__ = ["Packed", "Tree", "pack_trees", "packed_shape", "takes_a_mask"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,12 @@ def takes_a_mask(model: Any) -> bool:
         and not getattr(config, "output_router_logits", False)
         and "position_ids" in inspect.signature(type(model.base_model).forward).parameters
     )
+
+
+def packed_shape(trees: Sequence[Tree]) -> tuple[int, int]:
+    """Rows and their length that :func:`pack_trees` makes of these trees."""
+    sizes = [len(tree) for tree in trees]
+    return len(_fill(sizes)), max(sizes)
 
 
 def pack_trees(trees: Sequence[Tree], device: "torch.device", *, together: bool = True) -> Packed:

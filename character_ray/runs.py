@@ -72,7 +72,7 @@ class Artefact:
         files = {
             str(path.relative_to(self.folder)): path.stat().st_size
             for path in sorted(self.folder.rglob("*"))
-            if path.is_file() and path.name not in ("inputs.json", ".lock")
+            if path.is_file() and path.name not in ("inputs.json", "done.json", ".lock")
         }
         write_json(self.folder / "done.json", {"summary": summary, "files": files, "finished": time.time()})
 
@@ -83,6 +83,12 @@ class Artefact:
 
         with FileLock(self.folder / ".lock"):
             yield
+
+    @contextmanager
+    def making(self) -> Iterator[bool]:
+        """Hold the folder and say whether its files are still to be made: another run may have made them in the meantime."""
+        with self.claim():
+            yield not self.is_done
 
 
 class Store:

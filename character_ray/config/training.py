@@ -1,7 +1,8 @@
 """How the two adapters are trained and on what."""
 
 import importlib.util
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -205,6 +206,20 @@ class ClusterTrainConfig(Config):
     checkpoint_steps: int = Field(50, ge=1)
     """Optimizer steps between checkpoints."""
 
+    checkpoint_scratch: Path | None = None
+    """Folder on every machine's own disk that checkpoints are written to; they are copied to the run's storage while training goes on.
+    Without one training waits until the storage has them."""
+
+    deepspeed: dict[str, Any] = Field(default_factory=dict)
+    """Further settings of DeepSpeed, merged into ours section by section: ``{zero_optimization: {offload_optimizer: {device: cpu}}}``."""
+
+    trainer: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of TRL's trainers, passed through as they are: ``{torch_compile: true}``, ``{optim: adafactor}``."""
+
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of ``from_pretrained``, passed through as they are: ``{attn_implementation: flash_attention_2}``. Attention
+    that takes no mask, as this one, also ends the sharing of prompts."""
+
     report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
     """Trackers that follow a training live, beside ``metrics.jsonl``, which always does. TensorBoard's files lie in the stage's folder;
     the others read their own environment variables and must be installed."""
@@ -225,6 +240,14 @@ class ClusterTrainConfig(Config):
     def _check_precision(self) -> "ClusterTrainConfig":
         if self.device == "cpu" and self.precision != "float32":
             raise ValueError("device 'cpu' trains in float32 only. Set precision: float32, or device: gpu.")
+        return self
+
+    @model_validator(mode="after")
+    def _check_deepspeed(self) -> "ClusterTrainConfig":
+        if self.deepspeed and not self.zero_stage:
+            raise ValueError(
+                f"deepspeed={self.deepspeed} has no effect with zero_stage=0, which trains without DeepSpeed. Set zero_stage to 1, 2 or 3."
+            )
         return self
 
     @property

@@ -17,6 +17,8 @@ __all__ = ["join_adapters", "train_dpo", "train_sft"]
 
 # Both stages must not draw the same initial A: their product would then be more than the sum of the two.
 SFT_SEED_OFFSET = 1
+# Settings of a training that may change its result and are usually empty.
+_FURTHER = ("deepspeed", "trainer", "model")
 
 
 def train_dpo(context: Context, persona: Persona, pairs: Artefact) -> Artefact:
@@ -37,17 +39,20 @@ def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefa
     """The deliverable: one adapter that equals both, with the difference of its logits from theirs measured."""
     artefact = context.artefact(f"{persona.prefix}full", {"dpo": dpo.fingerprint, "sft": sft.fingerprint})
     reused = artefact.is_done
-    if not reused:
-        started = monotonic()
-        parts, folder = [dpo.folder / "adapter", sft.folder / "adapter"], artefact.folder / "adapter"
-        concatenate(parts, folder)
-        _write_manifest(context, persona, artefact, "full", [load_manifest(part).weights_hash for part in parts])
-        text = " ".join(persona.constitution.persona.identity.split())
-        differences = {
-            dtype: logit_difference(context.student.folder, parts, folder, text, dtype)
-            for dtype in ("float32", "bfloat16")
-        }
-        artefact.finish({"wall_s": monotonic() - started, "rows_in": 2, "rows_out": 1, "logit_difference": differences})
+    with artefact.making() as to_make:
+        if to_make:
+            started = monotonic()
+            parts, folder = [dpo.folder / "adapter", sft.folder / "adapter"], artefact.folder / "adapter"
+            concatenate(parts, folder)
+            _write_manifest(context, persona, artefact, "full", [load_manifest(part).weights_hash for part in parts])
+            text = " ".join(persona.constitution.persona.identity.split())
+            differences = {
+                dtype: logit_difference(context.student.folder, parts, folder, text, dtype)
+                for dtype in ("float32", "bfloat16")
+            }
+            artefact.finish(
+                {"wall_s": monotonic() - started, "rows_in": 2, "rows_out": 1, "logit_difference": differences}
+            )
     context.close(artefact, reused=reused)
     return artefact
 
@@ -70,7 +75,8 @@ def _train(
         "parents": parents,
         "base": context.student.identity,
         stage: config.model_dump(),
-        "train": recipe.train.model_dump(include={"precision", "workers", "zero_stage"}),
+        "train": recipe.train.model_dump(include={"precision", "workers", "zero_stage"})
+        | {name: further for name in _FURTHER if (further := getattr(recipe.train, name))},
         "seed": seed,
     }
     turns = tuple(teacher_messages(persona.constitution, "")[:-1])
@@ -94,8 +100,8 @@ def _train(
         references=_references(context, parents) if stage == "dpo" else None,
     )
     reused = artefact.is_done
-    with artefact.claim():
-        if not artefact.is_done:
+    with artefact.making() as to_make:
+        if to_make:
             started = monotonic()
             num_rows = int(data.summary["rows_out"])
             train(job, artefact.stage, num_rows)

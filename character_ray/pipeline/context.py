@@ -24,6 +24,7 @@ from character_ray.report.schema import StageSummary
 from character_ray.rows import Request, Scripted
 from character_ray.runs import Artefact, Run, Store
 from character_ray.training.algebra import fold
+from character_ray.training.arguments import check_further_arguments
 from character_ray.training.targets import check_same_tokens, check_targets
 from character_ray.vllm_options import engine_kwargs, lora_size
 
@@ -131,6 +132,7 @@ class Context:
             check_split("teacher_engine", recipe.teacher_engine, teacher.folder)
         check_targets("dpo.lora", recipe.dpo.lora.target_modules, student.folder)
         check_targets("sft.lora", recipe.sft.lora.target_modules, student.folder)
+        check_further_arguments(recipe)
         if recipe.dpo.algorithm == "on_policy" and isinstance(teacher, Model) and teacher is not student:
             check_same_tokens(student.folder, teacher.folder)
         parent = check_parent(recipe, student.hash)
@@ -226,8 +228,8 @@ class Context:
             label, {"base": self.student.hash, "adapter": load_manifest(folder).weights_hash, "dtype": dtype}
         )
         reused = folded.is_done
-        with folded.claim():
-            if not folded.is_done:
+        with folded.making() as to_make:
+            if to_make:
                 started = monotonic()
                 fold(self.student.folder, folder, folded.folder / "model", dtype)
                 folded.finish({"wall_s": monotonic() - started})

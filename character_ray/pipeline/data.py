@@ -141,15 +141,16 @@ def make_pairs(
     }
     artefact = context.artefact(f"{persona.prefix}pairs", inputs)
     reused = artefact.is_done
-    if not reused:
-        started = monotonic()
-        pairs = build_pairs(prompts, teacher.completions(), rejected.completions(), scores, recipe.distill)
-        if lessons:
-            written = [completion for side in lessons for completion in side.completions()]
-            pairs += lesson_pairs(planned, written, scores, recipe.distill)
-        write_rows(artefact.folder / "pairs.parquet", pairs, PAIR)
-        counts = {**_kept(pairs, _dropped_side), "by_directive": count_directives(pairs)}
-        artefact.finish({"wall_s": monotonic() - started, **counts})
+    with artefact.making() as to_make:
+        if to_make:
+            started = monotonic()
+            pairs = build_pairs(prompts, teacher.completions(), rejected.completions(), scores, recipe.distill)
+            if lessons:
+                written = [completion for side in lessons for completion in side.completions()]
+                pairs += lesson_pairs(planned, written, scores, recipe.distill)
+            write_rows(artefact.folder / "pairs.parquet", pairs, PAIR)
+            counts = {**_kept(pairs, _dropped_side), "by_directive": count_directives(pairs)}
+            artefact.finish({"wall_s": monotonic() - started, **counts})
     context.close(artefact, reused=reused)
     pairs = [Pair(**row) for row in read_rows(artefact.folder / "pairs.parquet")]  # type: ignore[typeddict-item]
     return artefact, pairs, scores
@@ -220,12 +221,13 @@ def make_conversations(
     }
     artefact = context.artefact(f"{persona.prefix}introspection", inputs)
     reused = artefact.is_done
-    if not reused:
-        kept = system_prompt(persona.constitution) if config.system_prompt == "kept" else ""
-        conversations = build_conversations(written, held, scores, config.filters, kept)
-        conversations += plain_rows(pairs, config.plain, recipe.seed)
-        write_rows(artefact.folder / "conversations.parquet", conversations, CONVERSATION)
-        artefact.finish(_kept(conversations, _last_turn))
+    with artefact.making() as to_make:
+        if to_make:
+            kept = system_prompt(persona.constitution) if config.system_prompt == "kept" else ""
+            conversations = build_conversations(written, held, scores, config.filters, kept)
+            conversations += plain_rows(pairs, config.plain, recipe.seed)
+            write_rows(artefact.folder / "conversations.parquet", conversations, CONVERSATION)
+            artefact.finish(_kept(conversations, _last_turn))
     context.close(artefact, reused=reused)
     return artefact, int(artefact.summary["rows_out"])
 

@@ -38,23 +38,24 @@ def make_prompts(
     ids = [[prompt["prompt_id"] for prompt in prompts] for prompts in (train, held_out)]
     artefact = context.artefact("prompts", {"train": ids[0], "evaluation": ids[1], "repeated": len(repeated)})
     reused = artefact.is_done
-    if not reused:
-        write_rows(artefact.folder / "train.parquet", train, PROMPT)
-        write_rows(artefact.folder / "evaluation.parquet", held_out, PROMPT)
-        covered = {
-            name: [each.model_dump() for each in coverage(prompts)]
-            for name, prompts in (("train", train), ("evaluation", held_out))
-        }
-        (artefact.folder / "coverage.json").write_text(json.dumps(covered, indent=1) + "\n", encoding="utf-8")
-        with (artefact.folder / "near_duplicates.jsonl").open("w", encoding="utf-8") as lines:
-            for prompt, twin in repeated:
-                lines.write(json.dumps({"prompt": prompt["prompt"], "repeats": twin}, ensure_ascii=False) + "\n")
-        artefact.finish(
-            {
-                "rows_in": len(wanted) + len(held_out),
-                "rows_out": len(train) + len(held_out),
-                "dropped": {"near_duplicate": len(repeated)} if repeated else {},
+    with artefact.making() as to_make:
+        if to_make:
+            write_rows(artefact.folder / "train.parquet", train, PROMPT)
+            write_rows(artefact.folder / "evaluation.parquet", held_out, PROMPT)
+            covered = {
+                name: [each.model_dump() for each in coverage(prompts)]
+                for name, prompts in (("train", train), ("evaluation", held_out))
             }
-        )
+            (artefact.folder / "coverage.json").write_text(json.dumps(covered, indent=1) + "\n", encoding="utf-8")
+            with (artefact.folder / "near_duplicates.jsonl").open("w", encoding="utf-8") as lines:
+                for prompt, twin in repeated:
+                    lines.write(json.dumps({"prompt": prompt["prompt"], "repeats": twin}, ensure_ascii=False) + "\n")
+            artefact.finish(
+                {
+                    "rows_in": len(wanted) + len(held_out),
+                    "rows_out": len(train) + len(held_out),
+                    "dropped": {"near_duplicate": len(repeated)} if repeated else {},
+                }
+            )
     context.close(artefact, reused=reused)
     return train, held_out

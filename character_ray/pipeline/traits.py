@@ -51,18 +51,21 @@ def _choose(context: Context, persona: Persona, generation: Generation) -> list[
     wanted = context.recipe.prompts.traits
     artefact = context.artefact("trait-prompts", {"requests": generation.artefact.fingerprint, "per_directive": wanted})
     reused = artefact.is_done
-    if not reused:
-        rows = choose_traits(persona.constitution, generation.completions(), wanted)
-        write_rows(artefact.folder / "prompts.parquet", rows, TRAIT_PROMPT)
-        dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
-        artefact.finish(
-            {
-                "rows_in": len(rows),
-                "rows_out": len(rows) - dropped.total(),
-                "dropped": dict(dropped),
-                "drop_examples": {row["drop_reason"]: row["prompt"] for row in reversed(rows) if row["drop_reason"]},
-                "by_directive": dict(Counter(row["directive"] for row in rows if not row["drop_reason"])),
-            }
-        )
+    with artefact.making() as to_make:
+        if to_make:
+            rows = choose_traits(persona.constitution, generation.completions(), wanted)
+            write_rows(artefact.folder / "prompts.parquet", rows, TRAIT_PROMPT)
+            dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
+            artefact.finish(
+                {
+                    "rows_in": len(rows),
+                    "rows_out": len(rows) - dropped.total(),
+                    "dropped": dict(dropped),
+                    "drop_examples": {
+                        row["drop_reason"]: row["prompt"] for row in reversed(rows) if row["drop_reason"]
+                    },
+                    "by_directive": dict(Counter(row["directive"] for row in rows if not row["drop_reason"])),
+                }
+            )
     context.close(artefact, reused=reused)
     return as_prompts([TraitPrompt(**row) for row in read_rows(artefact.folder / "prompts.parquet")])  # type: ignore[typeddict-item]

@@ -1,18 +1,25 @@
 """From a recipe's training section to the arguments of TRL's trainers and of DeepSpeed."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from character_ray.config import DPOConfig
+from character_ray.config import DPOConfig, Recipe
+from character_ray.errors import RecipeError
 from character_ray.training.job import TrainJob
 
-__all__ = ["deepspeed_config", "lora_config", "on_policy_arguments", "trainer_arguments"]
+__all__ = ["check_further_arguments", "deepspeed_config", "lora_config", "on_policy_arguments", "trainer_arguments"]
 
 
 def trainer_arguments(job: TrainJob) -> dict[str, Any]:
-    """Keyword arguments that ``trl.DPOConfig`` and ``trl.SFTConfig`` share."""
+    """Keyword arguments that ``trl.DPOConfig`` and ``trl.SFTConfig`` share.
+
+    Raises:
+        RecipeError: ``train.trainer`` sets one that the recipe decides elsewhere.
+    """
     config, cluster = job.config, job.cluster
     arguments: dict[str, Any] = {
-        "output_dir": str(job.checkpoints),
+        "output_dir": str(job.written_to),
         "per_device_train_batch_size": config.micro_batch_size,
         "gradient_accumulation_steps": config.batch_size // (config.micro_batch_size * cluster.workers),
         "num_train_epochs": config.epochs,
@@ -39,7 +46,7 @@ def trainer_arguments(job: TrainJob) -> dict[str, Any]:
     if cluster.device == "cpu":
         arguments["ddp_backend"] = "gloo"
     if cluster.zero_stage:
-        arguments["deepspeed"] = deepspeed_config(cluster.zero_stage)
+        arguments["deepspeed"] = deepspeed_config(cluster.zero_stage, cluster.deepspeed)
     if isinstance(config, DPOConfig):
         if config.algorithm == "dpo":
             arguments |= {"beta": config.beta, "loss_type": [config.loss]}
@@ -49,7 +56,8 @@ def trainer_arguments(job: TrainJob) -> dict[str, Any]:
                 "eval_steps": config.held_out_steps,
                 "per_device_eval_batch_size": config.micro_batch_size,
             }
-    return arguments
+    _check_free(cluster.trainer, arguments)
+    return arguments | cluster.trainer
 
 
 def on_policy_arguments(job: TrainJob) -> dict[str, Any]:
@@ -75,12 +83,35 @@ def on_policy_arguments(job: TrainJob) -> dict[str, Any]:
     }
 
 
-def deepspeed_config(zero_stage: int) -> dict[str, Any]:
+def check_further_arguments(recipe: Recipe) -> None:
+    """Check, before anything starts, that ``train.trainer`` contradicts no other setting.
+
+    Raises:
+        RecipeError: It does.
+    """
+    nowhere = Path()
+    for stage, config in (("dpo", recipe.dpo), ("sft", recipe.sft)):
+        trainer_arguments(TrainJob(stage, nowhere, nowhere, nowhere, config, recipe.train, recipe.seed))  # type: ignore[arg-type]
+
+
+def _check_free(further: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    taken = sorted(set(further) & set(ours))
+    if taken:
+        raise RecipeError(
+            f"train.trainer sets {', '.join(taken)}, which the recipe decides elsewhere, under a name of its own. Set it there."
+        )
+
+
+def deepspeed_config(zero_stage: int, further: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """DeepSpeed's configuration; ``auto`` fields are filled from the trainer's arguments.
+
+    Args:
+        zero_stage: What is divided among workers: 1 the optimizer's state, 2 gradients too, 3 weights too.
+        further: Settings that are added to ours or take their place, section by section.
 
     PyTorch's AdamW is used on purpose: an adapter is small, and DeepSpeed's own optimizers are compiled at the first run.
     """
-    return {
+    config: dict[str, Any] = {
         "train_batch_size": "auto",
         "train_micro_batch_size_per_gpu": "auto",
         "gradient_accumulation_steps": "auto",
@@ -92,6 +123,10 @@ def deepspeed_config(zero_stage: int) -> dict[str, Any]:
             "params": {"lr": "auto", "betas": "auto", "eps": "auto", "weight_decay": "auto", "torch_adam": True},
         },
     }
+    for name, section in (further or {}).items():
+        own = config.get(name)
+        config[name] = {**own, **section} if isinstance(own, dict) and isinstance(section, dict) else section
+    return config
 
 
 def lora_config(job: TrainJob) -> Any:

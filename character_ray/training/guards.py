@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from character_ray.config.training import WatchConfig
 from character_ray.errors import TrainingError
 from character_ray.training.reference_cache import ReferenceCache
+from character_ray.training.throughput import Throughput
 
 __all__ = ["CharacterHolds", "FiniteLoss", "MetricsFile", "StartsAtReference", "StopsWhenSaturated", "WritesReference"]
 
@@ -44,12 +45,17 @@ class LogReader(TrainerCallback):
 class MetricsFile(LogReader):
     """Appends what the trainer logs to ``metrics.jsonl``: a line per step, and one per scoring of held-out pairs (``eval_*``).
 
-    A resumed step replaces nothing; the last counts. Beside TRL's figures: ``elapsed_s`` since this process began to train and, on a
-    GPU, ``peak_memory_gib`` of its tensors.
+    A resumed step replaces nothing; the last counts. Beside TRL's figures: ``elapsed_s`` since this process began to train,
+    ``tokens_per_s`` and, on a GPU, ``mfu`` and ``peak_memory_gib`` of its tensors.
+
+    Args:
+        path: The file.
+        throughput: Reckons the rates.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, throughput: Throughput) -> None:
         self._path = path
+        self._throughput = throughput
         self._began = monotonic()
 
     def on_train_begin(
@@ -65,6 +71,8 @@ class MetricsFile(LogReader):
         if state.is_world_process_zero and ("loss" in logs or "eval_loss" in logs):
             numbers = {name: value for name, value in logs.items() if isinstance(value, int | float)}
             numbers["elapsed_s"] = round(monotonic() - self._began, 4)
+            if "loss" in logs and "num_tokens" in logs:
+                numbers |= self._throughput.step(logs["num_tokens"], numbers["elapsed_s"])
             if torch.cuda.is_available():
                 numbers["peak_memory_gib"] = round(torch.cuda.max_memory_allocated() / 1024**3, 2)
             with self._path.open("a", encoding="utf-8") as stream:

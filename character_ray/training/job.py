@@ -49,3 +49,9 @@ class TrainJob:
     def checkpoints(self) -> Path:
         """Trainer checkpoints; removed when the job is done."""
         return self.folder / "checkpoints"
+
+    @property
+    def written_to(self) -> Path:
+        """Where the trainer writes checkpoints: the machine's scratch folder, if there is one, else where they are looked for."""
+        scratch = self.cluster.checkpoint_scratch
+        return self.checkpoints if scratch is None else scratch / self.folder.name / "checkpoints"

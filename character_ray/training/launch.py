@@ -12,6 +12,7 @@ from character_ray.config import DPOConfig
 from character_ray.errors import TrainingError
 from character_ray.log import StageProgress, stage_progress
 from character_ray.training.job import TrainJob
+from character_ray.training.storage import check_storage
 from character_ray.training.worker import FATAL, train_worker
 
 __all__ = ["num_steps", "read_metrics", "train"]
@@ -28,8 +29,10 @@ def train(job: TrainJob, label: str, num_rows: int) -> None:
         num_rows: Rows that will be trained on, for the progress line.
 
     Raises:
-        TrainingError: Training left its path (see :mod:`character_ray.training.guards`) or its workers failed too often.
+        TrainingError: The storage cannot take what will be written, training left its path (see
+            :mod:`character_ray.training.guards`), or its workers failed too often.
     """
+    check_storage(job)
     (job.folder / FATAL).unlink(missing_ok=True)
     if not job.checkpoints.is_dir():
         # Nothing to continue from: steps of an abandoned attempt must not pass for this one's.
@@ -138,4 +141,6 @@ def _shown(step: dict[str, Any]) -> str:
     character = (
         f" drift {step['watch/drift']:.2f} ratio {step['watch/likelihood_ratio']:+.2f}" if "watch/drift" in step else ""
     )
-    return f"loss {step['loss']:.3f}{margin}{character}"
+    rate = f", {step['tokens_per_s']:,.0f} tokens/s" if "tokens_per_s" in step else ""
+    used = f", MFU {step['mfu']:.0%}" if "mfu" in step else ""
+    return f"loss {step['loss']:.3f}{margin}{character}{rate}{used}"

@@ -5,7 +5,9 @@ tree of :mod:`character_ray.prefix_packing`, and the output layer sees only the 
 
     (2B, T) ids  ->  (R, L) packed ids  ->  (1, N) scored positions  ->  (2B, T - 1) log-probabilities
 
-where N counts the completion tokens of the batch.
+where N counts the completion tokens of the batch. Where that would cost more than it saves (:mod:`character_ray.training.layout`) the rows
+stay whole and lose their padding mask: padding is on the right, where no token of a causal model looks, and a kernel without a mask is
+faster.
 """
 
 import functools
@@ -13,27 +15,33 @@ import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from transformers.utils.generic import ModelOutput
 
-from character_ray.prefix_packing import Tree, pack_trees
+from character_ray.prefix_packing import Tree, pack_trees, packed_shape
+from character_ray.training.layout import LayerCost, layer_cost, sharing_pays
 from character_ray.training.reference_cache import ReferenceCache
 
 __all__ = ["share_prompts"]
 
 
 def share_prompts(
-    model: Any, cache: ReferenceCache | None = None, is_reference: Callable[[], bool] = lambda: False
+    model: Any,
+    cache: ReferenceCache | None = None,
+    is_reference: Callable[[], bool] = lambda: False,
+    pays: Callable[[LayerCost, tuple[int, int], tuple[int, int]], bool] = sharing_pays,
 ) -> None:
-    """Patch a causal language model so that TRL's ``fused_lm_head`` passes over pairs run packed; others run as before.
+    """Patch a causal language model so that TRL's ``fused_lm_head`` passes over pairs run packed where it pays; others run as before.
 
     Args:
         model: The base model, after ``trl.trainer.utils.add_fused_lm_head`` and before it is prepared for training. Its layers
             must take a mask (:func:`~character_ray.prefix_packing.takes_a_mask`).
         cache: Answers the reference's passes that it knows, and learns the others.
         is_reference: Whether the pass that begins is the reference's.
+        pays: Whether packed rows cost less than whole ones.
     """
     fused = model.forward
 
@@ -49,26 +57,35 @@ def share_prompts(
         known_N = asked.get(key) if asked else None
         if known_N is not None:
             return _Known(log_probs=_spread(known_N.to(ids_BT.device), origin_N, shape))
-        packed = pack_trees(trees, ids_BT.device)
-        scored_N = torch.tensor([at for tree in packed.scored for leaf in tree for at in leaf], device=ids_BT.device)
-        with _only(scored_N, self.base_model):
-            output = fused(
-                *args,
-                input_ids=packed.ids_RL,
-                position_ids=packed.positions_RL,
-                attention_mask=packed.mask_RLL[:, None],
-                shift_labels=ids_BT[:, 1:].flatten()[origin_N][None],
-                **kwargs,
-            )
+        if pays(layer_cost(self), packed_shape(trees), tuple(ids_BT.shape)):
+            output = _packed(self.base_model, partial(fused, *args, **kwargs), trees, ids_BT, origin_N)
+        else:
+            output = fused(*args, input_ids=ids_BT, labels=labels_BT, **kwargs)
         if asked:
-            asked.put(key, output.log_probs[0])
-        for field in ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1"):
-            values = getattr(output, field)
-            if values is not None:
-                setattr(output, field, _spread(values[0], origin_N, shape))
+            asked.put(key, output.log_probs.flatten()[origin_N])
         return output
 
     model.forward = types.MethodType(forward, model)
+
+
+def _packed(
+    backbone: Any, fused: Callable[..., Any], trees: list[Tree], ids_BT: torch.Tensor, origin_N: torch.Tensor
+) -> Any:
+    """The output of a pass over packed pairs, laid out as TRL expects it."""
+    packed = pack_trees(trees, ids_BT.device)
+    scored_N = torch.tensor([at for tree in packed.scored for leaf in tree for at in leaf], device=ids_BT.device)
+    with _only(scored_N, backbone):
+        output = fused(
+            input_ids=packed.ids_RL,
+            position_ids=packed.positions_RL,
+            attention_mask=packed.mask_RLL[:, None],
+            shift_labels=ids_BT[:, 1:].flatten()[origin_N][None],
+        )
+    for field in ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1"):
+        values = getattr(output, field)
+        if values is not None:
+            setattr(output, field, _spread(values[0], origin_N, (ids_BT.shape[0], ids_BT.shape[1] - 1)))
+    return output
 
 
 @dataclass

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from character_ray.config import LoRAConfig
 from character_ray.errors import RecipeError
 
-__all__ = ["check_same_tokens", "check_targets", "linear_layers"]
+__all__ = ["adapter_parameters", "check_same_tokens", "check_targets", "linear_layers"]
 
 logger = logging.getLogger(__name__)
 
@@ -14,18 +15,36 @@ _MLP = ("mlp", "ffn", "feed_forward", "experts", "block_sparse_moe")
 _ROUTERS = ("gate", "router")
 
 
-def linear_layers(base: Path) -> list[str]:
-    """Names of all linear layers inside the model's blocks, read from its configuration; no weight is loaded."""
+def linear_layers(base: Path) -> dict[str, int]:
+    """All linear layers inside the model's blocks, read from its configuration; no weight is loaded.
+
+    Returns:
+        By name, the parameters that rank 1 of an adapter adds: input width plus output width.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base))
-    return [
-        name
+    return {
+        name: module.in_features + module.out_features
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and any(part.isdigit() for part in name.split("."))
-    ]
+    }
+
+
+def adapter_parameters(base: Path, lora: LoRAConfig) -> int:
+    """Parameters of an adapter of this model.
+
+    Args:
+        base: Folder of the model.
+        lora: Its rank and the layers it changes.
+    """
+    return lora.rank * sum(
+        width
+        for layer, width in linear_layers(base).items()
+        if any(_matches(layer, target) for target in lora.target_modules)
+    )
 
 
 def check_targets(section: str, targets: Sequence[str], base: Path) -> None:
@@ -41,9 +60,7 @@ def check_targets(section: str, targets: Sequence[str], base: Path) -> None:
     """
     layers = linear_layers(base)
     kinds = sorted({layer.rpartition(".")[2] for layer in layers})
-    matched = {
-        target: [layer for layer in layers if layer == target or layer.endswith(f".{target}")] for target in targets
-    }
+    matched = {target: [layer for layer in layers if _matches(layer, target)] for target in targets}
     missing = [target for target, found in matched.items() if not found]
     if missing:
         raise RecipeError(
@@ -63,6 +80,10 @@ def check_targets(section: str, targets: Sequence[str], base: Path) -> None:
             section,
             base.name,
         )
+
+
+def _matches(layer: str, target: str) -> bool:
+    return layer == target or layer.endswith(f".{target}")
 
 
 def _is_mixture(base: Path) -> bool:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from character_ray.training.job import TrainJob
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
+
+    from character_ray.training.throughput import Throughput
 
 __all__ = ["FATAL", "train_worker"]
 
@@ -54,6 +57,9 @@ def _train(job: TrainJob) -> None:
     ):
         trainer.evaluate()
     trainer.save_model(str(job.folder / "trained"))
+    if job.cluster.checkpoint_scratch is not None:
+        trainer.accelerator.wait_for_everyone()  # others on this machine may still copy from it
+        shutil.rmtree(job.written_to.parent, ignore_errors=True)
 
 
 def _build_trainer(job: TrainJob) -> "Trainer":
@@ -63,8 +69,14 @@ def _build_trainer(job: TrainJob) -> "Trainer":
     from character_ray.training.guards import FiniteLoss, MetricsFile
 
     tokenizer = AutoTokenizer.from_pretrained(job.base)
-    callbacks: list[TrainerCallback] = [FiniteLoss(), MetricsFile(job.folder / "metrics.jsonl")]
-    model = AutoModelForCausalLM.from_pretrained(job.base, dtype=getattr(torch, job.cluster.precision))
+    callbacks: list[TrainerCallback] = [
+        FiniteLoss(),
+        MetricsFile(job.folder / "metrics.jsonl", _throughput(job)),
+        *_copying(job),
+    ]
+    model = AutoModelForCausalLM.from_pretrained(
+        job.base, dtype=getattr(torch, job.cluster.precision), **job.cluster.model
+    )
     model.config.use_cache = False
     rows = _kept_rows(job.data)
     trainer: Trainer
@@ -86,6 +98,27 @@ def _build_trainer(job: TrainJob) -> "Trainer":
         trainer = _dpo_trainer(job, rows, _continued(job, model), tokenizer, callbacks)
     _watch(job, rows, trainer, tokenizer)
     return trainer
+
+
+def _throughput(job: TrainJob) -> "Throughput":
+    import torch
+
+    from character_ray.training.throughput import Throughput, flops_per_token
+
+    # DPO's reference, like the on-policy teacher, reads every token once more.
+    readings = 3 if job.stage == "dpo" else 2
+    device = torch.cuda.get_device_name() if job.cluster.device == "gpu" else ""
+    return Throughput(flops_per_token(job.base, readings), device, job.cluster.workers)
+
+
+def _copying(job: TrainJob) -> "list[TrainerCallback]":
+    if job.cluster.checkpoint_scratch is None:
+        return []
+    from ray.train import get_context
+
+    from character_ray.training.checkpoint_copy import CopiesCheckpoints
+
+    return [CopiesCheckpoints(job.checkpoints, get_context().get_world_rank(), job.cluster.workers)]
 
 
 def _continued(job: TrainJob, model: Any) -> Any:

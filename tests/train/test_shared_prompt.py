@@ -10,7 +10,9 @@ from trl import DPOConfig as TRLDPOConfig
 from character_ray.config import DPOConfig
 from character_ray.prefix_packing import takes_a_mask
 from character_ray.training.dpo import PersonaDPOTrainer
+from character_ray.training.layout import LayerCost, layer_cost, sharing_pays
 from character_ray.training.reference_cache import ReferenceCache
+from character_ray.training.shared_prompt import share_prompts
 
 ROWS = [
     {
@@ -59,9 +61,19 @@ def step(trainer: PersonaDPOTrainer) -> tuple[float, torch.Tensor, dict[str, flo
 
 
 @pytest.mark.parametrize("max_length", [128, 60])
-def test_loss_gradient_and_metrics_are_those_of_the_padded_batch(tiny_base, tmp_path, max_length):
+@pytest.mark.parametrize("packed", [True, False])
+def test_loss_gradient_and_metrics_are_those_of_the_padded_batch(tiny_base, tmp_path, max_length, packed):
     padded = step(build(tiny_base, tmp_path, max_length=max_length, share=False))
-    shared = step(build(tiny_base, tmp_path, max_length=max_length, share=True))
+    trainer = build(tiny_base, tmp_path, max_length=max_length, share=False)
+    # As the trainer does, with the layout chosen here.
+    share_prompts(trainer.model.get_base_model(), pays=lambda *_costs: packed)
+    shapes: list[tuple[int, ...]] = []
+    trainer.model.get_base_model().base_model.register_forward_pre_hook(
+        lambda _module, _args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    shared = step(trainer)
+    whole = (12, max(shape[1] for shape in shapes))
+    assert all((shape == whole) != packed for shape in shapes)
     assert shared[0] == pytest.approx(padded[0], rel=1e-5)
     assert float((shared[1] - padded[1]).norm()) < 1e-4 * float(padded[1].norm())
     assert float(padded[1].norm()) > 0
@@ -113,3 +125,18 @@ def test_another_micro_batch_is_asked(tiny_base, tmp_path):
     passes = passes_of(cut)
     step(cut)
     assert len(passes) == 2
+
+
+def test_sharing_pays_where_prompts_are_long_and_rows_short():
+    """Qwen3-4B's layers: 1,024 tokens a side under a prompt of 200, and demo's 120 under the same prompt."""
+    gpu, cpu = (LayerCost(2 * 3.63e9, 4 * 36 * 4096, device) for device in ("cuda", "cpu"))
+    assert not sharing_pays(gpu, (4, 1848), (8, 1024))
+    assert sharing_pays(gpu, (4, 440), (8, 320))
+    assert sharing_pays(cpu, (4, 1848), (8, 1024))
+    assert not sharing_pays(gpu, (4, 640), (8, 320))  # nothing shared
+
+
+def test_the_cost_of_a_model_is_read_off_its_weights(tiny_base):
+    model = AutoModelForCausalLM.from_pretrained(tiny_base)
+    attention, mlp = 32 * (32 + 16 + 16 + 32), 3 * 32 * 64
+    assert layer_cost(model) == LayerCost(2.0 * 2 * (attention + mlp), 4.0 * 2 * 32, "cpu")

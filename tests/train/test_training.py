@@ -52,12 +52,15 @@ def conversations(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def job(tmp_path: Path, tiny_base: Path):
-    def make(stage: str, data: Path, name: str, parent: Path | None = None, **changes) -> TrainJob:
+    def make(
+        stage: str, data: Path, name: str, parent: Path | None = None, scratch: Path | None = None, **changes
+    ) -> TrainJob:
         folder = tmp_path / name
         folder.mkdir()
         kind = DPOConfig if stage == "dpo" else SFTConfig
         config = kind(**SMALL, learning_rate=1e-2, **changes)
-        return TrainJob(stage, tiny_base, data, folder, config, CLUSTER, seed=7, parent=parent, turns=TURNS)
+        cluster = CLUSTER.model_copy(update={"checkpoint_scratch": scratch})
+        return TrainJob(stage, tiny_base, data, folder, config, cluster, seed=7, parent=parent, turns=TURNS)
 
     return make
 
@@ -164,9 +167,10 @@ def test_sft_trains_its_own_adapter_and_leaves_the_one_beneath(job, conversation
 def test_a_killed_worker_changes_nothing(job, pairs, conversations, tmp_path, random_adapter, stage, round_of, changes):
     data = pairs if stage == "dpo" else conversations
     parent = random_adapter(tmp_path / "parent", 4, 8, seed=1) if round_of == 2 else None
-    undisturbed, disturbed = (
-        job(stage, data, name, parent, epochs=8, **changes) for name in ("undisturbed", "disturbed")
-    )
+    undisturbed = job(stage, data, "undisturbed", parent, epochs=8, **changes)
+    # One of the cases writes its checkpoints to another disk first.
+    scratch = tmp_path / "scratch" if (stage, round_of) == ("dpo", 2) else None
+    disturbed = job(stage, data, "disturbed", parent, scratch, epochs=8, **changes)
     train(undisturbed, stage, 24)
     killed: list[int] = []
     watcher = kill_a_worker_once(disturbed, 25, killed)
@@ -179,6 +183,7 @@ def test_a_killed_worker_changes_nothing(job, pairs, conversations, tmp_path, ra
     ]
     logged = [json.loads(line)["step"] for line in (disturbed.folder / "metrics.jsonl").read_text().splitlines()]
     assert len(logged) > len(set(logged)), "the worker was killed too late to lose a step"
+    assert scratch is None or not any(scratch.iterdir()), "the scratch folder is left as it was found"
 
 
 def test_on_policy_distillation_never_shows_the_student_the_constitution(job, pairs):

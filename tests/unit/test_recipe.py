@@ -53,3 +53,10 @@ def test_a_key_written_twice_is_an_error(tmp_path):
     path.write_text("name: demo\nconstitution: c.yaml\nseed: 1\nseed: 2\n")
     with pytest.raises(RecipeError, match="seed is written twice"):
         load_recipe(path)
+
+
+def test_further_settings_of_deepspeed_need_deepspeed():
+    offload = "train.deepspeed={zero_optimization: {offload_optimizer: {device: cpu}}}"
+    assert load_recipe(DEMO.with_name("smollm2-full.yaml"), [offload]).train.deepspeed["zero_optimization"]
+    with pytest.raises(RecipeError, match="has no effect with zero_stage=0"):
+        load_recipe(DEMO.with_name("smollm2-full.yaml"), [offload, "train.zero_stage=0"])

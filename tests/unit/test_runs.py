@@ -1,5 +1,7 @@
 """Stage results are found again by what made them, and damage is noticed."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from character_ray.errors import ResumeError
@@ -55,3 +57,28 @@ def test_a_record_damaged_by_hand_is_refused_in_words(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(ResumeError, match=r"run\.json does not say which result belongs to which stage"):
         Run(tmp_path, {})
+
+
+def test_what_two_runs_want_at_once_is_made_once_and_stays_whole(tmp_path):
+    made = []
+
+    def make(number: int) -> dict[str, int]:
+        artefact = Store(tmp_path).artefact("pairs", {})
+        with artefact.making() as to_make:
+            if to_make:
+                made.append(number)
+                (artefact.folder / "pairs.parquet").write_bytes(b"rows")
+                artefact.finish({"rows_out": 4})
+        return artefact.summary
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(make, range(8)))
+    assert len(made) == 1
+    assert found == [{"rows_out": 4}] * 8
+
+
+def test_a_stage_that_is_finished_twice_is_not_taken_for_damaged(tmp_path):
+    artefact = Store(tmp_path).artefact("pairs", {})
+    artefact.finish({})
+    artefact.finish({"rows_out": 4})
+    assert Store(tmp_path).artefact("pairs", {}).summary == {"rows_out": 4}
