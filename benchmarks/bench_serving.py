@@ -62,7 +62,8 @@ def bare(options: argparse.Namespace, recipe: Recipe, folder: Path, adapters: Se
     command += ["--served-model-name", base_id(recipe.student), "--host", "127.0.0.1", "--port", str(port)]
     command += ["--lora-modules", *(f"{path.name}={path}" for path in adapters), *vllm_flags(arguments)]
     log = options.scratch / "bare.log"
-    with served(command, port, log, options.start_limit_s, engine_environment(recipe.student_engine)) as url:
+    plain = recipe.student_engine.model_copy(update={"lora_kernels": None})
+    with served(command, port, log, options.start_limit_s, engine_environment(plain)) as url:
         yield url
 
 
@@ -144,6 +145,7 @@ def recipe_of(options: argparse.Namespace, folder: Path) -> Recipe:
         max_num_seqs=options.seqs or options.concurrency,
         enforce_eager=cpu or options.enforce_eager,
         gpu_memory_utilization=0.85,
+        lora_kernels=options.lora_kernels and options.lora_kernels.resolve(),
         vllm={"load_format": "dummy"} if options.shape else {},
     )
     return Recipe(
@@ -174,6 +176,7 @@ def main() -> None:
     )
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--max-loras", type=int, help="adapters in one step of ours; as many as personas by default")
+    parser.add_argument("--lora-kernels", type=Path, help="tuned block sizes for ours (benchmarks.tune_lora_kernels)")
     parser.add_argument("--concurrency", type=int, help="chats at a time: 256 on a GPU, 8 on a CPU")
     parser.add_argument("--seqs", type=int, help="chats in one step of the engine; --concurrency by default")
     parser.add_argument("--requests", type=int, help="chats of a measurement; four times --concurrency by default")

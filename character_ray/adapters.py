@@ -6,6 +6,7 @@ is ever unpickled, and no other weight format is read.
 
 import hashlib
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,20 @@ from character_ray.manifest import BaseModelId, Manifest
 from character_ray.model_card import model_card
 from character_ray.runs import write_json
 
-__all__ = ["BaseModelId", "Manifest", "adapter_rank", "load_manifest", "weights_hash", "write_manifest"]
+__all__ = [
+    "BaseModelId",
+    "Manifest",
+    "adapter_config",
+    "adapter_rank",
+    "load_manifest",
+    "weights_hash",
+    "write_manifest",
+]
 
 _WEIGHTS = "adapter_model.safetensors"
 # What decides, beside the weights, how strongly an adapter acts.
 _SCALE_KEYS = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+_LARGEST_TEXT = 4 * 2**20
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -39,7 +49,7 @@ def weights_hash(folder: Path) -> str:
     with path.open("rb") as stream:
         while chunk := stream.read(2**24):
             digest.update(chunk)
-    config = _config(folder)
+    config = adapter_config(folder)
     digest.update(json.dumps({key: config.get(key) for key in _SCALE_KEYS}, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -50,7 +60,7 @@ def adapter_rank(folder: Path) -> int:
     Raises:
         AdapterError: The folder has no readable ``adapter_config.json`` or names no rank.
     """
-    rank = _config(folder).get("r")
+    rank = adapter_config(folder).get("r")
     if not isinstance(rank, int):
         raise AdapterError(
             f"{folder}/adapter_config.json: the rank r={rank!r} is not a whole number. Is this a LoRA adapter?"
@@ -82,7 +92,9 @@ def load_manifest(folder: Path) -> Manifest:
             f"{folder}: manifest.json is missing, so nobody can tell which base model it belongs to. Train it with this package."
         )
     try:
-        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        manifest = Manifest.model_validate_json(_text(path))
+    except (OSError, UnicodeDecodeError) as cause:
+        raise AdapterError(f"{path}: is not a valid manifest ({cause}). Restore the folder from its run.") from None
     except ValidationError as failure:
         raise AdapterError(
             f"{path}: is not a valid manifest: {failure.errors()[0]['loc']}: {failure.errors()[0]['msg']}."
@@ -100,14 +112,39 @@ def load_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def adapter_config(folder: Path) -> dict[str, Any]:
+    """What ``adapter_config.json`` says.
+
+    Raises:
+        AdapterError: It is missing, no regular file, too large to be one, or not a JSON object.
+    """
     path = folder / "adapter_config.json"
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(_text(path))
     except FileNotFoundError:
         raise AdapterError(
             f"{path} is missing, so this is not a PEFT adapter. Give the folder that holds it."
         ) from None
-    except json.JSONDecodeError as cause:
+    except OSError as cause:
+        raise AdapterError(f"{path} cannot be read ({cause.strerror}). Restore the folder from its run.") from None
+    except (ValueError, RecursionError) as cause:  # what is no JSON, and what is no text
         raise AdapterError(f"{path} is not readable JSON ({cause}). Restore the folder from its run.") from None
+    if not isinstance(config, dict):
+        raise AdapterError(f"{path} holds no JSON object. Restore the folder from its run.")
     return config
+
+
+def _text(path: Path) -> str:
+    """The text of a small regular file: a device or a pipe in its place would be read forever.
+
+    Raises:
+        AdapterError: It is neither small nor regular.
+        FileNotFoundError: There is none.
+        UnicodeDecodeError: It is no text.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST_TEXT:
+        raise AdapterError(
+            f"{path} is no regular file of at most {_LARGEST_TEXT:,} bytes, so it is not read. Restore the folder from its run."
+        )
+    return path.read_text(encoding="utf-8")

@@ -1,9 +1,10 @@
 """Whether an engine would apply an adapter as it was trained."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 
+from character_ray.adapter_tensors import check_shapes, tensor_shapes
+from character_ray.adapters import adapter_config, adapter_rank
 from character_ray.errors import AdapterError
 
 __all__ = ["check_live"]
@@ -12,28 +13,28 @@ __all__ = ["check_live"]
 _UNUSUAL = ("rank_pattern", "alpha_pattern", "use_dora", "modules_to_save")
 
 
-def check_live(folder: Path, name: str, targets: Collection[str] | None) -> None:
+def check_live(folder: Path, name: str, targets: Collection[str] | None, base: Path | None = None) -> None:
     """Refuse an adapter of which a live engine would leave out a part, most of it without a word.
 
     Args:
         folder: PEFT folder of an adapter that passed its other checks.
         name: Whose it is, for the error.
         targets: ``lora_target_modules`` of the engine; ``None`` wraps every layer.
+        base: Folder of the base, whose layers it must fit.
 
     Raises:
-        AdapterError: It changes layers that the engine does not wrap, or has more than one rank and one scale.
+        AdapterError: It changes layers that the engine does not wrap, has more than one rank and one scale, or its weights are
+            damaged or do not fit.
     """
-    from safetensors import safe_open
-
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config = adapter_config(folder)
     unusual = [key for key in _UNUSUAL if config.get(key)]
     if unusual:
         raise AdapterError(
             f"{folder}: {name} uses {', '.join(unusual)}, which the engine would not apply, so "
             "another persona would answer. Fold it into the base, or train it with one rank and one scale."
         )
-    with safe_open(folder / "adapter_model.safetensors", framework="numpy") as weights:
-        layers = {name.partition(".lora_")[0].rpartition(".")[2] for name in weights.keys()}  # noqa: SIM118
+    tensors = tensor_shapes(folder / "adapter_model.safetensors")
+    layers = {name.partition(".lora_")[0].rpartition(".")[2] for name in tensors}
     left_out = sorted(layers - set(targets)) if targets is not None else []
     if left_out:
         raise AdapterError(
@@ -41,3 +42,4 @@ def check_live(folder: Path, name: str, targets: Collection[str] | None) -> None
             "base, so another persona would answer. Add them to student_engine.vllm.lora_target_modules, or train without "
             "them (lora.target_modules)."
         )
+    check_shapes(folder, name, adapter_rank(folder), base)

@@ -74,4 +74,6 @@ def engine_environment(engine: EngineConfig) -> dict[str, str]:
         cores = sorted(os.sched_getaffinity(0))[: engine.cpus]
         binding = ",".join(map(str, cores)) if engine.cpus > 1 else "nobind"
         environment |= {"VLLM_CPU_OMP_THREADS_BIND": binding, "OMP_NUM_THREADS": str(engine.cpus)}
+    elif engine.lora_kernels is not None:
+        environment["VLLM_TUNED_CONFIG_FOLDER"] = str(engine.lora_kernels.resolve())
     return environment

@@ -1,5 +1,6 @@
 """Which model speaks, how it draws, and what its vLLM engine runs on."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -87,6 +88,9 @@ class EngineConfig(Config):
 
     max_failed_share: float = Field(0.05, ge=0, le=1)
     """Share of a stage's rows that may fail before the run ends with the reasons by count."""
+
+    lora_kernels: Path | None = None
+    """Folder of block sizes for vLLM's LoRA kernels on this GPU, as ``benchmarks.tune_lora_kernels`` writes; vLLM's own without."""
 
     vllm: dict[str, Any] = Field(default_factory=dict)
     """Further vLLM engine arguments, passed through as they are."""

@@ -8,6 +8,7 @@ A reader sees the record before a change or after it, never between, and the ada
 
 import getpass
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from character_ray.runs import write_json
 
 __all__ = ["Registry"]
 
+# As a manifest's, and no longer than a file's name may be.
+_SLUG = re.compile(r"(?=.{1,128}\Z)[a-z0-9]+(-[a-z0-9]+)*")
 _FILES = ("adapter_config.json", "adapter_model.safetensors", "manifest.json")
 
 
@@ -218,8 +221,8 @@ class Registry:
             write_json(path, record.model_dump())
 
     def _path(self, slug: str) -> Path:
-        if not slug or os.sep in slug or slug.startswith("."):
-            raise RegistryError(f"{slug!r} is not the name of a persona. Names are such as captain-blackwood.")
+        if not _SLUG.fullmatch(slug):
+            raise RegistryError(f"{slug[:120]!r} is not the name of a persona. Names are such as captain-blackwood.")
         return self.folder / "personas" / f"{slug}.json"
 
     def _load(self, path: Path) -> PersonaRecord:

@@ -126,7 +126,7 @@ def _llm_config(
     resident = max(slots, serve.max_cpu_loras if followed else min(serve.max_cpu_loras, len(catalogue.personas)))
     arguments = engine_kwargs(engine, size, slots) | {"max_cpu_loras": resident} | engine.vllm
     for persona in catalogue.personas:
-        check_live(persona.folder, persona.manifest.persona, arguments["lora_target_modules"])
+        check_live(persona.folder, persona.manifest.persona, arguments["lora_target_modules"], folder)
     settings = {
         "model_loading_config": {"model_id": catalogue.base, "model_source": str(folder)},
         "accelerator_config": {"kind": engine.device},

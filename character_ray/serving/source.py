@@ -105,5 +105,5 @@ class PersonaSource:
                 f"{folder}: {slug} has rank {persona.manifest.rank}, but the engine was started for ranks up to {self.rank}. "
                 "Restart the server to serve it."
             )
-        check_live(folder, persona.manifest.persona, self.targets)
+        check_live(folder, persona.manifest.persona, self.targets, self.folder)
         return replace(persona, canary=entry.canary)

@@ -26,6 +26,8 @@ class _Publish(BaseModel):
     at_least: list[str] = Field(default_factory=list, max_length=20)
     """Bounds such as ``full.persona_rate.low=0.6``."""
     at_most: list[str] = Field(default_factory=list, max_length=20)
+    canary: bool = True
+    """Measure what it answers, so that servers can check themselves, as ``registry publish`` does."""
 
 
 class _Version(BaseModel):
@@ -58,7 +60,7 @@ def run_routes(settings: Settings, runs: Runs, registry: Registry) -> APIRouter:
         bounds = [parse_bound(text, "min") for text in asked.at_least] + [
             parse_bound(text, "max") for text in asked.at_most
         ]
-        return publish_run(folder, registry, asked.status, bounds).model_dump()
+        return publish_run(folder, registry, asked.status, bounds, canary=asked.canary).model_dump()
 
     @routes.post("/api/registry/{slug}/promote")
     def promote(slug: str, asked: _Version) -> dict[str, Any]:

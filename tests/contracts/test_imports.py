@@ -22,6 +22,7 @@ LAYER = {
     "constitution": 1,
     "models": 1,
     "adapters": 1,
+    "adapter_tensors": 1,
     "canary": 1,
     "registry": 1,
     "hub": 1,

@@ -62,7 +62,7 @@ def deployment(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             device="cpu",
             dtype="float32",
             cpus=1,
-            max_model_len=512,
+            max_model_len=1024,
             max_num_seqs=8,
             kv_cache_gib=0.1,
             enforce_eager=True,

@@ -35,7 +35,9 @@ def make(tmp_path: Path, base: Path):
         folder = tmp_path / "made" / f"{slug}-{version}"
         folder.mkdir(parents=True)
         names = [f"base_model.model.layers.0.{layer}.lora_{side}.weight" for side in "AB"]
-        save_file({name: np.full((2, 2), version, np.float32) for name in names}, folder / "adapter_model.safetensors")
+        save_file(
+            {name: np.full((rank, rank), version, np.float32) for name in names}, folder / "adapter_model.safetensors"
+        )
         (folder / "adapter_config.json").write_text(json.dumps({"r": rank, "lora_alpha": rank}))
         good = {
             "persona": slug.title(),

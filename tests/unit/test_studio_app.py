@@ -220,7 +220,8 @@ def test_runs_show_their_state_and_are_promoted_within_bounds(studio: TestClient
     refused = studio.post("/api/runs/demo/publish", json={"status": "live", "at_least": ["full.persona_rate.low=0.99"]})
     assert "breaks full.persona_rate.low >= 0.99" in refused.json()["error"]
     assert studio.get("/api/registry").json()["personas"] == []
-    studio.post("/api/runs/demo/publish", json={"status": "candidate", "at_least": ["full.persona_rate.low=0.6"]})
+    kept = {"status": "candidate", "at_least": ["full.persona_rate.low=0.6"], "canary": False}
+    studio.post("/api/runs/demo/publish", json=kept)
     (version,) = studio.get("/api/registry").json()["personas"][0]["versions"]
     assert (version["status"], version["gate"]) == ("candidate", ["full.persona_rate.low >= 0.6, found 0.753"])
     studio.post("/api/registry/captain-blackwood/promote", json={"weights_hash": version["weights_hash"]})

@@ -77,12 +77,14 @@ $("promoting-form").addEventListener("submit", async (event) => {
   if (event.submitter?.value !== "publish") return;
   event.preventDefault();
   const status = $("promoting-form").elements.status.value;
+  event.submitter.disabled = true;
   try {
-    await request(`/api/runs/${encodeURIComponent(promoting)}/publish`, { method: "POST", body: { status, at_least: lines("at-least"), at_most: lines("at-most") } });
+    await request(`/api/runs/${encodeURIComponent(promoting)}/publish`, { method: "POST", body: { status, at_least: lines("at-least"), at_most: lines("at-most"), canary: $("canary").checked } });
     $("promoting").close();
     toast(`${promoting} is published as ${status}.`);
     await refreshRegistry();
   } catch (fault) { $("promoting-fault").textContent = fault.message; }
+  finally { event.submitter.disabled = false; }
 });
 
 import("./kit.js").then(({ models }) => models().catch(() => {}));
