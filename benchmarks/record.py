@@ -3,6 +3,7 @@
 import json
 import statistics
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def write_record(
         **more,
         "versions": versions(),
         "hardware": hardware(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "command": " ".join([f"python -m {module}", *sys.argv[1:]]),
     }
     output.parent.mkdir(parents=True, exist_ok=True)

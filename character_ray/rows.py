@@ -19,6 +19,7 @@ __all__ = [
     "CHALLENGED",
     "COMPLETION",
     "CONVERSATION",
+    "DECIDED",
     "PAIR",
     "PROMPT",
     "TALK",
@@ -26,6 +27,7 @@ __all__ = [
     "Challenged",
     "Completion",
     "Conversation",
+    "Decided",
     "Dialogue",
     "Hint",
     "Message",
@@ -191,6 +193,15 @@ class Challenged(TypedDict):
     score: float
 
 
+class Decided(TypedDict):
+    """What was decided about one arm's answers to one prompt, the mean of its samples."""
+
+    arm: str
+    metric: str
+    prompt_id: str
+    value: float
+
+
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 PROMPT = pa.schema({name: pa.string() for name in Prompt.__annotations__})
@@ -249,6 +260,7 @@ ANSWER = pa.schema(
 CHALLENGED = pa.schema(
     {name: {"turn": pa.int32(), "score": pa.float64()}.get(name, pa.string()) for name in Challenged.__annotations__}
 )
+DECIDED = pa.schema({"arm": pa.string(), "metric": pa.string(), "prompt_id": pa.string(), "value": pa.float64()})
 
 
 def content_hash(*parts: Any) -> str:

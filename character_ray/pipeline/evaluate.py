@@ -9,6 +9,7 @@ from character_ray.adapters import load_manifest
 from character_ray.config import ARMS, Arm
 from character_ray.constitution import names_itself, score_constitution, vocabulary_pattern
 from character_ray.evaluation.classifier import PersonaClassifier
+from character_ray.evaluation.decided import decided_rows
 from character_ray.evaluation.measures import agreements, arm_metrics, decide, differences, ratings
 from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation
@@ -24,6 +25,7 @@ from character_ray.pipeline.summary import print_summary
 from character_ray.pipeline.trials import (
     collect_trials,
     diversity_report,
+    judge_all,
     score_requests,
     transcripts,
     trials_report,
@@ -33,7 +35,7 @@ from character_ray.prompts import prompts_hash
 from character_ray.report.io import write_report
 from character_ray.report.page import write_page
 from character_ray.report.schema import Report
-from character_ray.rows import ANSWER, CHALLENGED, Answer, Challenged, Pair
+from character_ray.rows import ANSWER, CHALLENGED, DECIDED, Answer, Challenged, Pair
 from character_ray.runs import Artefact
 from character_ray.stages.filters import LOOPING, repetition
 from character_ray.training.launch import read_metrics
@@ -85,7 +87,8 @@ def evaluate(
         metrics[arm]["rating"] = rated["rating"][arm]
     prompts = [prompt for prompt, _ in exam.questions if prompt["source"] != "probe"]
     varied, helped = diversity_report(context, answers, arms, decisions)
-    trials, tried_texts = trials_report(context, persona, tried, threshold.value, arms, helped)
+    verdicts = judge_all(persona, tried, threshold.value)
+    trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, helped)
     report = Report.model_validate(
         {
             "run": _run(context, persona, arms, rated["unscored"], note),
@@ -113,6 +116,7 @@ def evaluate(
         }
     )
     folder = context.run.folder
+    write_rows(folder / "decisions.parquet", decided_rows(answers, decisions, identity, tried, verdicts), DECIDED)
     write_report(report, folder / "report.json")
     write_page(report, folder / "report.html")
     _link_adapter(folder)

@@ -27,7 +27,15 @@ from character_ray.rows import Answer, Challenged
 from character_ray.stages.filters import drop_reason
 from character_ray.stages.lessons import looks_refused
 
-__all__ = ["collect_trials", "diversity_report", "score_requests", "transcripts", "trials_report", "with_scores"]
+__all__ = [
+    "collect_trials",
+    "diversity_report",
+    "judge_all",
+    "score_requests",
+    "transcripts",
+    "trials_report",
+    "with_scores",
+]
 
 LEAVES_ROLE = ("identity_leak", "role_meta")
 # Only what is said counts here, not how long or how finished it is.
@@ -104,16 +112,26 @@ def trials_report(
     context: Context,
     persona: Persona,
     rows: Sequence[Challenged],
+    verdicts: Verdicts,
     threshold: float,
     arms: Sequence[str],
     helped: Mapping[str, Sequence[tuple[str, bool]]],
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """The report's part on trials, ``None`` when nothing was tried, and the transcripts of all of them."""
+    """The report's part on trials, ``None`` when nothing was tried, and the transcripts of all of them.
+
+    Args:
+        context: The run.
+        persona: Whose constraints were put to the test.
+        rows: What was asked and answered.
+        verdicts: What :func:`judge_all` decided about it.
+        threshold: Nats per token; an erosion conversation ends at the first turn below it.
+        arms: Arms in the order of the report.
+        helped: By arm, what :func:`diversity_report` found.
+    """
     if not rows:
         return None, []
     recipe = context.recipe
     draws = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
-    verdicts = _verdicts(persona, rows, threshold)
     ends = {
         arm: end_of_persona([row for row in rows if row["arm"] == arm and row["group"] == "erosion"], threshold)
         for arm in arms
@@ -200,7 +218,8 @@ def transcripts(answers: Sequence[Answer], decisions: Decisions) -> list[dict[st
     return found
 
 
-def _verdicts(persona: Persona, rows: Sequence[Challenged], threshold: float) -> Verdicts:
+def judge_all(persona: Persona, rows: Sequence[Challenged], threshold: float) -> Verdicts:
+    """What is decided about every answer to a challenge; ``None`` where the engine failed."""
     constitution, pattern = persona.constitution, vocabulary_pattern(persona.constitution)
     return judge_trials(
         rows,

@@ -28,15 +28,17 @@ class Compared:
         return self.predicted_s / self.measured_s - 1 if self.measured_s else 0.0
 
 
-def compare_with(report: Report, *, talk_apart: bool = False) -> list[Compared]:
+def compare_with(report: Report, *, talk_apart: bool | None = None) -> list[Compared]:
     """Every stage of a finished run, what no plan foresees, and the whole.
 
     The report's own recipe is planned, with the shares of rows that its filters kept; lengths stay the plan's guess.
 
     Args:
         report: The run.
-        talk_apart: Its self-interactions started an engine of their own; they do in runs of 25 November 2026 and before.
+        talk_apart: Its self-interactions started an engine of their own. ``None`` tells from the report: versions that did so wrote
+            no diversity of the answers, and later ones always do.
     """
+    talk_apart = not report.diversity if talk_apart is None else talk_apart
     recipe = Recipe.model_validate(report.run.recipe)
     stages = report.run.stages
     plan = recipe.plan

@@ -12,6 +12,7 @@ claims:
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,24 @@ from character_ray.config import Config, Recipe, load_recipe
 from character_ray.documents import explain, load_document
 from character_ray.errors import RecipeError
 
-__all__ = ["Cell", "Claim", "Study", "load_study"]
+__all__ = ["PAIRED_METRICS", "Cell", "Claim", "Study", "load_study", "select_cells"]
 
 DEFAULT_ARM = "full"
 
-# What can be decided for each answer, so that cells can be paired by prompt.
-PAIRED_METRICS = ("persona_rate", "vocabulary_rate", "looping_rate")
+# What is decided for each answer, so that cells can be paired by prompt; ``decisions.parquet`` of a run holds all but ``win_rate``.
+PAIRED_METRICS = (
+    "persona_rate",
+    "vocabulary_rate",
+    "classifier_rate",
+    "looping_rate",
+    "override_rate",
+    "hidden_trait_rate",
+    "identity_rate",
+    "attack_rate",
+    "refused_rate",
+    "refused_in_character_rate",
+    "win_rate",
+)
 
 
 class Claim(Config):
@@ -36,7 +49,8 @@ class Claim(Config):
     """What is claimed, in a sentence."""
 
     metric: str
-    """``persona_rate``, ``vocabulary_rate`` or ``looping_rate``; of the last, less is better."""
+    """What is compared, paired by prompt. Of ``looping_rate``, less is better; ``win_rate`` is the share of prompts on which the judge
+    prefers the better side's answer, less one half, and cells with different constitutions have none."""
 
     better: str
     """``cell`` or ``cell/arm``; the arm is ``full`` unless named."""
@@ -57,8 +71,11 @@ class Study(Config):
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     """One run per cell and seed."""
 
+    common: dict[str, Any] = Field(default_factory=dict)
+    """Overrides of the recipe in every cell: ``section.key: value``."""
+
     cells: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Overrides of the recipe by the cell's name: ``section.key: value``."""
+    """Overrides of the recipe by the cell's name, which win over ``common``."""
 
     claims: tuple[Claim, ...] = ()
     """What is tested in the end."""
@@ -111,7 +128,7 @@ def load_study(path: Path | str) -> tuple[Study, list[Cell]]:
     cells = []
     for name, changes in study.cells.items():
         for seed in study.seeds:
-            overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+            overrides = [f"{key}={json.dumps(value)}" for key, value in {**study.common, **changes}.items()]
             overrides += [f"name={study.name}-{name}-s{seed}", f"seed={seed}"]
             try:
                 recipe = load_recipe(study.recipe, overrides)
@@ -120,6 +137,21 @@ def load_study(path: Path | str) -> tuple[Study, list[Cell]]:
             cells.append(Cell(name=name, seed=seed, recipe=recipe))
     _check_arms(study, cells)
     return study, cells
+
+
+def select_cells(study: Study, cells: list[Cell], names: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Cell]:
+    """The runs of some cells and seeds; all of them where none are named.
+
+    Raises:
+        RecipeError: The study has no such cell or seed.
+    """
+    for asked, there, kind in ((names, tuple(study.cells), "cell"), (seeds, study.seeds, "seed")):
+        unknown = [each for each in asked if each not in there]
+        if unknown:
+            raise RecipeError(
+                f"study {study.name!r} has no {kind} {unknown[0]!r}; it has {', '.join(map(str, there))}. Name one of these."
+            )
+    return [cell for cell in cells if (not names or cell.name in names) and (not seeds or cell.seed in seeds)]
 
 
 def _check_arms(study: Study, cells: list[Cell]) -> None:

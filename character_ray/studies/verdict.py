@@ -1,17 +1,21 @@
-"""Claims against answers: paired by prompt, means over seeds, an interval that resamples prompts."""
+"""Claims against answers: paired by prompt and seed, decided by an interval over both."""
 
-from collections import defaultdict
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from character_ray.statistics import Interval, paired_difference
+from character_ray.statistics import Interval
+from character_ray.studies.crossed import crossed_interval
+from character_ray.studies.finished import Decided, Finished
 from character_ray.studies.schema import DEFAULT_ARM, Claim
 
-__all__ = ["Decided", "Verdict", "judge_claim"]
+__all__ = ["Outcome", "Verdict", "judge_claim"]
 
-Decided = Mapping[str, tuple[Sequence[str], Sequence[float]]]
-"""By metric: the prompt of each answer, and 1 or 0."""
+Outcome = Literal["holds", "fails", "undecided", "not run"]
+
+# Scores closer than this, in nats per token, are a tie; a judge's ``tie_margin`` is the same unless a recipe changes it.
+TIE = 0.02
 
 
 @dataclass(frozen=True)
@@ -19,33 +23,61 @@ class Verdict:
     """What came of a claim."""
 
     claim: Claim
-    outcome: Literal["holds", "fails", "undecided", "not run"]
+    outcome: Outcome
     difference: Interval | None
     """The better side minus the worse, in the claim's direction; ``None`` when a side is missing."""
+    seeds: int = 0
+    """Seeds that ran on both sides."""
 
 
-def judge_claim(claim: Claim, decided: Mapping[tuple[str, str, int], Decided], *, seed: int = 0) -> Verdict:
+def judge_claim(claim: Claim, runs: Sequence[Finished]) -> Verdict:
     """Whether the 95 % interval of the difference lies on one side of zero.
+
+    Differences are taken between runs of the same seed, prompt by prompt; the interval is over seeds and prompts
+    (:mod:`character_ray.studies.crossed`).
 
     Args:
         claim: The claim.
-        decided: Decisions by cell, arm and seed. Seeds are averaged by prompt, so that a prompt counts once.
-        seed: Seed of the bootstrap.
+        runs: Runs of the study; those that failed count as not run.
     """
-    sides = []
-    for side in (claim.better, claim.worse):
-        cell, _, arm = side.partition("/")
-        values: dict[str, list[float]] = defaultdict(list)
-        for (found_cell, found_arm, _), by_metric in decided.items():
-            if (found_cell, found_arm) == (cell, arm or DEFAULT_ARM) and claim.metric in by_metric:
-                for prompt, value in zip(*by_metric[claim.metric], strict=True):
-                    values[prompt].append(value)
-        sides.append({prompt: sum(found) / len(found) for prompt, found in values.items()})
-    if not all(sides):
+    better, worse = (_side(side, runs) for side in (claim.better, claim.worse))
+    by_seed = {}
+    for seed in sorted(better.keys() & worse.keys()):
+        found = _differences(claim.metric, better[seed], worse[seed])
+        if found:
+            by_seed[seed] = found
+    if not by_seed:
         return Verdict(claim, "not run", None)
-    sign = -1.0 if claim.metric == "looping_rate" else 1.0
-    better, worse = ([sign * value for value in side.values()] for side in sides)
-    interval = paired_difference(better, list(sides[0]), worse, list(sides[1]), seed=seed, resamples=2000)
+    half = 0.5 if claim.metric == "win_rate" else 1.0
+    interval = crossed_interval(by_seed, bounds=(-half, half))
+    outcome: Outcome = "undecided"
     if interval.low > 0:
-        return Verdict(claim, "holds", interval)
-    return Verdict(claim, "fails" if interval.high < 0 else "undecided", interval)
+        outcome = "holds"
+    elif interval.high < 0:
+        outcome = "fails"
+    return Verdict(claim, outcome, interval, len(by_seed))
+
+
+def _side(side: str, runs: Sequence[Finished]) -> dict[int, Decided]:
+    """By seed, what was decided about one arm of one cell."""
+    cell, _, arm = side.partition("/")
+    arm = arm or DEFAULT_ARM
+    return {run.seed: run.decided[arm] for run in runs if run.cell == cell and arm in run.decided}
+
+
+def _differences(metric: str, better: Decided, worse: Decided) -> dict[str, float]:
+    if metric == "win_rate":
+        return _wins(better.get("score", {}), worse.get("score", {}))
+    first, second = better.get(metric, {}), worse.get(metric, {})
+    sign = -1.0 if metric == "looping_rate" else 1.0
+    return {prompt: sign * (first[prompt] - second[prompt]) for prompt in first.keys() & second.keys()}
+
+
+def _wins(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    """By prompt one half for a win, minus one half for a loss, 0 for a tie; a prompt without both scores has none."""
+    gaps = {prompt: first[prompt] - second[prompt] for prompt in first.keys() & second.keys()}
+    return {
+        prompt: 0.0 if abs(gap) < TIE else math.copysign(0.5, gap)
+        for prompt, gap in gaps.items()
+        if not math.isnan(gap)
+    }

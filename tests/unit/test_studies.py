@@ -1,13 +1,23 @@
-"""Studies: their files are checked before anything runs, and a claim is decided by the interval of a paired difference."""
+"""Studies: files are checked before anything runs, claims are decided by intervals, and packs carry all that verdicts need."""
 
+import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from character_ray.errors import CharacterRayError, RecipeError
-from character_ray.studies import Claim, load_study
-from character_ray.studies.run import run_study
+from character_ray.errors import CharacterRayError, RecipeError, ReportError
+from character_ray.parts import write_rows
+from character_ray.report.io import write_report
+from character_ray.rows import DECIDED, Decided
+from character_ray.studies import Claim, load_study, select_cells
+from character_ray.studies.crossed import crossed_interval
+from character_ray.studies.finished import Finished, read_finished
+from character_ray.studies.pack import read_packs, write_pack
+from character_ray.studies.run import run_cells, write_results
 from character_ray.studies.verdict import judge_claim
+from tests.report_fixture import captain_report
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted((ROOT / "jobs" / "studies").glob("*.yaml"))
@@ -68,35 +78,136 @@ def test_what_could_not_work_is_refused_before_anything_runs(tmp_path, old, new,
         load_study(write(tmp_path, STUDY.replace(old, new)))
 
 
-def decided(cells: dict[str, list[float]], metric: str = "persona_rate"):
-    return {
-        (cell, "full", seed): {metric: ([f"p{n}" for n in range(len(values))], values)}
-        for cell, values in cells.items()
-        for seed in (0, 1)
-    }
+def runs(cells: dict[str, dict[int, list[float]]], metric: str = "persona_rate") -> list[Finished]:
+    """Finished runs whose arm ``full`` has these values, by cell and seed."""
+    return [
+        Finished(cell, seed, None, {"full": {metric: {f"p{n}": value for n, value in enumerate(values)}}})
+        for cell, by_seed in cells.items()
+        for seed, values in by_seed.items()
+    ]
+
+
+def both(values: list[float]) -> dict[int, list[float]]:
+    return {0: values, 1: values}
+
+
+CLAIM = Claim(text="t", metric="persona_rate", better="large", worse="small")
 
 
 @pytest.mark.parametrize(
     ("large", "outcome"), [([1.0] * 30, "holds"), ([0.0] * 30, "undecided"), ([0.0, 1.0] * 15, "holds")]
 )
 def test_a_claim_is_decided_by_its_interval(large, outcome):
-    claim = Claim(text="t", metric="persona_rate", better="large", worse="small")
-    verdict = judge_claim(claim, decided({"large": large, "small": [0.0] * 30}))
+    verdict = judge_claim(CLAIM, runs({"large": both(large), "small": both([0.0] * 30)}))
     assert verdict.outcome == outcome
+    assert verdict.seeds == 2
     assert verdict.difference is not None
     assert verdict.difference.n == 30
 
 
+def test_seeds_that_disagree_leave_a_claim_undecided_which_one_seed_would_decide():
+    up, down = [0.0, 1.0] * 15, [0.0, -1.0] * 15
+    small = {seed: [0.0] * 30 for seed in (0, 1, 2)}
+    assert judge_claim(CLAIM, runs({"large": {0: up}, "small": small})).outcome == "holds"
+    assert judge_claim(CLAIM, runs({"large": {0: up, 1: down, 2: up}, "small": small})).outcome == "undecided"
+
+
 def test_of_looping_less_is_better_and_a_claim_can_fail():
-    values = decided({"large": [1.0] * 30, "small": [0.0] * 30}, "looping_rate")
+    values = runs({"large": both([1.0] * 30), "small": both([0.0] * 30)}, "looping_rate")
     claim = Claim(text="t", metric="looping_rate", better="large", worse="small")
     assert judge_claim(claim, values).outcome == "fails"
     assert judge_claim(claim.model_copy(update={"better": "small", "worse": "large"}), values).outcome == "holds"
 
 
+def test_the_judge_prefers_by_score_and_close_answers_tie():
+    claim = CLAIM.model_copy(update={"metric": "win_rate"})
+    values = runs({"large": both([0.5, 0.31, -1.0, math.nan]), "small": both([0.1, 0.3, 0.0, 0.0])}, "score")
+    verdict = judge_claim(claim, values)
+    assert verdict.difference is not None
+    assert verdict.difference.value == 0
+    assert verdict.difference.n == 3
+
+
 def test_a_claim_about_what_was_not_run_says_so():
-    claim = Claim(text="t", metric="persona_rate", better="large/sft", worse="small")
-    assert judge_claim(claim, decided({"large": [1.0], "small": [1.0]})).outcome == "not run"
+    claim = CLAIM.model_copy(update={"better": "large/sft"})
+    assert judge_claim(claim, runs({"large": both([1.0]), "small": both([1.0])})).outcome == "not run"
+    assert judge_claim(CLAIM, runs({"large": {0: [1.0]}, "small": {1: [1.0]}})).outcome == "not run"
+
+
+def test_the_interval_over_seeds_and_prompts_covers_the_truth():
+    draw, hits = np.random.default_rng(5), 0
+    for _ in range(400):
+        table = 0.3 * draw.normal(size=(3, 1)) + draw.normal(size=(1, 40)) + draw.normal(size=(3, 40))
+        found = crossed_interval(
+            {seed: {str(n): float(v) for n, v in enumerate(row)} for seed, row in enumerate(table)}, bounds=(-9, 9)
+        )
+        hits += found.low <= 0 <= found.high
+    assert hits / 400 > 0.92  # 95 % less about 3 standard errors
+
+
+def finished_run(folder: Path, share: float) -> None:
+    """A run's folder as the pipeline leaves it, as far as a study reads it."""
+    folder.mkdir(parents=True)
+    write_report(captain_report(), folder / "report.json")
+    rows = [
+        Decided(arm=arm, metric=metric, prompt_id=f"p{n}", value=float(n < share * 40 and arm == "full"))
+        for arm in ("base", "full")
+        for metric in ("persona_rate", "attack_rate")
+        for n in range(40)
+    ]
+    write_rows(folder / "decisions.parquet", rows, DECIDED)
+
+
+@pytest.mark.parametrize("name", ["pack", "pack.zip"])
+def test_verdicts_can_be_made_again_from_packs_alone(tmp_path, name):
+    study, cells = load_study(write(tmp_path, STUDY))
+    for number, share in enumerate((0.2, 0.25, 0.9, 0.95)):
+        finished_run(tmp_path / f"run{number}", share)
+    every = [read_finished(c.name, c.seed, tmp_path / f"run{n}") for n, c in enumerate(cells)]
+    write_results(study, every, tmp_path / "whole")
+    failed = Finished("large", 1, None, error="RecipeError: no memory")
+    packs = [tmp_path / f"first-{name}", tmp_path / f"second-{name}"]
+    write_results(study, [*every[:2], failed], tmp_path / "out", packs[0])
+    write_results(study, every[2:], tmp_path / "out", packs[1])
+    again = read_packs(study, packs, tmp_path / "unpacked")
+    write_results(study, again, tmp_path / "again")
+    for page in ("study.json", "study.md"):
+        assert (tmp_path / "again" / page).read_text() == (tmp_path / "whole" / page).read_text()
+    claim = json.loads((tmp_path / "again" / "study.json").read_text())["claims"][0]
+    assert (claim["outcome"], claim["seeds"]) == ("holds", 2)
+    partly = read_packs(study, packs[:1], tmp_path / "partly")
+    write_results(study, partly, tmp_path / "partly-out")
+    assert "large, seed 1 failed: RecipeError: no memory" in (tmp_path / "partly-out" / "study.md").read_text()
+
+
+def test_a_pack_of_another_study_or_of_changed_cells_is_refused(tmp_path):
+    study, _ = load_study(write(tmp_path, STUDY))
+    finished_run(tmp_path / "run", 0.5)
+    write_pack(tmp_path / "pack", study, [read_finished("small", 0, tmp_path / "run")])
+    changed, _ = load_study(write(tmp_path, STUDY.replace("rank: 4", "rank: 6")))
+    with pytest.raises(ReportError, match=r"cell 'small' has changed since"):
+        read_packs(changed, [tmp_path / "pack"], tmp_path)
+    other, _ = load_study(write(tmp_path, STUDY.replace("name: ranks", "name: other")))
+    with pytest.raises(ReportError, match=r"is a pack of study 'ranks', not of 'other'"):
+        read_packs(other, [tmp_path / "pack"], tmp_path)
+    with pytest.raises(ReportError, match="is no pack of a study"):
+        read_packs(study, [tmp_path / "run"], tmp_path)
+
+
+def test_a_part_of_a_study_can_be_chosen(tmp_path):
+    study, cells = load_study(write(tmp_path, STUDY))
+    assert [(c.name, c.seed) for c in select_cells(study, cells, ["large"], [1])] == [("large", 1)]
+    assert select_cells(study, cells) == cells
+    with pytest.raises(RecipeError, match=r"no cell 'huge'; it has small, large"):
+        select_cells(study, cells, ["huge"])
+    with pytest.raises(RecipeError, match=r"no seed 7; it has 0, 1"):
+        select_cells(study, cells, [], [7])
+
+
+def test_what_every_cell_has_in_common_is_said_once_and_a_cell_may_differ(tmp_path):
+    text = STUDY.replace("cells:", "common: {dpo.beta: 0.3}\ncells:").replace("{dpo.lora.rank: 8}", "{dpo.beta: 0.2}")
+    _, cells = load_study(write(tmp_path, text))
+    assert [cell.recipe.dpo.beta for cell in cells] == [0.3, 0.3, 0.2, 0.2]
 
 
 def test_runs_side_by_side_fail_each_for_itself_and_say_why(tmp_path, capsys):
@@ -107,7 +218,7 @@ def test_runs_side_by_side_fail_each_for_itself_and_say_why(tmp_path, capsys):
         write(tmp_path, f"name: s\nrecipe: jobs/recipes/demo-cpu.yaml\nseeds: [0]\ncells: {absent}\n")
     )
     with pytest.raises(CharacterRayError, match=r"every run of study 's' failed; the first: .*one\.yaml"):
-        run_study(study, cells, side_by_side=2)
+        run_cells(study, cells, side_by_side=2)
     told = capsys.readouterr().out.replace("\n", "")
     assert "one.yaml" in told
     assert "two.yaml" in told
