@@ -18,6 +18,7 @@ from character_ray.cli.plan import plan
 from character_ray.cli.probe import probe
 from character_ray.cli.registry import registry
 from character_ray.cli.reports import compare, gate
+from character_ray.cli.route import route
 from character_ray.cli.serve import serve
 from character_ray.cli.studio import studio
 from character_ray.cli.tournament import tournament
@@ -53,6 +54,7 @@ for command in (
 app.command("import")(import_traits)
 app.add_typer(adapter, name="adapter")
 app.add_typer(registry, name="registry")
+app.add_typer(route, name="route")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 from character_ray.adapters import BaseModelId, Manifest, adapter_rank, load_manifest, weights_hash, write_manifest
 from character_ray.constitution.chat import teacher_messages
 from character_ray.pipeline.context import Context, Model, Persona
+from character_ray.routing import profile_texts
 from character_ray.rows import content_hash
 from character_ray.runs import Artefact
 from character_ray.training.algebra import concatenate, logit_difference
@@ -122,6 +123,7 @@ def _write_manifest(context: Context, persona: Persona, artefact: Artefact, stag
         persona=constitution.meta.name,
         slug=constitution.slug,
         description=constitution.meta.description,
+        about=list(profile_texts(constitution)),
         stage=stage,
         base_model=BaseModelId(name=recipe.student.name, revision=recipe.student.revision, hash=context.student.hash),
         template_hash=context.student.template,

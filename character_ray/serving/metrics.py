@@ -38,6 +38,16 @@ class IngressMetrics:
             tag_keys=("persona",),
         )
         self.ongoing = Gauge("character_ray_ongoing_requests", "Requests under way.", tag_keys=("persona",))
+        self.choices = Counter(
+            "character_ray_auto_choices",
+            "Requests for auto by the persona chosen; none where the base answers because no persona was likely enough.",
+            tag_keys=("persona",),
+        )
+        self.choice_s = Histogram(
+            "character_ray_auto_choice_seconds",
+            "From a request for auto to the choice of its persona.",
+            boundaries=_SECONDS,
+        )
         self.swaps = Counter(
             "character_ray_version_swaps", "Times another version became the served one.", tag_keys=("persona",)
         )
