@@ -22,6 +22,7 @@ from character_ray.cli.route import route
 from character_ray.cli.serve import serve
 from character_ray.cli.studio import studio
 from character_ray.cli.tournament import tournament
+from character_ray.cli.update import update
 from character_ray.cli.validate import validate
 from character_ray.errors import CharacterRayError
 
@@ -35,6 +36,7 @@ for command in (
     preview,
     run,
     many,
+    update,
     audit,
     tournament,
     probe,

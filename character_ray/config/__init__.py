@@ -20,6 +20,7 @@ from character_ray.config.training import (
     TrainingConfig,
     WatchConfig,
 )
+from character_ray.config.update import UpdateConfig
 
 __all__ = [
     "ARMS",
@@ -55,6 +56,7 @@ __all__ = [
     "StopConfig",
     "Tournament",
     "TrainingConfig",
+    "UpdateConfig",
     "WatchConfig",
     "load_recipe",
     "load_tournament",

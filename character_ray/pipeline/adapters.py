@@ -14,10 +14,11 @@ from character_ray.training.algebra import concatenate, logit_difference
 from character_ray.training.job import TrainJob
 from character_ray.training.launch import train
 
-__all__ = ["join_adapters", "train_dpo", "train_sft"]
+__all__ = ["join_adapters", "join_delta", "train_delta", "train_dpo", "train_sft"]
 
 # Both stages must not draw the same initial A: their product would then be more than the sum of the two.
 SFT_SEED_OFFSET = 1
+DELTA_SEED_OFFSET = 2
 
 
 def train_dpo(context: Context, persona: Persona, pairs: Artefact) -> Artefact:
@@ -37,10 +38,26 @@ def train_sft(context: Context, persona: Persona, conversations: Artefact, paren
 def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefact) -> Artefact:
     """The deliverable: one adapter that equals both, with the difference of its logits from theirs measured."""
     artefact = context.artefact(f"{persona.prefix}full", {"dpo": dpo.fingerprint, "sft": sft.fingerprint})
+    return _join(context, persona, artefact, [dpo.folder / "adapter", sft.folder / "adapter"])
+
+
+def train_delta(context: Context, persona: Persona, conversations: Artefact, character: Path) -> Artefact:
+    """Train what an update of the constitution changes, on top of the trained character, which stays frozen and active."""
+    seed = context.recipe.seed + DELTA_SEED_OFFSET
+    return _train(context, persona, "delta", "sft", conversations, "conversations.parquet", seed, character)
+
+
+def join_delta(context: Context, persona: Persona, character: Path, delta: Artefact) -> Artefact:
+    """Character and delta as one adapter that equals both."""
+    inputs = {"character": load_manifest(character).weights_hash, "delta": delta.fingerprint}
+    return _join(context, persona, context.artefact("updated", inputs), [character, delta.folder / "adapter"])
+
+
+def _join(context: Context, persona: Persona, artefact: Artefact, parts: list[Path]) -> Artefact:
     reused = artefact.is_done
     if not reused:
         started = monotonic()
-        parts, folder = [dpo.folder / "adapter", sft.folder / "adapter"], artefact.folder / "adapter"
+        folder = artefact.folder / "adapter"
         concatenate(parts, folder)
         _write_manifest(context, persona, artefact, "full", [load_manifest(part).weights_hash for part in parts])
         text = " ".join(persona.constitution.persona.identity.split())
