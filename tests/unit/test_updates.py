@@ -129,7 +129,7 @@ def test_a_constitution_that_was_edited_in_place_is_refused_since_the_old_versio
 
 
 def test_an_update_that_could_not_be_served_is_refused_before_training():
-    recipe = load_recipe(ROOT / "tests" / "engine" / "miniature.yaml")
+    recipe = load_recipe(ROOT / "tests" / "engine" / "miniature.yaml", ["serve.max_lora_rank=16"])
     with pytest.raises(RecipeError, match=r"rank 16 and the delta 8; together they exceed serve\.max_lora_rank=16"):
         updated_recipe(recipe, Path("new.yaml"), UpdateConfig(rank=8), "", 16)
 
