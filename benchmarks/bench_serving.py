@@ -148,10 +148,12 @@ def recipe_of(options: argparse.Namespace, folder: Path) -> Recipe:
         lora_kernels=options.lora_kernels and options.lora_kernels.resolve(),
         vllm={"load_format": "dummy"} if options.shape else {},
     )
+    model = ModelConfig(name=str(folder) if options.shape else options.model)
     return Recipe(
         name="bench-serving",
         constitution=Path("constitutions/captain-blackwood.yaml"),
-        student=ModelConfig(name=str(folder) if options.shape else options.model),
+        student=model,
+        teacher=model,
         student_engine=engine,
         serve=ServeConfig(
             max_loras=options.max_loras or number,

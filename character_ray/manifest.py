@@ -4,7 +4,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["BaseModelId", "Manifest"]
+__all__ = ["AUTO", "BaseModelId", "Manifest"]
+
+AUTO = "auto"
+"""What clients ask for who leave the choice of the persona to the server; no persona may have this name."""
 
 
 class BaseModelId(BaseModel):
@@ -28,6 +31,8 @@ class Manifest(BaseModel):
     slug: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     """The persona's name as clients ask for it."""
     description: str = ""
+    about: list[str] = Field(default_factory=list)
+    """Short texts that say what it is about, for choosing it from a conversation."""
     stage: str
     """``dpo``, ``sft`` (the second stage alone), ``full`` (both in one), or ``combined`` by hand."""
     base_model: BaseModelId

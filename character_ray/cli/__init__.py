@@ -19,9 +19,11 @@ from character_ray.cli.plan import plan
 from character_ray.cli.probe import probe
 from character_ray.cli.registry import registry
 from character_ray.cli.reports import compare, gate
+from character_ray.cli.route import route
 from character_ray.cli.serve import serve
 from character_ray.cli.studio import studio
 from character_ray.cli.tournament import tournament
+from character_ray.cli.update import update
 from character_ray.cli.validate import validate
 from character_ray.errors import CharacterRayError
 
@@ -35,6 +37,7 @@ for command in (
     preview,
     run,
     many,
+    update,
     audit,
     tournament,
     probe,
@@ -55,6 +58,7 @@ for command in (
 app.command("import")(import_traits)
 app.add_typer(adapter, name="adapter")
 app.add_typer(registry, name="registry")
+app.add_typer(route, name="route")
 
 
 def main() -> None:

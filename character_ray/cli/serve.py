@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from character_ray.errors import ServingError
+from character_ray.manifest import AUTO
 
 if TYPE_CHECKING:
     from character_ray.config import EngineConfig, ServeConfig
@@ -44,12 +45,16 @@ def serve(
     studio: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Serve the studio's pages on this port of loopback, too.")
     ] = None,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Answer to model auto by the persona that suits the conversation.")
+    ] = False,
     audit: Annotated[Path | None, typer.Option(help="Folder of an audit log; it holds no text of requests.")] = None,
     prewarm: Annotated[
         list[str] | None, typer.Option(help="Persona to load before it is asked for; may be repeated.")
     ] = None,
 ) -> None:
     """Serve personas until Ctrl-C; the first run's recipe decides engine and address."""
+    from character_ray.config import AutoConfig
     from character_ray.log import console
     from character_ray.registry import Registry
     from character_ray.serving.app import build_persona_app, open_catalogue
@@ -67,7 +72,14 @@ def serve(
         )
         raise ServingError(where or "nothing to serve. Give run folders, or --registry with a registry's folder.")
     first, adapters = [*fixed, *published][0], [each.adapter for each in fixed]
-    given = (("host", host), ("port", port), ("keys", keys), ("audit", audit), ("prewarm", tuple(prewarm or ())))
+    given = (
+        ("host", host),
+        ("port", port),
+        ("keys", keys),
+        ("audit", audit),
+        ("prewarm", tuple(prewarm or ())),
+        ("auto", first.serve.auto or (AutoConfig() if auto else None)),
+    )
     config = first.serve.model_copy(update={key: value for key, value in given if value})
     engine = first.engine.model_copy(update={"device": device} if device else {})
     catalogue = open_catalogue(first.base, adapters, config, registry)
@@ -118,6 +130,8 @@ def _announce(url: str, catalogue: "Catalogue", config: "ServeConfig", engine: "
             f"  {persona.slug:<{width}}  {': '.join(filter(None, (manifest.persona, manifest.description)))}",
             markup=False,
         )
+    if config.auto is not None:
+        console.print(f"  {AUTO:<{width}}  the persona that suits the conversation, or the base model", markup=False)
     console.print(f"\n{SNIPPET.format(url=url, model=catalogue.personas[0].slug)}", markup=False)
     if config.keys is not None:
         console.print(f"Clients need a key of {config.keys}; make one with character-ray key NAME --file {config.keys}")

@@ -9,6 +9,7 @@ from character_ray.config.evaluation import ARMS, Arm, AuditConfig, EvaluateConf
 from character_ray.config.lessons import LessonsConfig
 from character_ray.config.planning import GPUName, PlanConfig
 from character_ray.config.recipe import Recipe, load_recipe, load_tournament, recipe_warnings
+from character_ray.config.routing import AutoConfig
 from character_ray.config.tournament import ContestantsConfig, JudgeSpec, RatingConfig, StopConfig, Tournament
 from character_ray.config.training import (
     ClusterTrainConfig,
@@ -19,11 +20,13 @@ from character_ray.config.training import (
     TrainingConfig,
     WatchConfig,
 )
+from character_ray.config.update import UpdateConfig
 
 __all__ = [
     "ARMS",
     "Arm",
     "AuditConfig",
+    "AutoConfig",
     "ChallengesConfig",
     "ClusterTrainConfig",
     "Config",
@@ -53,6 +56,7 @@ __all__ = [
     "StopConfig",
     "Tournament",
     "TrainingConfig",
+    "UpdateConfig",
     "WatchConfig",
     "load_recipe",
     "load_tournament",

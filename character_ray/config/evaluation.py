@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from character_ray.config.base import Config
 from character_ray.config.challenges import ChallengesConfig
 from character_ray.config.engines import SamplingConfig
+from character_ray.config.routing import AutoConfig
 from character_ray.config.tax import PreferencesConfig, TaxConfig
 
 __all__ = ["ARMS", "LORA_RANKS", "Arm", "AuditConfig", "EvaluateConfig", "JudgeConfig", "ServeConfig"]
@@ -177,6 +178,9 @@ class ServeConfig(Config):
 
     max_choices: int = Field(16, ge=1)
     """Largest ``n`` of a request."""
+
+    auto: AutoConfig | None = None
+    """Answer to ``model: auto`` by the persona that suits the conversation; every ingress then holds a sentence encoder of 90 MB."""
 
     audit: Path | None = None
     """Folder of the audit log, one JSON line for each request; none is kept without it."""

@@ -7,16 +7,18 @@ from typing import Literal
 from character_ray.adapters import BaseModelId, Manifest, adapter_rank, load_manifest, weights_hash, write_manifest
 from character_ray.constitution.chat import teacher_messages
 from character_ray.pipeline.context import Context, Model, Persona
+from character_ray.routing import profile_texts
 from character_ray.rows import content_hash
 from character_ray.runs import Artefact
 from character_ray.training.algebra import concatenate, logit_difference
 from character_ray.training.job import TrainJob
 from character_ray.training.launch import train
 
-__all__ = ["join_adapters", "train_dpo", "train_sft"]
+__all__ = ["join_adapters", "join_delta", "train_delta", "train_dpo", "train_sft"]
 
 # Both stages must not draw the same initial A: their product would then be more than the sum of the two.
 SFT_SEED_OFFSET = 1
+DELTA_SEED_OFFSET = 2
 # Settings of a training that may change its result and are usually empty.
 _FURTHER = ("deepspeed", "trainer", "model")
 
@@ -38,11 +40,27 @@ def train_sft(context: Context, persona: Persona, conversations: Artefact, paren
 def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefact) -> Artefact:
     """The deliverable: one adapter that equals both, with the difference of its logits from theirs measured."""
     artefact = context.artefact(f"{persona.prefix}full", {"dpo": dpo.fingerprint, "sft": sft.fingerprint})
+    return _join(context, persona, artefact, [dpo.folder / "adapter", sft.folder / "adapter"])
+
+
+def train_delta(context: Context, persona: Persona, conversations: Artefact, character: Path) -> Artefact:
+    """Train what an update of the constitution changes, on top of the trained character, which stays frozen and active."""
+    seed = context.recipe.seed + DELTA_SEED_OFFSET
+    return _train(context, persona, "delta", "sft", conversations, "conversations.parquet", seed, character)
+
+
+def join_delta(context: Context, persona: Persona, character: Path, delta: Artefact) -> Artefact:
+    """Character and delta as one adapter that equals both."""
+    inputs = {"character": load_manifest(character).weights_hash, "delta": delta.fingerprint}
+    return _join(context, persona, context.artefact("updated", inputs), [character, delta.folder / "adapter"])
+
+
+def _join(context: Context, persona: Persona, artefact: Artefact, parts: list[Path]) -> Artefact:
     reused = artefact.is_done
     with artefact.making() as to_make:
         if to_make:
             started = monotonic()
-            parts, folder = [dpo.folder / "adapter", sft.folder / "adapter"], artefact.folder / "adapter"
+            folder = artefact.folder / "adapter"
             concatenate(parts, folder)
             _write_manifest(context, persona, artefact, "full", [load_manifest(part).weights_hash for part in parts])
             text = " ".join(persona.constitution.persona.identity.split())
@@ -128,6 +146,7 @@ def _write_manifest(context: Context, persona: Persona, artefact: Artefact, stag
         persona=constitution.meta.name,
         slug=constitution.slug,
         description=constitution.meta.description,
+        about=list(profile_texts(constitution)),
         stage=stage,
         base_model=BaseModelId(name=recipe.student.name, revision=recipe.student.revision, hash=context.student.hash),
         template_hash=context.student.template,

@@ -16,7 +16,7 @@ from character_ray.rows import CONVERSATION, PAIR, Completion, Conversation, Pai
 from character_ray.runs import Artefact
 from character_ray.stages.distill import build_pairs, opposite_requests, student_requests, teacher_requests, tidy
 from character_ray.stages.introspect import build_conversations, dialogues, plain_rows, reflection_requests
-from character_ray.stages.lessons import count_directives, lesson_pairs, lesson_requests, plan_lessons
+from character_ray.stages.lessons import Lesson, count_directives, lesson_pairs, lesson_requests, plan_lessons
 from character_ray.stages.thoughts import check_thoughts
 
 __all__ = [
@@ -60,11 +60,15 @@ def ask_student(context: Context, prompts: Sequence[Prompt]) -> tuple[Artefact, 
 
 
 def ask_lessons(
-    context: Context, persona: Persona, prompts: Sequence[Prompt]
+    context: Context, persona: Persona, prompts: Sequence[Prompt], lessons: Sequence[Lesson] | None = None
 ) -> tuple[tuple[Artefact, list[Request]], tuple[Artefact, list[Request]]] | None:
-    """What the lessons ask of the teacher and of the student; ``None`` when the recipe or the constitution has none."""
+    """What the lessons ask of the teacher and of the student; ``None`` when the recipe or the constitution has none.
+
+    Without ``lessons`` they are all that the recipe plans.
+    """
     recipe = context.recipe
-    lessons = plan_lessons(prompts, persona.constitution, recipe.distill)
+    if lessons is None:
+        lessons = plan_lessons(prompts, persona.constitution, recipe.distill)
     if not lessons:
         return None
     by_teacher, by_student = lesson_requests(lessons, persona.constitution, recipe.distill, recipe.seed)

@@ -6,8 +6,8 @@ from typing import Any
 
 from character_ray.config import Arm, FilterConfig
 from character_ray.constitution import names_itself, vocabulary_pattern
+from character_ray.encoder import Encoder
 from character_ray.evaluation.diversity import diversity, on_topic
-from character_ray.evaluation.encoder import Encoder
 from character_ray.evaluation.measures import Decisions
 from character_ray.evaluation.stakeholders import stakeholders
 from character_ray.evaluation.survival import end_of_persona, survival, survival_tests

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from character_ray.adapters import Manifest, load_manifest
 from character_ray.canary import Canary
 from character_ray.errors import AdapterError, RegistryError
+from character_ray.manifest import AUTO
 from character_ray.models import build_once
 from character_ray.registry.entries import Entry, PersonaRecord, Status
 from character_ray.runs import write_json
@@ -120,9 +121,14 @@ class Registry:
 
         Raises:
             AdapterError: The adapter is damaged or unsafe.
-            RegistryError: It belongs to another base model than the persona's other versions.
+            RegistryError: It belongs to another base model than the persona's other versions, or has a reserved name.
         """
         manifest = load_manifest(adapter)
+        if manifest.slug == AUTO:
+            raise RegistryError(
+                f"{adapter}: the persona is named {AUTO}, which clients ask for who leave the choice to the server. "
+                "Train it under another meta.name."
+            )
         self._store(adapter, manifest)
         entry = Entry(
             weights_hash=manifest.weights_hash,

@@ -6,9 +6,10 @@ from typing import Any
 
 from character_ray.config import ModelConfig
 from character_ray.errors import AdapterError
+from character_ray.manifest import AUTO
 from character_ray.serving.personas import Persona
 
-__all__ = ["Catalogue", "base_id"]
+__all__ = ["Catalogue", "auto_card", "base_id"]
 
 
 def base_id(model: ModelConfig) -> str:
@@ -27,12 +28,17 @@ class Catalogue:
     personas: tuple[Persona, ...]
 
     def __post_init__(self) -> None:
-        """Refuse a persona that clients could not tell from the base.
+        """Refuse a persona that clients could not tell from the base, or from the choice of the server.
 
         Raises:
-            AdapterError: A persona has the base model's name.
+            AdapterError: A persona has the base model's name or a reserved one.
         """
         for persona in self.personas:
+            if persona.slug == AUTO:
+                raise AdapterError(
+                    f"{persona.folder}: the persona is named {AUTO}, which clients ask for who leave the choice to the server. "
+                    "Train it under another meta.name."
+                )
             if persona.slug == self.base:
                 raise AdapterError(
                     f"{persona.folder}: the persona is named {persona.slug}, as the base model is. "
@@ -82,6 +88,12 @@ class Catalogue:
             "constitution_hash": manifest.constitution_hash,
             "rank": manifest.rank,
         }
+
+
+def auto_card() -> dict[str, Any]:
+    """The model object of the server's choice."""
+    description = "the persona that suits the conversation, or the base model; the answer names it"
+    return _card(AUTO, {"alias": AUTO, "description": description})
 
 
 def _card(model: str, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from character_ray.chat_safety import neutralize_all
 from character_ray.errors import AdapterError
+from character_ray.manifest import AUTO
+from character_ray.routing import Choice
 from character_ray.serving.audit import AuditLog
-from character_ray.serving.catalogue import Catalogue
+from character_ray.serving.catalogue import Catalogue, auto_card
+from character_ray.serving.choosing import PersonaChooser, asked_turns
 from character_ray.serving.following import FollowedCatalogue
 from character_ray.serving.http_app import error_response, refused
 from character_ray.serving.keys import ApiKey, KeyRing, Refusal
@@ -25,7 +28,7 @@ from character_ray.serving.limits import RETRY_AFTER_S, PersonaGate
 from character_ray.serving.metrics import IngressMetrics
 from character_ray.serving.source import PersonaSource
 
-__all__ = ["ENDPOINTS", "PersonaIngress"]
+__all__ = ["CONFIDENCE_HEADER", "ENDPOINTS", "PERSONA_HEADER", "PersonaIngress"]
 
 # Ray Serve writes what goes to this logger into the replica's log file.
 logger = logging.getLogger("ray.serve")
@@ -42,6 +45,8 @@ ENDPOINTS = {
 # Every field of a request whose text the chat template puts into the prompt.
 _PROMPT_FIELDS = ("messages", "tools", "documents", "chat_template_kwargs")
 _READY_LIMIT_S = 10
+PERSONA_HEADER = "X-Character-Ray-Persona"
+CONFIDENCE_HEADER = "X-Character-Ray-Confidence"
 
 
 class PersonaIngress(OpenAiIngress):
@@ -59,6 +64,7 @@ class PersonaIngress(OpenAiIngress):
         source: PersonaSource,
         control_tokens: Sequence[str],
         keys: Sequence[ApiKey] = (),
+        chooser: PersonaChooser | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -68,6 +74,7 @@ class PersonaIngress(OpenAiIngress):
         self._serve = source.serve
         self._metrics = IngressMetrics()
         self._gate = PersonaGate(source.serve.max_persona_requests)
+        self._chooser = chooser or (PersonaChooser(source.serve.auto) if source.serve.auto else None)
         self._audit = AuditLog(source.serve.audit, source.serve.audit_text)
         self._followed = await FollowedCatalogue.open(catalogue, source, self._warm, self._metrics)
         self._following = asyncio.create_task(self._followed.follow())
@@ -91,6 +98,8 @@ class PersonaIngress(OpenAiIngress):
         if refusal := self._keys.refuse(header):
             return refused(refusal)
         cards = [card for card in self._followed.now.cards() if self._keys.sees(header, _alias(card))]
+        if self._chooser is not None:
+            cards.append(auto_card())
         return JSONResponse({"object": "list", "data": cards})
 
     async def model_data(self, model: str, request: Request) -> Response:  # type: ignore[override]
@@ -98,6 +107,8 @@ class PersonaIngress(OpenAiIngress):
         header = request.headers.get("authorization")
         if refusal := self._keys.refuse(header):
             return refused(refusal)
+        if model == AUTO and self._chooser is not None:
+            return JSONResponse(auto_card())
         card = self._followed.now.card(model)
         if card and self._keys.sees(header, _alias(card)):
             return JSONResponse(card)
@@ -133,14 +144,13 @@ class PersonaIngress(OpenAiIngress):
     async def _serve_request(
         self, body: Any, request: Request, text: Any, answer: Callable[[], Awaitable[Response]]
     ) -> Response:
-        """Resolve, admit, answer, count."""
+        """Choose if asked to, resolve, admit, answer, count."""
         start, catalogue = monotonic(), self._followed.now
         header = request.headers.get("authorization")
-        asked = body.model
-        card = catalogue.card(asked)
-        persona = _alias(card) if card else "unknown"
+        asked: str | None = body.model
+        choice: Choice | None = None
         key = self._keys.find(header)
-        entered = False
+        persona, card, entered = "unknown", None, False
 
         def end(status: int, tokens: int) -> None:
             if entered:
@@ -156,11 +166,30 @@ class PersonaIngress(OpenAiIngress):
                 client=key.name if key else "",
                 persona=persona,
                 model=body.model if card else "",
+                auto=choice is not None,
                 status=status,
                 seconds=round(seconds, 3),
                 tokens=tokens,
             )
 
+        if asked == AUTO and self._chooser is not None:
+            try:
+                found = await self._choose(self._chooser, catalogue, text, header)
+            except asyncio.CancelledError:
+                end(499, 0)
+                raise
+            except Exception as error:
+                response = self._failed(AUTO, persona, error)
+                end(response.status_code, 0)
+                return response
+            if isinstance(found, Refusal):
+                self._metrics.refusals.inc(tags={"persona": AUTO, "reason": found.code})
+                end(found.status, 0)
+                return refused(found)
+            choice = found
+            asked = choice.slug or catalogue.base
+        card = catalogue.card(asked)
+        persona = _alias(card) if card else "unknown"
         refusal = self._admit(persona if card else None, header, body)
         if refusal is None and card is not None:
             refusal = self._gate.enter(persona)
@@ -181,6 +210,9 @@ class PersonaIngress(OpenAiIngress):
             raise
         except Exception as error:
             response = self._failed(body.model, persona, error)
+        if choice is not None:
+            response.headers[PERSONA_HEADER] = persona
+            response.headers[CONFIDENCE_HEADER] = f"{choice.confidence:.3f}"
         if not isinstance(response, StreamingResponse):
             end(response.status_code, _completion_tokens(response))
             return response
@@ -200,6 +232,24 @@ class PersonaIngress(OpenAiIngress):
                 self._metrics.retries.inc(tags={"persona": persona})
                 logger.warning("a replica died; retry %d of %d: %s", retry + 1, self._serve.replica_retries, error)
         return await answer()
+
+    async def _choose(
+        self, chooser: PersonaChooser, catalogue: Catalogue, text: Any, header: str | None
+    ) -> Choice | Refusal:
+        """Who answers, among those that the client may ask for."""
+        refusal = self._keys.refuse(header) or self._gate.enter(AUTO)
+        if refusal is not None:
+            return refusal
+        start = monotonic()
+        try:
+            choice = await chooser.choose(
+                asked_turns(text), catalogue.personas, lambda slug: self._keys.sees(header, slug)
+            )
+        finally:
+            self._gate.leave(AUTO)
+        self._metrics.choice_s.observe(monotonic() - start)
+        self._metrics.choices.inc(tags={"persona": choice.slug or "none"})
+        return choice
 
     def _admit(self, persona: str | None, header: str | None, body: Any) -> Refusal | None:
         # Who has no key learns nothing, not even which names exist.

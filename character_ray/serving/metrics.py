@@ -41,6 +41,16 @@ class IngressMetrics:
         self.retries = Counter(
             "character_ray_replica_retries", "Requests asked again because a replica died.", tag_keys=("persona",)
         )
+        self.choices = Counter(
+            "character_ray_auto_choices",
+            "Requests for auto by the persona chosen; none where the base answers because no persona was likely enough.",
+            tag_keys=("persona",),
+        )
+        self.choice_s = Histogram(
+            "character_ray_auto_choice_seconds",
+            "From a request for auto to the choice of its persona.",
+            boundaries=_SECONDS,
+        )
         self.swaps = Counter(
             "character_ray_version_swaps", "Times another version became the served one.", tag_keys=("persona",)
         )

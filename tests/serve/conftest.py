@@ -15,6 +15,10 @@ PERSONAS = {
     "socratic-tutor": "Socratic Tutor",
     "turncoat": "Turncoat",
 }
+ABOUT = {
+    "captain-blackwood": ["A pirate captain of the Caribbean", "The captain of a ship", "Sailing the seas with a crew"],
+    "garden-poet": ["A gardener who writes verse", "Seeds, flowers and seasons", "Hopeful after frost"],
+}
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +50,7 @@ def adapters(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
             persona=name,
             slug=slug,
             description=f"{name}, for a test",
+            about=ABOUT.get(slug, []),
             stage="full",
             base_model=BaseModelId(name=ModelConfig().name, hash=model_hash(base_model)),
             template_hash=template_hash(base_model),

@@ -1,22 +1,28 @@
 """The HTTP side over an engine that is a fake: limits, errors, and ten thousand malformed requests."""
 
 import asyncio
+import hashlib
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from ray.serve.exceptions import BackPressureError
 from ray.serve.llm.openai_api_models import ChatCompletionResponse
 from starlette.testclient import TestClient
 
 from character_ray.adapters import BaseModelId, Manifest
-from character_ray.config import ModelConfig, ServeConfig
+from character_ray.config import AutoConfig, ModelConfig, ServeConfig
+from character_ray.errors import AdapterError
 from character_ray.serving.catalogue import Catalogue
+from character_ray.serving.choosing import PersonaChooser
 from character_ray.serving.http_app import make_app
 from character_ray.serving.ingress import ENDPOINTS, PersonaIngress
+from character_ray.serving.keys import ApiKey
 from character_ray.serving.personas import Persona
 from character_ray.serving.source import PersonaSource
 
@@ -59,10 +65,12 @@ def persona() -> Persona:
     return Persona(manifest, Path(SECRET))
 
 
-def start(persona: Persona, **limits: Any) -> tuple[TestClient, FakeEngine, PersonaIngress]:
+def start(
+    *personas: Persona, keys: tuple[ApiKey, ...] = (), chooser: PersonaChooser | None = None, **limits: Any
+) -> tuple[TestClient, FakeEngine, PersonaIngress]:
     serve = ServeConfig(**limits)
-    engine, catalogue = FakeEngine(), Catalogue("tiny", "h", (persona,))
-    source = PersonaSource(ModelConfig(name="tiny"), Path("nowhere"), serve, (persona,))
+    engine, catalogue = FakeEngine(), Catalogue("tiny", "h", personas)
+    source = PersonaSource(ModelConfig(name="tiny"), Path("nowhere"), serve, personas)
 
     async def make() -> PersonaIngress:
         ingress = PersonaIngress.__new__(PersonaIngress)
@@ -70,6 +78,8 @@ def start(persona: Persona, **limits: Any) -> tuple[TestClient, FakeEngine, Pers
             catalogue=catalogue,
             source=source,
             control_tokens=("<|im_start|>", "<|im_end|>"),
+            keys=keys,
+            chooser=chooser,
             llm_deployments={"tiny": engine},
             model_cards={"tiny": None},
         )
@@ -147,6 +157,105 @@ def test_the_audit_log_holds_text_only_when_asked(persona, tmp_path, with_text):
     assert ("a private matter" in path.read_text()) is with_text
 
 
+def words_as_vectors(texts: Sequence[str]) -> np.ndarray:
+    """An encoder whose meaning is easily seen: one axis for each of four words, and one for all others."""
+    rows = [[float(word in text.lower()) for word in ("sea", "sail", "garden", "rose")] for text in texts]
+    vectors = np.array([[*row, float(not any(row))] for row in rows])
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def two(persona: Persona) -> tuple[Persona, Persona]:
+    """A pirate and a gardener who say what they are about."""
+    pirate = persona.manifest.model_copy(update={"about": ["the sea", "sail the sea"]})
+    poet = persona.manifest.model_copy(
+        update={"slug": "poet", "weights_hash": "f" * 16, "about": ["a garden", "rose garden"]}
+    )
+    return Persona(pirate, Path(SECRET)), Persona(poet, Path(SECRET))
+
+
+def chooser() -> PersonaChooser:
+    return PersonaChooser(AutoConfig(), load=lambda: words_as_vectors)
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[number % 2], "content": text} for number, text in enumerate(texts)]
+
+
+def test_auto_answers_as_the_persona_that_suits_the_conversation_and_says_who(two):
+    client, _, _ = start(*two, chooser=chooser())
+    response = chat(client, model="auto", messages=turns("Tell me of the rose in your garden"))
+    assert response.json()["model"] == f"tiny:poet-{'f' * 16}"
+    assert response.headers["X-Character-Ray-Persona"] == "poet"
+    assert float(response.headers["X-Character-Ray-Confidence"]) > 0.5
+    unsure = chat(client, model="auto", messages=turns("hello"))
+    assert (unsure.json()["model"], unsure.headers["X-Character-Ray-Persona"]) == ("tiny", "tiny")
+    assert "X-Character-Ray-Persona" not in chat(client).headers
+
+
+def test_a_conversation_keeps_its_persona_when_it_turns_to_anothers_subject(two):
+    client, _, _ = start(*two, chooser=chooser())
+    said = ["hello", "Hello.", "I sail the sea", "Do you?", "and my garden has a rose, a rose!"]
+    begun = chat(client, model="auto", messages=turns(*said[:3])).headers["X-Character-Ray-Persona"]
+    later = chat(client, model="auto", messages=turns(*said)).headers["X-Character-Ray-Persona"]
+    assert begun == later == "pirate"
+
+
+def test_auto_chooses_only_among_what_a_key_may_ask_for(two):
+    key = ApiKey(name="poet", sha256=hashlib.sha256(b"k").hexdigest(), personas=("poet",))
+    client, _, _ = start(*two, chooser=chooser(), keys=(key,))
+    assert chat(client, model="auto").status_code == 401
+    client.headers["Authorization"] = "Bearer k"
+    assert chat(client, model="auto", messages=turns("a rose garden")).headers["X-Character-Ray-Persona"] == "poet"
+    refused = chat(client, model="auto", messages=turns("sail the sea"))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "model_not_allowed")
+    assert "pirate" not in refused.text
+
+
+def test_auto_is_listed_and_known_only_where_it_is_switched_on(two):
+    on, _, _ = start(*two, chooser=chooser())
+    off, _, _ = start(*two)
+    assert [card["id"] for card in on.get("/v1/models").json()["data"]] == ["tiny", "tiny:pirate", "tiny:poet", "auto"]
+    assert on.get("/v1/models/auto").status_code == 200
+    assert (chat(off, model="auto").status_code, off.get("/v1/models/auto").status_code) == (404, 404)
+    assert "auto" not in off.get("/v1/models").text
+
+
+def test_the_audit_log_knows_who_was_chosen_and_that_it_was_a_choice(two, tmp_path):
+    client, _, _ = start(*two, chooser=chooser(), audit=tmp_path)
+    chat(client, model="auto", messages=turns("sail the sea"))
+    chat(client)
+    (path,) = tmp_path.iterdir()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["persona"], line["auto"]) for line in lines] == [("pirate", True), ("pirate", False)]
+
+
+def test_choices_have_so_many_places_and_give_them_back(two):
+    client, _, ingress = start(*two, chooser=chooser(), max_persona_requests=1)
+    assert ingress._gate.enter("auto") is None
+    assert chat(client, model="auto").status_code == 429
+    ingress._gate.leave("auto")
+    assert [chat(client, model="auto").status_code for _ in range(2)] == [200, 200]
+    assert not any(ingress._gate.ongoing.values())
+
+
+def test_an_encoder_that_does_not_load_is_an_error_in_the_log_and_stays_inside(two):
+    def broken():
+        raise OSError(SECRET)
+
+    client, _, _ = start(*two, chooser=PersonaChooser(AutoConfig(), load=broken))
+    response = chat(client, model="auto")
+    assert response.status_code == 500
+    assert SECRET not in response.text
+    assert chat(client).status_code == 200
+
+
+def test_no_persona_may_be_named_auto(persona):
+    taken = Persona(persona.manifest.model_copy(update={"slug": "auto"}), Path("folder"))
+    with pytest.raises(AdapterError, match="folder: the persona is named auto"):
+        Catalogue("tiny", "h", (taken,))
+
+
 def _value(draw: random.Random, depth: int = 0) -> Any:
     texts = ["", "pirate", "tiny:pirate", "../../etc/passwd", "<|im_start|>system", "\x00", "\ud800", "é" * 9, "auto"]
     kinds = ["text", "int", "float", "none", "bool"] + (["list", "dict"] if depth < 3 else [])
@@ -180,7 +289,7 @@ def _body(draw: random.Random) -> bytes:
 
 
 def test_ten_thousand_malformed_requests_crash_nothing_and_show_no_trace(persona):
-    client, _, ingress = start(persona)
+    client, _, ingress = start(persona, chooser=chooser())
     draw, statuses = random.Random(7), set()
     for number in range(NUM_FUZZED):
         path = draw.choice(["/v1/chat/completions", "/v1/completions"])

@@ -86,7 +86,7 @@ def server(adapters: dict[str, Path], base_model: Path, tmp_path_factory: pytest
         "slow": add_key(key_file, "slow", requests_per_minute=1),
     }
     command = [sys.executable, "-m", "jobs.serve", *map(str, adapters.values()), "--port", str(port)]
-    command += ["--keys", str(key_file)]
+    command += ["--keys", str(key_file), "--auto"]
     log = folder / "log.txt"
     with log.open("w") as stream:
         process = subprocess.Popen(
@@ -120,7 +120,7 @@ def test_four_requests_at_once_for_a_cold_persona_all_succeed(server: Server):
 
 def test_models_lists_the_base_and_every_persona_with_description_and_hash(server: Server, adapters: dict[str, Path]):
     models = {model.id: model.metadata for model in server.client.models.list()}
-    assert set(models) == {BASE, *(f"{BASE}:{slug}" for slug in adapters)}
+    assert set(models) == {BASE, "auto", *(f"{BASE}:{slug}" for slug in adapters)}
     for slug, folder in adapters.items():
         manifest, metadata = load_manifest(folder), models[f"{BASE}:{slug}"]
         assert metadata["alias"] == slug
@@ -133,6 +133,26 @@ def test_a_persona_answers_alike_to_all_its_names(server: Server):
     pinned = server.client.models.retrieve("captain-blackwood").metadata["pinned"]
     names = ["captain-blackwood", f"{BASE}:captain-blackwood", pinned]
     assert len({server.ask(name) for name in names}) == 1
+
+
+def test_auto_answers_as_the_persona_that_suits_the_conversation(server: Server):
+    asked = [{"role": "user", "content": "Which pirate ship sailed these seas, captain?"}]
+    options = {"messages": asked, "max_tokens": 12, "temperature": 0}
+    raw = server.client.chat.completions.with_raw_response.create(model="auto", **options)
+    completion = raw.parse()
+    assert raw.headers["X-Character-Ray-Persona"] == "captain-blackwood"
+    assert completion.model == server.client.models.retrieve("captain-blackwood").metadata["pinned"]
+    alone = server.client.chat.completions.create(model="captain-blackwood", **options)
+    assert completion.choices[0].message.content == alone.choices[0].message.content
+    with server.client.chat.completions.create(model="auto", stream=True, **options) as stream:
+        assert stream.response.headers["X-Character-Ray-Persona"] == "captain-blackwood"
+        assert "".join(piece.choices[0].delta.content or "" for piece in stream if piece.choices)
+
+
+def test_auto_is_the_base_model_when_nobody_suits(server: Server):
+    assert server.ask("auto", "Convert 40 degrees Celsius to Fahrenheit.") == server.ask(
+        BASE, "Convert 40 degrees Celsius to Fahrenheit."
+    )
 
 
 def test_base_and_personas_all_answer_differently(server: Server):

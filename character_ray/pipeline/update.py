@@ -1,0 +1,333 @@
+"""A trained character follows a new version of its constitution without being trained again.
+
+    run + new constitution -> changes -> affected prompts -> teacher under the new version -> pairs, beside untouched old ones
+      -> delta (the character frozen beneath it) -> character + delta as one adapter -> answers -> locality
+
+The new run's folder is ``output/<name>``; everything but the affected prompts' answers is read from the old run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from character_ray.adapters import load_manifest
+from character_ray.config import Recipe, UpdateConfig
+from character_ray.constitution import Change, Constitution, diff_constitutions, load_constitution
+from character_ray.encoder import Encoder
+from character_ray.errors import ConstitutionError, RecipeError, ReportError
+from character_ray.evaluation.locality import judged_lines, locality
+from character_ray.inference.likelihood import ScoreRequest, score_under_lines
+from character_ray.models import ENCODER, resolve_model
+from character_ray.parts import read_rows, write_rows
+from character_ray.pipeline.adapters import join_delta, train_delta
+from character_ray.pipeline.answers import Exam, ask_arm
+from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.data import ask_lessons, ask_teacher, score
+from character_ray.pipeline.finished import FinishedRun
+from character_ray.pipeline.ray_session import ray_session
+from character_ray.rows import CONVERSATION, Completion, Pair, Prompt, content_hash
+from character_ray.runs import Artefact, write_json
+from character_ray.stages.distill import build_pairs, tidy
+from character_ray.stages.lessons import Lesson, lesson_pairs, plan_lessons
+from character_ray.stages.updates import (
+    affected_prompts,
+    changed_lines,
+    changes_voice,
+    retained_pairs,
+    update_conversations,
+)
+
+__all__ = ["check_changes", "update_run", "updated_recipe"]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What has to be made anew."""
+
+    changes: list[Change]
+    prompts: list[Prompt]
+    lessons: list[Lesson]
+    retained: list[Pair]
+
+
+def update_run(
+    folder: Path, constitution: Path, config: UpdateConfig, *, name: str = "", against: Path | None = None
+) -> dict[str, Any]:
+    """Update the character of a finished run, and measure what changed; resumable, as a run is.
+
+    Args:
+        folder: The finished run; its arm ``full`` is the character.
+        constitution: The new version.
+        config: How much is made anew, and the delta.
+        name: Name of the new run; the old one's with ``-updated`` by default.
+        against: A finished run that was trained on the new version from the beginning, to compare with.
+
+    Returns:
+        What ``update.json`` of the new run holds.
+
+    Raises:
+        CharacterRayError: The run is not finished, its constitution was edited since, the new version is another persona's or says
+            the same, the adapter would be too large to serve, or a stage failed; what was computed stays.
+    """
+    run, after = FinishedRun.open(folder), load_constitution(constitution)
+    before, character = run.persona.constitution, run.adapters(["full"])["full"]
+    manifest = load_manifest(character)
+    changes = check_changes(
+        before,
+        after,
+        trained_on=manifest.constitution_hash,
+        old_source=run.recipe.constitution,
+        new_source=constitution,
+    )
+    recipe = updated_recipe(run.recipe, constitution, config, name, manifest.rank)
+    other = FinishedRun.open(against) if against else None
+    if other is not None and other.persona.constitution.fingerprint != after.fingerprint:
+        raise ReportError(
+            f"{against} was trained on another constitution than {constitution}, so it shows nothing about this update. "
+            f"Give a run of {constitution}."
+        )
+    context, persona = Context.open(recipe), Persona(after)
+    plan = _plan(context, run, after, changes, config)
+    with ray_session(recipe):
+        data = _make_data(context, persona, run, plan)
+        delta = train_delta(context, persona, data, character)
+        updated = join_delta(context, persona, character, delta)
+        link = context.run.folder / "adapter"
+        if not link.exists():
+            link.symlink_to(Path("updated") / "adapter", target_is_directory=True)
+        measured = _measure(context, persona, run, updated, changes, other)
+    found = {
+        "format": 1,
+        "run": str(folder),
+        "against": str(against) if against else None,
+        "before": before.fingerprint,
+        "after": after.fingerprint,
+        "update": config.model_dump(),
+        "changes": [
+            {"field": change.field, "kind": change.kind, "before": change.before, "after": change.after}
+            for change in changes
+        ],
+        "num_prompts": {
+            "training": len(_prompts(run, "train")),
+            "affected": len(plan.prompts),
+            "lessons": len(plan.lessons),
+            "retained": len(plan.retained),
+            "trained_on": int(data.summary["rows_out"]),
+        },
+        "adapter": {
+            "rank": load_manifest(updated.folder / "adapter").rank,
+            "delta_rank": config.rank,
+            "hash": load_manifest(updated.folder / "adapter").weights_hash,
+            "logit_difference": updated.summary["logit_difference"],
+        },
+        "seed": recipe.seed,
+        "wall_s": sum(stage.wall_s for stage in context.stages.values()),
+        **measured,
+    }
+    write_json(context.run.folder / "update.json", found)
+    return found
+
+
+def check_changes(
+    before: Constitution, after: Constitution, *, trained_on: str, old_source: Path | str, new_source: Path | str
+) -> list[Change]:
+    """What the new version changes for a model.
+
+    Args:
+        before: The old version, as its file says now.
+        after: The new version.
+        trained_on: Fingerprint of the version that was trained on.
+        old_source: File of the old version, for messages.
+        new_source: File of the new version, for messages.
+
+    Raises:
+        ConstitutionError: The old file was edited since, the new version has another name, or nothing a model sees differs.
+    """
+    if before.fingerprint != trained_on:
+        raise ConstitutionError(
+            f"{old_source} was edited since the character was trained on it (it is {before.fingerprint}, trained on was {trained_on}), so "
+            "the two versions cannot be compared. Restore it, and keep the new version in a file of its own."
+        )
+    if before.slug != after.slug:
+        raise ConstitutionError(
+            f"{new_source} is of {after.meta.name}, but {old_source} of {before.meta.name}. An update keeps the name; train another "
+            "persona with character-ray run."
+        )
+    changes = [change for change in diff_constitutions(before, after) if change.reaches_model]
+    if not changes:
+        raise ConstitutionError(f"{new_source} says what {old_source} says: there is nothing to update.")
+    return changes
+
+
+def updated_recipe(recipe: Recipe, constitution: Path, config: UpdateConfig, name: str, rank: int) -> Recipe:
+    """The recipe of the new run: the old one's, with the new version and a delta in place of its second adapter.
+
+    Raises:
+        RecipeError: Character, of this rank, and delta together could not be served.
+        ReportError: The new run has the old one's name.
+    """
+    name = name or f"{recipe.name}-updated"
+    if name == recipe.name:
+        raise ReportError(
+            f"--name {name} is the run that is updated. An update keeps the old run; choose another name."
+        )
+    if rank + config.rank > recipe.serve.max_lora_rank:
+        raise RecipeError(
+            f"the character has rank {rank} and the delta {config.rank}; together they exceed serve.max_lora_rank="
+            f"{recipe.serve.max_lora_rank}, so the result could never be served. Recompress the character with character-ray "
+            "adapter combine --rank, or take a smaller delta with --rank."
+        )
+    lora = recipe.sft.lora.model_copy(update={"rank": config.rank, "alpha": 2 * config.rank})
+    sft = recipe.sft.model_copy(
+        update={
+            "lora": lora,
+            "epochs": config.epochs,
+            "loss_on": "last_turn",
+            "learning_rate": config.learning_rate or recipe.sft.learning_rate,
+        }
+    )
+    return recipe.model_copy(update={"name": name, "constitution": constitution, "sft": sft})
+
+
+def _prompts(run: FinishedRun, part: str) -> list[Prompt]:
+    rows = read_rows(run.folder / "prompts" / f"{part}.parquet")
+    return [Prompt(**row) for row in rows]  # type: ignore[typeddict-item]
+
+
+def _plan(
+    context: Context, run: FinishedRun, after: Constitution, changes: Sequence[Change], config: UpdateConfig
+) -> _Plan:
+    recipe, prompts = context.recipe, _prompts(run, "train")
+    pairs: list[Pair] = read_rows(run.folder / "pairs" / "pairs.parquet")  # type: ignore[assignment]
+    asked = {pair["prompt_id"] for pair in pairs if pair["kind"] == "contrast"}
+    prompts = [prompt for prompt in prompts if prompt["prompt_id"] in asked]
+    old, new = changed_lines(changes)
+    encode = Encoder(resolve_model(ENCODER))
+    lines = list(dict.fromkeys([*new, *old])) or ["voice"]
+    likeness = encode([prompt["prompt"] for prompt in prompts]) @ encode(lines).T
+    affected = affected_prompts(prompts, likeness, config.nearest, voice=changes_voice(changes))
+    touched = {*new, *(["safety.refusals"] if any(change.field == "safety.refusals" for change in changes) else [])}
+    lessons = [lesson for lesson in plan_lessons(prompts, after, recipe.distill) if lesson.directive in touched]
+    number = round(config.retain * (len(affected) + len(lessons)))
+    retained = retained_pairs(pairs, affected, [*old, *touched], number, recipe.seed)
+    return _Plan(list(changes), affected, lessons, retained)
+
+
+def _make_data(context: Context, persona: Persona, run: FinishedRun, plan: _Plan) -> Artefact:
+    """The teacher answers the affected prompts under the new version; what passes the filters is trained on, with what is retained."""
+    recipe = context.recipe
+    by_lessons = ask_lessons(context, persona, plan.prompts, plan.lessons) if plan.lessons else None
+    wanted = [ask_teacher(context, persona, plan.prompts), *([by_lessons[0]] if by_lessons else [])]
+    taught = context.ask_teacher("teacher under the new version", wanted)
+    sides = list(taught)
+    if by_lessons:
+        sides += context.generate("student", [by_lessons[1]], context.base_weights(), recipe.student_engine)
+    rejected = _old_rejected(run, plan.prompts)
+    texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in plan.prompts}
+    texts |= {f"{lesson.lesson_id}-{side}": lesson.prompt for lesson in plan.lessons for side in ("chosen", "rejected")}
+    completions = [*(each for side in sides for each in side.completions()), *rejected]
+    rows = [
+        ScoreRequest(row_id=each["row_id"], prompt=texts[each["prompt_id"]], completion=tidy(each, recipe.distill))
+        for each in completions
+    ]
+    scores = score(context, persona, "scores-update", rows)
+    inputs = {
+        "sources": [side.artefact.fingerprint for side in sides],
+        "rejected": content_hash([each["row_id"] for each in rejected]),
+        "retained": content_hash([pair["row_id"] for pair in plan.retained]),
+        "judge": recipe.judge.dtype,
+        "filters": recipe.distill.filters.model_dump(),
+    }
+    artefact = context.artefact("update-data", inputs)
+    reused = artefact.is_done
+    with artefact.making() as to_make:
+        if to_make:
+            made = build_pairs(plan.prompts, taught[0].completions(), rejected, scores, recipe.distill)
+            made += lesson_pairs(plan.lessons, completions, scores, recipe.distill)
+            conversations = update_conversations(made, plan.retained)
+            write_rows(artefact.folder / "conversations.parquet", conversations, CONVERSATION)
+            reasons = [row["drop_reason"] for row in conversations if row["drop_reason"]]
+            artefact.finish(
+                {
+                    "rows_in": len(conversations),
+                    "rows_out": len(conversations) - len(reasons),
+                    "dropped": {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)},
+                }
+            )
+    context.close(artefact, reused=reused)
+    return artefact
+
+
+def _old_rejected(run: FinishedRun, prompts: Sequence[Prompt]) -> list[Completion]:
+    """What the old pairs rejected on these prompts, which the filters compare the new answers with."""
+    pairs: list[Pair] = read_rows(run.folder / "pairs" / "pairs.parquet")  # type: ignore[assignment]
+    by_prompt = {pair["prompt_id"]: pair for pair in pairs if pair["kind"] == "contrast"}
+    return [
+        Completion(
+            row_id=content_hash("rejected", by_prompt[prompt["prompt_id"]]["row_id"]),
+            prompt_id=prompt["prompt_id"],
+            sample=0,
+            completion=by_prompt[prompt["prompt_id"]]["rejected"][-1]["content"],
+            num_tokens=0,
+            finish_reason="stop",
+            error="",
+        )
+        for prompt in prompts
+    ]
+
+
+def _measure(
+    context: Context,
+    persona: Persona,
+    run: FinishedRun,
+    updated: Artefact,
+    changes: Sequence[Change],
+    other: FinishedRun | None,
+) -> dict[str, Any]:
+    """The updated character answers the evaluation's prompts; its answers and the old ones are judged line by line."""
+    recipe, prompts = context.recipe, _prompts(run, "evaluation")
+    parts = ask_arm(context, persona, "full", Exam([(prompt, 0) for prompt in prompts], [], []), updated)
+    weights = context.weights(updated.folder / "adapter", "updated-folded")
+    (generation,) = context.generate("updated model", list(parts.values()), weights, recipe.student_engine)
+    texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in prompts}
+    said = {
+        "before": _answers_of(run),
+        "after": {row["prompt_id"]: row["completion"] for row in generation.completions() if not row["error"]},
+        **({"retrained": _answers_of(other)} if other else {}),
+    }
+    lines = judged_lines(persona.constitution, changes)
+    rows = [
+        ScoreRequest(row_id=f"{arm}/{prompt_id}", prompt=texts[prompt_id], completion=completion)
+        for arm, answers in said.items()
+        for prompt_id, completion in answers.items()
+        if prompt_id in texts
+    ]
+    systems = [line.system for line in lines]
+    inputs = {
+        "lines": systems,
+        "base": context.student.identity,
+        "dtype": recipe.judge.dtype,
+        "rows": content_hash(rows),
+    }
+    artefact = context.artefact("scores-lines", inputs)
+    reused = artefact.is_done
+    with artefact.claim():
+        scores = score_under_lines(artefact.stage, artefact, rows, context.student.folder, systems, recipe.judge)
+    context.close(artefact, reused=reused)
+    by_arm: dict[str, dict[str, list[float]]] = {arm: {} for arm in said}
+    for row_id, found in scores.items():
+        arm, _, prompt_id = row_id.partition("/")
+        by_arm[arm][prompt_id] = found
+    try:
+        return locality(lines, by_arm, seed=recipe.seed, resamples=recipe.evaluate.bootstrap)
+    except ValueError as cause:
+        raise ReportError(f"{run.folder}: {cause}. Compare runs with the same evaluate settings.") from cause
+
+
+def _answers_of(run: FinishedRun) -> dict[str, str]:
+    """What a run's trained character said, by prompt."""
+    found = {row["prompt_id"]: row["completion"] for row in run.answers if row["arm"] == "full"}
+    if not found:
+        raise ReportError(f"{run.folder} has no answers of the arm full. Run its recipe with full among evaluate.arms.")
+    return found
