@@ -19,10 +19,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from character_ray.config import Recipe
+from character_ray.model_shape import find_shape
+from character_ray.plan.check import Compared
 from character_ray.report.schema import Report
 from character_ray.roofline import Costs
 
-__all__ = ["Scaled", "Task", "fit_tasks", "simulate"]
+__all__ = ["Scaled", "Task", "compare_team", "fit_tasks", "simulate"]
 
 Kind = Literal["engine", "judge", "training", "serial"]
 BASE_PASS = ("teacher", "student", "base", "prompted")
@@ -95,8 +97,22 @@ def fit_tasks(report: Report, costs: Costs | None = None) -> list[Task]:
         start = min(starts[kind], whole)
         config = recipe.dpo if "dpo" in name else recipe.sft
         limits: dict[Kind, int] = {"engine": 10**9, "judge": 10**9, "training": config.batch_size, "serial": 1}
-        tasks.append(Task(name, kind, start, whole - start, limits[kind]))
+        tasks.append(Task(name, kind, start, whole - start, limits[kind], _written_gib(name, recipe)))
     return tasks
+
+
+def compare_team(tasks: Sequence[Task], measured: Report, gpus: int) -> list[Compared]:
+    """Each task of a run on several GPUs, predicted from the run on one and measured, and the whole.
+
+    Args:
+        tasks: Fitted on the run on one GPU.
+        measured: The same recipe on ``gpus`` GPUs.
+        gpus: GPUs of that run.
+    """
+    found = {task.name: task.start_s + task.work_s for task in fit_tasks(measured)}
+    compared = [Compared(task.name, task.seconds(gpus), found.get(task.name, 0.0)) for task in tasks]
+    whole = [sum(each.predicted_s for each in compared), sum(each.measured_s for each in compared)]
+    return [*compared, Compared("whole run", *whole)]
 
 
 def simulate(tasks: Sequence[Task], gpus: int, personas: int, *, storage_gib_per_s: float = math.inf) -> Scaled:
@@ -146,6 +162,18 @@ def simulate(tasks: Sequence[Task], gpus: int, personas: int, *, storage_gib_per
     whole = teams * wall_s
     shares = {name: value / whole for name, value in spent.items() if value > 0} if whole else {}
     return Scaled(gpus, personas, wall_s, busy_s / (gpus * wall_s) if wall_s else 0.0, shares)
+
+
+def _written_gib(task: str, recipe: Recipe) -> float:
+    """What a training or the joining of adapters writes: one adapter in float32. Everything else is small beside it."""
+    ranks = {
+        "dpo": recipe.dpo.lora.rank,
+        "sft": recipe.sft.lora.rank,
+        "sft-alone": recipe.sft.lora.rank,
+        "full": recipe.dpo.lora.rank + recipe.sft.lora.rank,
+    }
+    rank = ranks.get(task.removeprefix("control-"), 0)
+    return find_shape(recipe.student).lora(rank, recipe.dpo.lora.target_modules) * 4 / 2**30 if rank else 0.0
 
 
 def _task_of(stage: str) -> tuple[str, Kind]:

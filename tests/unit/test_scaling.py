@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from character_ray.plan.scaling import Task, fit_tasks, simulate
+from character_ray.plan.scaling import Task, compare_team, fit_tasks, simulate
+from character_ray.plan.scaling_page import scaling_page
 from character_ray.roofline import Costs
 from tests.report_fixture import captain_report
 
@@ -65,3 +66,21 @@ def test_a_task_shorter_than_its_start_is_all_start():
 def test_no_gpu_is_refused():
     with pytest.raises(ValueError, match="0 GPUs and 1 personas"):
         simulate(TASKS, 0, 1)
+
+
+def test_a_run_on_several_gpus_is_held_against_the_simulation():
+    report = captain_report()
+    tasks = fit_tasks(report)
+    same = compare_team(tasks, report, 1)
+    assert all(each.error == pytest.approx(0) for each in same)
+    assert compare_team(tasks, report, 2)[-1].error < 0
+
+
+def test_the_page_says_whether_it_was_checked():
+    report = captain_report()
+    unchecked = scaling_page(report, "r.json", [1, 8], [100], 1.0, 3.0)
+    assert "not yet held against a run on two GPUs" in unchecked
+    assert "### 100 personas" in unchecked
+    checked = scaling_page(report, "r.json", [1, 8], [100], 1.0, 3.0, [(2, report)])
+    assert "not yet held" not in checked
+    assert "| 2 | whole run |" in checked
