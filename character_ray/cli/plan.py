@@ -1,5 +1,6 @@
 """``character-ray plan``: what a recipe takes, before anything is asked for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,8 @@ from rich.table import Table
 
 from character_ray.config import load_recipe
 from character_ray.log import console
-from character_ray.plan import Plan, check_fits, compare_with, estimate_recipe
-from character_ray.report.io import load_report
+from character_ray.plan import Plan, check_fits, compare_with, estimate_recipe, scaling_page
+from character_ray.report.io import load_report, write_text
 from character_ray.report.wording import duration
 
 __all__ = ["plan"]
@@ -33,6 +34,19 @@ def plan(
         Path | None,
         typer.Option(help="report.json of a finished run: its recipe is planned and held against what it took."),
     ] = None,
+    scale: Annotated[
+        str,
+        typer.Option(metavar="1,8,64", help="Simulate so many GPUs, fitted on the run of --against, which had one."),
+    ] = "",
+    personas: Annotated[str, typer.Option(metavar="100,1000", help="Personas to simulate.")] = "1",
+    storage: Annotated[float, typer.Option(min=0.001, help="GiB a second that the shared storage writes.")] = 1.0,
+    measured: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GPUS=REPORT", help="Hold the simulation against a run on several GPUs: 2=runs/two/report.json."
+        ),
+    ] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the simulation as Markdown.")] = None,
 ) -> None:
     """Say what a recipe takes, before anything is asked for: rows, tokens, GPUs, memory of each, hours and cost."""
     items = [*(overrides or ()), *([f"plan.gpu={gpu}"] if gpu else [])]
@@ -45,6 +59,31 @@ def plan(
     if against is not None:
         console.print(_compared(against))
     check_fits(planned)
+    if scale:
+        text = _scaled(against, scale, personas, storage, planned, measured or [])
+        console.print(text, markup=False, highlight=False)
+        if page is not None:
+            write_text(page, text)
+
+
+def _scaled(
+    against: Path | None, scale: str, personas: str, storage: float, planned: Plan, measured: Sequence[str]
+) -> str:
+    if against is None:
+        raise typer.BadParameter(
+            "the simulation is fitted on a finished run on one GPU: give its report.json with --against"
+        )
+    hours = [each for each in planned.estimates if each.step.gpus and each.seconds]
+    price = max((each.usd / each.seconds / each.step.gpus for each in hours), default=0.0) * 3600
+    held = [(int(gpus), load_report(Path(path))) for gpus, _, path in (item.partition("=") for item in measured)]
+    return scaling_page(load_report(against), str(against), _numbers(scale), _numbers(personas), storage, price, held)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers such as 1,8,64") from None
 
 
 def _stages(title: str, planned: Plan) -> Table:

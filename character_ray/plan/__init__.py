@@ -3,6 +3,8 @@
 from character_ray.plan.check import Compared, compare_with
 from character_ray.plan.estimate import Estimate, Plan, check_fits, estimate_recipe
 from character_ray.plan.memory import Memory
+from character_ray.plan.scaling import Scaled, Task, compare_team, fit_tasks, simulate
+from character_ray.plan.scaling_page import scaling_page
 from character_ray.plan.steps import Step, plan_recipe
 
 __all__ = [
@@ -10,9 +12,15 @@ __all__ = [
     "Estimate",
     "Memory",
     "Plan",
+    "Scaled",
     "Step",
+    "Task",
     "check_fits",
+    "compare_team",
     "compare_with",
     "estimate_recipe",
+    "fit_tasks",
     "plan_recipe",
+    "scaling_page",
+    "simulate",
 ]

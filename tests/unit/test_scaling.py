@@ -1,0 +1,86 @@
+"""The simulation of many GPUs and personas at its limits, where the answer is known."""
+
+import math
+
+import pytest
+
+from character_ray.plan.scaling import Task, compare_team, fit_tasks, simulate
+from character_ray.plan.scaling_page import scaling_page
+from character_ray.roofline import Costs
+from tests.report_fixture import captain_report
+
+TASKS = [
+    Task("base pass", "engine", 40.0, 400.0, 10**9),
+    Task("dpo", "training", 30.0, 160.0, 16),
+    Task("full", "serial", 0.0, 5.0, 1),
+]
+
+
+def test_one_gpu_and_one_persona_take_what_was_measured():
+    report = captain_report()
+    tasks = fit_tasks(report)
+    whole = sum(stage.wall_s for stage in report.run.stages.values())
+    assert sum(task.start_s + task.work_s for task in tasks) == pytest.approx(whole)
+    assert simulate(tasks, 1, 1).wall_s == pytest.approx(whole)
+
+
+def test_gpus_without_end_leave_the_starts_and_what_does_not_divide():
+    assert simulate(TASKS, 10**9, 1).wall_s == pytest.approx(40 + 30 + 160 / 16 + 5, abs=1e-3)
+
+
+def test_as_many_gpus_as_personas_take_as_long_as_one():
+    assert simulate(TASKS, 64, 64).wall_s == simulate(TASKS, 1, 1).wall_s
+
+
+@pytest.mark.parametrize(("gpus", "personas", "rounds"), [(8, 100, 13), (64, 100, 2), (1, 7, 7)])
+def test_personas_beyond_the_gpus_wait_for_a_team(gpus: int, personas: int, rounds: int):
+    found = simulate(TASKS, gpus, personas)
+    assert found.wall_s == pytest.approx(rounds * 635)
+    assert found.gpu_hours == pytest.approx(gpus * rounds * 635 / 3600)
+
+
+def test_what_teams_spend_adds_up_and_more_gpus_move_it_to_the_starts():
+    few, many = simulate(TASKS, 8, 100), simulate(TASKS, 800, 100)
+    assert sum(few.spent.values()) == pytest.approx(1)
+    assert sum(many.spent.values()) == pytest.approx(1)
+    assert few.bottleneck == "engine"
+    assert many.bottleneck == "engine start" or many.spent["engine start"] > few.spent["engine start"]
+    assert few.busy > many.busy
+
+
+def test_a_slow_storage_ends_up_as_the_bottleneck():
+    writing = [*TASKS, Task("full adapter", "serial", 0.0, 0.0, 1, gib=2.0)]
+    free = simulate(writing, 64, 64)
+    slow = simulate(writing, 64, 64, storage_gib_per_s=0.1)
+    assert free.wall_s == 635
+    assert slow.wall_s == pytest.approx(635 + 64 * 20)
+    assert slow.bottleneck in ("storage", "no persona left")
+
+
+def test_a_task_shorter_than_its_start_is_all_start():
+    tasks = fit_tasks(captain_report(), Costs(engine_start=1e6, judge_start=1e6, training_start=1e6))
+    assert all(task.work_s == 0 for task in tasks if task.kind != "serial")
+    assert not math.isnan(simulate(tasks, 8, 8).busy)
+
+
+def test_no_gpu_is_refused():
+    with pytest.raises(ValueError, match="0 GPUs and 1 personas"):
+        simulate(TASKS, 0, 1)
+
+
+def test_a_run_on_several_gpus_is_held_against_the_simulation():
+    report = captain_report()
+    tasks = fit_tasks(report)
+    same = compare_team(tasks, report, 1)
+    assert all(each.error == pytest.approx(0) for each in same)
+    assert compare_team(tasks, report, 2)[-1].error < 0
+
+
+def test_the_page_says_whether_it_was_checked():
+    report = captain_report()
+    unchecked = scaling_page(report, "r.json", [1, 8], [100], 1.0, 3.0)
+    assert "not yet held against a run on two GPUs" in unchecked
+    assert "### 100 personas" in unchecked
+    checked = scaling_page(report, "r.json", [1, 8], [100], 1.0, 3.0, [(2, report)])
+    assert "not yet held" not in checked
+    assert "| 2 | whole run |" in checked
