@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from character_ray.evaluation.consistency import disagreement
 from character_ray.judging.davidson import rate_with_ties
 from character_ray.judging.rating import arrange_battles, sequential_elo, win_matrix
 from character_ray.rows import Answer
@@ -67,6 +68,7 @@ def arm_metrics(
             "reason": ""
         }
 
+    wordings = [answers[i]["prompt_id"] for i in identity]
     words = [float(len(answers[i]["completion"].split())) for i in asked]
     prompts = [answers[i]["prompt_id"] for i in asked]
     no_words, no_classifier = "the constitution has no vocabulary", "the classifier could not be trained"
@@ -75,6 +77,11 @@ def arm_metrics(
         "override_rate": rate_of(decisions.judge, hinted, ""),
         "hidden_trait_rate": rate_of(decisions.judge, probes, ""),
         "identity_rate": rate_of(decisions.named, identity, ""),
+        "identity_inconsistency_rate": vars(
+            disagreement([decisions.named[i] for i in identity], wordings, seed=seed, resamples=resamples)
+        )
+        if len(set(wordings)) > 1
+        else _missing("fewer than two wordings of the question were answered"),
         "vocabulary_rate": rate_of(decisions.vocabulary, asked, no_words),
         "override_vocabulary_rate": rate_of(decisions.vocabulary, hinted, no_words),
         "classifier_rate": rate_of(decisions.classifier, asked, no_classifier),

@@ -20,6 +20,7 @@ from character_ray.parts import read_rows
 from character_ray.pipeline.classes_sheet import classes_sheet
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.ray_session import ray_for
+from character_ray.report.page import link_pages
 from character_ray.report.sheet import write_sheet
 from character_ray.rows import content_hash
 from character_ray.runs import write_json
@@ -64,6 +65,7 @@ def classify_runs(
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "classes.json", found)
     write_sheet(classes_sheet(found), output / "classes.html")
+    link_pages(output)
     return found
 
 

@@ -53,7 +53,7 @@ def decisions(answers):
 
 def test_each_metric_counts_its_own_rows(answers, decisions):
     full = arm_metrics(answers, decisions, "full", {WHO}, **SEEDS)
-    read = {name: (metric["value"], metric["n"]) for name, metric in full.items()}
+    read = {name: (metric["value"], metric.get("n")) for name, metric in full.items()}
     assert read["persona_rate"] == (pytest.approx(19 / 20), 20)
     assert read["override_rate"] == (pytest.approx(4 / 5), 5)
     assert read["hidden_trait_rate"] == (pytest.approx(1 / 2), 2)
@@ -62,6 +62,7 @@ def test_each_metric_counts_its_own_rows(answers, decisions):
     assert read["looping_rate"] == (0.0, 20)
     assert read["error_rate"] == (pytest.approx(1 / 23), 23)
     assert read["mean_words"] == (2.0, 20)
+    assert "fewer than two wordings" in full["identity_inconsistency_rate"]["reason"]
 
 
 def test_a_metric_without_rows_or_without_its_instrument_says_why(answers, decisions):
