@@ -173,6 +173,7 @@ def captain_report() -> Report:
                 only_second=14,
             ),
         ],
+        tie_share=Metric(value=0.04, low=0.02, high=0.07, n=600, method=f"Davidson, {BOOTSTRAP}"),
         elo_sequential={"base": 671, "prompted": 884, "teacher": 1198, "dpo": 1092, "full": 1155},
         win_rates={arm: {other: _win_rate(arm, other) for other in COUNTED if other != arm} for arm in COUNTED},
         training={
@@ -256,7 +257,7 @@ def _run() -> Run:
 
 def _metrics(arm: str) -> dict[str, Metric]:
     value, low, high = RATINGS[arm]
-    method = f"Bradley\N{EN DASH}Terry, {BOOTSTRAP}"
+    method = f"Davidson, {BOOTSTRAP}"
     rates = {name: _rate(k, n) for k, (name, n) in zip(COUNTED[arm], OBSERVED.items(), strict=True)}
     words = Metric(value=41.75, low=38.2, high=45.6, n=N, method=BOOTSTRAP)
     return {**rates, "mean_words": words, "rating": Metric(value=value, low=low, high=high, n=480, method=method)}

@@ -2,6 +2,7 @@
 
 from character_ray.config.base import Config
 from character_ray.config.challenges import ChallengesConfig
+from character_ray.config.classifier import FineTuneConfig
 from character_ray.config.data import DistillConfig, FilterConfig, IntrospectConfig, PromptsConfig, PromptSource
 from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
@@ -37,6 +38,7 @@ __all__ = [
     "EngineConfig",
     "EvaluateConfig",
     "FilterConfig",
+    "FineTuneConfig",
     "GPUName",
     "IntrospectConfig",
     "JudgeConfig",

@@ -13,7 +13,7 @@ import numpy as np
 
 from character_ray.statistics import cluster_rate, resample_weights
 
-__all__ = ["distinct", "diversity", "most_repeated", "on_topic", "self_similarity"]
+__all__ = ["distinct", "diversity", "most_repeated", "nearer_others", "on_topic", "self_similarity"]
 
 PHRASE = 4
 # An answer is on topic when its own prompt is nearer to it than this share of the other prompts.
@@ -24,7 +24,7 @@ def diversity(
     texts_N: Sequence[str],
     prompts_N: Sequence[str],
     embeddings_ND: np.ndarray,
-    on_topic_N: Sequence[bool],
+    nearer_others_N: Sequence[float],
     *,
     seed: int,
     resamples: int,
@@ -33,7 +33,9 @@ def diversity(
 
     Returns:
         ``metrics``: ``distinct_1`` to ``distinct_3`` (higher is more varied), ``self_similarity`` (cosine, lower is more varied),
-        ``phrase_rate`` (share of answers with the most repeated phrase of four words), ``off_topic_rate``; and that ``phrase``.
+        ``phrase_rate`` (share of answers with the most repeated phrase of four words), ``off_topic_rate``, ``other_prompt_rate`` (chance
+        that a prompt drawn among the others is nearer to the answer than its own: 0.5 where answers have nothing to do with what was
+        asked); and that ``phrase``.
     """
     phrase, holds_N = most_repeated(texts_N)
     similarity, low, high = self_similarity(embeddings_ND, prompts_N, seed=seed, resamples=resamples)
@@ -52,8 +54,13 @@ def diversity(
         "n": len(texts_N),
         "method": f"bootstrap of {len(set(prompts_N))} prompts, {resamples} resamples, seed {seed}",
     }
-    for name, values in (("phrase_rate", holds_N), ("off_topic_rate", [not x for x in on_topic_N])):
-        metrics[name] = vars(cluster_rate([float(x) for x in values], prompts_N, seed=seed, resamples=resamples))
+    rates: dict[str, Sequence[float]] = {
+        "phrase_rate": [float(x) for x in holds_N],
+        "off_topic_rate": [float(not x) for x in on_topic(nearer_others_N)],
+        "other_prompt_rate": nearer_others_N,
+    }
+    for name, values in rates.items():
+        metrics[name] = vars(cluster_rate(values, prompts_N, seed=seed, resamples=resamples))
     return {"metrics": metrics, "phrase": phrase}
 
 
@@ -110,8 +117,8 @@ def self_similarity(
     return value, low, high
 
 
-def on_topic(answers_ND: np.ndarray, prompts_PD: np.ndarray, own_N: Sequence[int]) -> list[bool]:
-    """Whether an answer is nearer to its own prompt than to nine tenths of the others, by cosine: a proxy of the task being done.
+def nearer_others(answers_ND: np.ndarray, prompts_PD: np.ndarray, own_N: Sequence[int]) -> list[float]:
+    """For each answer the share of the other prompts that are nearer to it than its own, by cosine; as near counts half.
 
     Args:
         answers_ND: Unit vectors of the answers.
@@ -121,8 +128,14 @@ def on_topic(answers_ND: np.ndarray, prompts_PD: np.ndarray, own_N: Sequence[int
     cosines_NP = answers_ND @ prompts_PD.T
     own = np.asarray(own_N)
     mine_N = cosines_NP[np.arange(len(own)), own]
-    nearer_N = (cosines_NP < mine_N[:, None]).sum(1) / max(len(prompts_PD) - 1, 1)
-    return [bool(share >= NEARER_THAN) for share in nearer_N]
+    nearer_N = (cosines_NP > mine_N[:, None]).sum(1) + ((cosines_NP == mine_N[:, None]).sum(1) - 1) / 2
+    found: list[float] = (nearer_N / max(len(prompts_PD) - 1, 1)).tolist()
+    return found
+
+
+def on_topic(nearer_others_N: Sequence[float]) -> list[bool]:
+    """Whether an answer is nearer to its own prompt than to nine tenths of the others: a proxy of the task being done."""
+    return [share <= 1 - NEARER_THAN + 1e-9 for share in nearer_others_N]
 
 
 def _grams(text: str, n: int) -> list[tuple[str, ...]]:

@@ -3,14 +3,16 @@
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from character_ray.judging.rating import arrange_battles, rate, sequential_elo
+from character_ray.evaluation.consistency import disagreement
+from character_ray.judging.davidson import rate_with_ties
+from character_ray.judging.rating import arrange_battles, sequential_elo, win_matrix
 from character_ray.rows import Answer
-from character_ray.statistics import Interval, cluster_rate, paired_difference
+from character_ray.statistics import cluster_rate, paired_difference
 
 __all__ = ["Decisions", "agreements", "arm_metrics", "decide", "differences", "ratings"]
 
@@ -66,6 +68,7 @@ def arm_metrics(
             "reason": ""
         }
 
+    wordings = [answers[i]["prompt_id"] for i in identity]
     words = [float(len(answers[i]["completion"].split())) for i in asked]
     prompts = [answers[i]["prompt_id"] for i in asked]
     no_words, no_classifier = "the constitution has no vocabulary", "the classifier could not be trained"
@@ -74,6 +77,11 @@ def arm_metrics(
         "override_rate": rate_of(decisions.judge, hinted, ""),
         "hidden_trait_rate": rate_of(decisions.judge, probes, ""),
         "identity_rate": rate_of(decisions.named, identity, ""),
+        "identity_inconsistency_rate": vars(
+            disagreement([decisions.named[i] for i in identity], wordings, seed=seed, resamples=resamples)
+        )
+        if len(set(wordings)) > 1
+        else _missing("fewer than two wordings of the question were answered"),
         "vocabulary_rate": rate_of(decisions.vocabulary, asked, no_words),
         "override_vocabulary_rate": rate_of(decisions.vocabulary, hinted, no_words),
         "classifier_rate": rate_of(decisions.classifier, asked, no_classifier),
@@ -150,10 +158,13 @@ def ratings(
     seed: int,
     resamples: int,
 ) -> dict[str, Any]:
-    """Ratings of all arms on the prompts, probes left out.
+    """Ratings of all arms on the prompts, probes left out: Davidson's model of ties, intervals that resample prompts.
+
+    The score of an answer does not depend on what it is compared with, so a battle stands for both seatings and there is no seat to fit.
 
     Returns:
-        ``rating`` by arm, ``difference`` of ``full`` and ``base``, ``elo`` by arm, ``win_rates`` and the number ``unscored``.
+        ``rating`` by arm, ``tie_share``, ``difference`` of ``full`` and ``base``, ``elo`` by arm, ``win_rates`` and the number
+        ``unscored``.
     """
     rated = [answer for answer in answers if answer["source"] != "probe" and not answer["error"]]
     prompts = sorted({answer["prompt_id"] for answer in rated})
@@ -162,13 +173,14 @@ def ratings(
     for answer in rated:
         scores_PC[arms.index(answer["arm"]), place[answer["prompt_id"]]] = answer["score"]
     battles = arrange_battles(scores_PC, tie_margin)
-    intervals, boot_BP, wins_PP = rate(battles, len(arms), len(prompts), seed=seed, resamples=resamples)
-    full, base = arms.index("full"), arms.index("base")
-    low, high = (float(x) for x in np.quantile(boot_BP[:, full] - boot_BP[:, base], (0.025, 0.975)))
-    gap = Interval(intervals[full].value - intervals[base].value, low, high, len(prompts), intervals[full].method)
+    fitted = rate_with_ties(battles, len(arms), len(prompts), seed=seed, resamples=resamples, seat=False)
+    gap = fitted.difference(arms.index("full"), arms.index("base"))
+    wins_PP = win_matrix(battles, len(arms))
     games_PP = wins_PP + wins_PP.T
+    intervals = [replace(own, n=int(games_PP[number].sum())) for number, own in enumerate(fitted.ratings)]
     return {
         "rating": {arm: vars(intervals[number]) for number, arm in enumerate(arms)},
+        "tie_share": vars(replace(fitted.tie_share, n=len(battles.outcomes_N))),
         "difference": {"metric": "rating", "arm": "full", "against": "base", **vars(gap)},
         "elo": dict(
             zip(

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from character_ray.statistics import cluster_rate
+from character_ray.statistics import Interval, cluster_rate
 
 __all__ = [
     "NONE",
@@ -50,8 +50,9 @@ class LabelledText:
     """What wrote it, such as ``teacher`` or ``full``."""
 
 
-Learner = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
-"""Trains on the texts of a mask, ``(N,)``, given the labels of all and the number of classes; returns the logits of all, ``(N, K)``."""
+Learner = Callable[[Sequence[np.ndarray], np.ndarray, int], list[np.ndarray]]
+"""Trains once on the texts of each mask, ``(N,)``, given the labels of all and the number of classes; returns logits, ``(N, K)``, for each
+mask. Rows that were trained on may be NaN."""
 
 
 def measure_classes(
@@ -68,7 +69,8 @@ def measure_classes(
     Returns:
         ``classes``; ``accuracy``; ``per_class`` precision, recall, F1 and support; ``confusion`` (rows true, columns predicted);
         ``temperature``; calibration error ``before`` and ``after``; ``abstention``, accuracy by share decided; ``generators``, accuracy on
-        texts of a generator that training never saw; ``repeated``, texts left out of training because they are tested on too.
+        texts of a generator that training never saw; ``repeated``, texts left out of training because they are tested on too; ``tested``,
+        prompt by prompt whether each tested text was named right, for comparing two learners.
 
     Raises:
         ValueError: There are fewer than two classes, or one has fewer than eight texts.
@@ -84,7 +86,9 @@ def measure_classes(
     train, calibrate, test = split_prompts([row.prompt for row in rows], seed)
     tested = {row.text for row, is_tested in zip(rows, test, strict=True) if is_tested}
     repeated = np.array([row.text in tested for row in rows]) & ~test
-    logits = learn(train & ~repeated, labels, len(names))
+    left_out = _leave_generators_out(rows, labels, seed)
+    masks = [train & ~repeated, *(fold.train for fold in left_out)]
+    logits, *across = learn(masks, labels, len(names))
     held = calibrate & ~repeated
     temperature = fit_temperature(logits[held], labels[held])
     before, after = _softmax(logits[test]), _softmax(logits[test] / temperature)
@@ -113,14 +117,18 @@ def measure_classes(
             "after": calibration_error(confidence, right),
         },
         "abstention": [_decided(share, confidence, right, prompts, seed, resamples) for share in COVERAGES],
-        "generators": _across_generators(rows, learn, labels, len(names), seed, resamples),
+        "generators": {
+            fold.generator: vars(_accuracy(rows, fold.test, own.argmax(1) == labels, seed, resamples))
+            for fold, own in zip(left_out, across, strict=True)
+        },
+        "tested": {"prompts": prompts, "right": right.tolist()},
     }
 
 
 def on_features(features_ND: np.ndarray) -> Learner:
     """A logistic regression on features from an encoder that knows nothing of the classes."""
 
-    def learn(train_N: np.ndarray, labels_N: np.ndarray, num_classes: int) -> np.ndarray:
+    def learn_one(train_N: np.ndarray, labels_N: np.ndarray, num_classes: int) -> np.ndarray:
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(class_weight="balanced", max_iter=2000, C=10.0)
@@ -129,6 +137,9 @@ def on_features(features_ND: np.ndarray) -> Learner:
         logits_NK = np.full((len(features_ND), num_classes), -700.0)
         logits_NK[:, model.classes_] = np.maximum(model.predict_log_proba(features_ND), -700.0)
         return logits_NK
+
+    def learn(masks: Sequence[np.ndarray], labels_N: np.ndarray, num_classes: int) -> list[np.ndarray]:
+        return [learn_one(train_N, labels_N, num_classes) for train_N in masks]
 
     return learn
 
@@ -177,18 +188,20 @@ def calibration_error(confidence_N: np.ndarray, right_N: np.ndarray) -> float:
     return float(sum(gaps))
 
 
-def _across_generators(
-    rows: Sequence[LabelledText],
-    learn: Learner,
-    labels_N: np.ndarray,
-    num_classes: int,
-    seed: int,
-    resamples: int,
-) -> dict[str, Any]:
-    """Accuracy on each generator's texts, of a classifier that saw neither it nor the prompts it is tested on."""
+@dataclass(frozen=True)
+class _Fold:
+    """A generator that training does not see."""
+
+    generator: str
+    train: np.ndarray
+    test: np.ndarray
+
+
+def _leave_generators_out(rows: Sequence[LabelledText], labels_N: np.ndarray, seed: int) -> list[_Fold]:
+    """For each generator its texts on tested prompts, and the other generators' texts on all other prompts."""
     generators = np.array([row.generator for row in rows])
     train, calibrate, test = split_prompts([row.prompt for row in rows], seed)
-    found: dict[str, Any] = {}
+    folds = []
     for name in sorted(set(generators.tolist())):
         asked = test & (generators == name)
         tested = {row.text for row, is_asked in zip(rows, asked, strict=True) if is_asked}
@@ -196,13 +209,16 @@ def _across_generators(
         learnt = (train | calibrate) & (generators != name) & ~repeated
         # A class that only this generator writes cannot be learnt from the others.
         known = asked & np.isin(labels_N, np.unique(labels_N[learnt]))
-        if not known.any() or len(np.unique(labels_N[learnt])) < 2:
-            continue
-        predicted = learn(learnt, labels_N, num_classes)[known].argmax(1)
-        prompts = [row.prompt for row, is_known in zip(rows, known, strict=True) if is_known]
-        right = (predicted == labels_N[known]).astype(float).tolist()
-        found[name] = vars(cluster_rate(right, prompts, seed=seed, resamples=resamples))
-    return found
+        if known.any() and len(np.unique(labels_N[learnt])) >= 2:
+            folds.append(_Fold(name, learnt, known))
+    return folds
+
+
+def _accuracy(
+    rows: Sequence[LabelledText], tested_N: np.ndarray, right_N: np.ndarray, seed: int, resamples: int
+) -> Interval:
+    prompts = [row.prompt for row, is_tested in zip(rows, tested_N, strict=True) if is_tested]
+    return cluster_rate(right_N[tested_N].astype(float).tolist(), prompts, seed=seed, resamples=resamples)
 
 
 def _decided(

@@ -1,17 +1,15 @@
-"""Battles between arms and their ratings: Bradley-Terry, and sequential Elo to the seed's letter beside it.
+"""Battles between arms, plain Bradley-Terry, and sequential Elo to the seed's letter.
 
-A tie counts half to each side here; :mod:`character_ray.judging.davidson` models ties, seats and length.
+A tie counts half to each side here; :mod:`character_ray.judging.davidson`, which reports rate by, models ties, seats and length.
 
-Axes: P players (arms), C prompts, N battles, B resamples. Ratings are Elo points (400 / ln 10 per nat) with mean 1000.
+Axes: P players (arms), C prompts, N battles. Ratings are Elo points (400 / ln 10 per nat) with mean 1000.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from character_ray.statistics import Interval, resample_weights
-
-__all__ = ["Battles", "arrange_battles", "fit_bradley_terry", "rate", "sequential_elo"]
+__all__ = ["Battles", "arrange_battles", "fit_bradley_terry", "sequential_elo", "win_matrix"]
 
 START = 1000.0
 POINTS_PER_NAT = 400 / np.log(10)
@@ -74,30 +72,13 @@ def fit_bradley_terry(wins_PP: np.ndarray, *, prior_games: float = 1.0) -> np.nd
     return rated
 
 
-def rate(
-    battles: Battles, players: int, prompts: int, *, seed: int, resamples: int
-) -> tuple[list[Interval], np.ndarray, np.ndarray]:
-    """Ratings with intervals that resample prompts.
-
-    Returns:
-        One interval per player; the bootstrap ratings of shape ``(B, P)``, for differences; the win matrix of shape ``(P, P)``.
-    """
-    wins_CPP = np.zeros((prompts, players, players))
+def win_matrix(battles: Battles, players: int) -> np.ndarray:
+    """Score of each player against each other, a tie counting half to each; shape ``(P, P)``."""
+    wins_PP = np.zeros((players, players))
     first, second = battles.seats_N2.T
-    np.add.at(wins_CPP, (battles.prompts_N, first, second), battles.outcomes_N)
-    np.add.at(wins_CPP, (battles.prompts_N, second, first), 1 - battles.outcomes_N)
-    total_PP = wins_CPP.sum(0)
-    ratings_P = fit_bradley_terry(total_PP)
-    weights_BC = resample_weights(prompts, resamples, seed)
-    boot_BP = fit_bradley_terry(np.einsum("bc,cpq->bpq", weights_BC, wins_CPP))
-    low_P, high_P = np.quantile(boot_BP, (0.025, 0.975), axis=0)
-    method = f"Bradley-Terry, bootstrap of {prompts} prompts, {resamples} resamples, seed {seed}"
-    counts_P = (total_PP + total_PP.T).sum(1)
-    intervals = [
-        Interval(float(ratings_P[p]), float(low_P[p]), float(high_P[p]), int(counts_P[p]), method)
-        for p in range(players)
-    ]
-    return intervals, boot_BP, total_PP
+    np.add.at(wins_PP, (first, second), battles.outcomes_N)
+    np.add.at(wins_PP, (second, first), 1 - battles.outcomes_N)
+    return wins_PP
 
 
 def sequential_elo(battles: Battles, players: int, *, k: float, shuffles: int, seed: int) -> np.ndarray:

@@ -1,6 +1,8 @@
-"""One classifier over the personas of several finished runs.
+"""One classifier over the personas of several finished runs: a linear head on a frozen encoder and, if asked, a fine-tuned encoder.
 
 pairs (chosen, rejected), answers (base, dpo, full) of every run -> classes.json, classes.html
+
+Both heads see the same splits, so they are compared text by text.
 """
 
 from collections.abc import Sequence
@@ -9,35 +11,44 @@ from typing import Any
 
 import numpy as np
 
+from character_ray.config import FineTuneConfig
 from character_ray.errors import ReportError
 from character_ray.evaluation.multiclass import NONE, LabelledText, Learner, measure_classes, on_features
-from character_ray.models import ENCODER, resolve_model
+from character_ray.log import console
+from character_ray.models import ENCODER, model_hash, resolve_model
 from character_ray.parts import read_rows
+from character_ray.pipeline.classes_sheet import classes_sheet
 from character_ray.pipeline.finished import FinishedRun
-from character_ray.report.plots import Dot, dot_plot
-from character_ray.report.sheet import Plot, Section, Sheet, percent, write_sheet
+from character_ray.pipeline.ray_session import ray_for
+from character_ray.report.page import link_pages
+from character_ray.report.sheet import write_sheet
+from character_ray.rows import content_hash
 from character_ray.runs import write_json
+from character_ray.statistics import paired_difference
+from character_ray.training.sequence_classifier import ClassifierJob, fine_tune
 
-__all__ = ["classes_sheet", "classify_runs", "gather_texts"]
-
-RATES = [0.0, 0.25, 0.5, 0.75, 1.0]
+__all__ = ["classify_runs", "gather_texts"]
 
 
-def classify_runs(folders: Sequence[Path], output: Path, seed: int = 0) -> dict[str, Any]:
+def classify_runs(
+    folders: Sequence[Path], output: Path, seed: int = 0, fine_tuned: FineTuneConfig | None = None
+) -> dict[str, Any]:
     """Train and measure the classifier on an independent encoder; write ``classes.json`` and ``classes.html``.
 
     Args:
         folders: Finished runs, one persona each.
-        output: Folder for the two files.
-        seed: Seed of split and intervals.
+        output: Folder for the two files; on storage that the workers share where an encoder is fine-tuned on a cluster.
+        seed: Seed of split, trainings and intervals.
+        fine_tuned: Also fine-tune an encoder, on Ray Train; what is measured of it goes to ``fine_tuned``.
 
     Raises:
         ReportError: A run is not finished, or a class has too few texts.
+        ModelError: The encoder to fine-tune cannot be found.
+        TrainingError: Fine-tuning failed.
     """
     rows = gather_texts(folders)
-    texts = [row.text for row in rows]
     try:
-        measured = measure_classes(rows, _frozen(texts), seed=seed)
+        measured = measure_classes(rows, _frozen(rows), seed=seed)
     except ValueError as error:
         raise ReportError(
             f"{', '.join(map(str, folders))}: {error}. Give runs with more prompts, or more runs."
@@ -47,20 +58,54 @@ def classify_runs(folders: Sequence[Path], output: Path, seed: int = 0) -> dict[
         "runs": [folder.name for folder in folders],
         "encoder": ENCODER.name,
         "seed": seed,
-        "command": f"character-ray classify {' '.join(map(str, folders))} --output {output}",
+        "command": _command(folders, output, seed, fine_tuned),
         **measured,
+        "fine_tuned": _fine_tuned(rows, measured, output, seed, fine_tuned) if fine_tuned else None,
     }
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "classes.json", found)
     write_sheet(classes_sheet(found), output / "classes.html")
+    link_pages(output)
     return found
 
 
-def _frozen(texts: Sequence[str]) -> Learner:
+def _frozen(rows: Sequence[LabelledText]) -> Learner:
     from sentence_transformers import SentenceTransformer
 
     encoder = SentenceTransformer(str(resolve_model(ENCODER)), device="cpu", local_files_only=True)
-    return on_features(np.asarray(encoder.encode(list(texts), batch_size=64, show_progress_bar=False)))
+    texts = [row.text for row in rows]
+    return on_features(np.asarray(encoder.encode(texts, batch_size=64, show_progress_bar=False)))
+
+
+def _fine_tuned(
+    rows: Sequence[LabelledText], frozen: dict[str, Any], output: Path, seed: int, config: FineTuneConfig
+) -> dict[str, Any]:
+    """The same figures of the fine-tuned encoder, and what it gains over the linear head on the same texts."""
+    model = resolve_model(config.model)
+
+    def learn(masks: Sequence[np.ndarray], labels_N: np.ndarray, num_classes: int) -> list[np.ndarray]:
+        told = [row.text for row in rows], labels_N.tolist(), [mask.tolist() for mask in masks]
+        # Where and on how many machines it ran does not make another classifier of it.
+        settings = config.model_dump(mode="json", exclude={"device", "cpus_per_worker"})
+        name = content_hash(told, settings, model_hash(model), seed)
+        job = ClassifierJob(told[0], told[1], masks, num_classes, model, output / "fine-tuned" / name, config, seed)
+        console.print(f"fine-tuning {config.model.name}: {len(masks)} trainings on {config.workers} worker(s)")
+        with ray_for({"--workers": config.workers if config.device == "gpu" else 0}):
+            return fine_tune(job)
+
+    measured = measure_classes(rows, learn, seed=seed)
+    own, other = measured["tested"], frozen["tested"]
+    gain = paired_difference(own["right"], own["prompts"], other["right"], other["prompts"], seed=seed)
+    return {"settings": config.model_dump(mode="json"), **measured, "gain": vars(gain)}
+
+
+def _command(folders: Sequence[Path], output: Path, seed: int, config: FineTuneConfig | None) -> str:
+    parts = ["character-ray classify", *map(str, folders), f"--output {output}", f"--seed {seed}"]
+    if config is not None:
+        parts += [f"--fine-tune {config.model.name}"]
+        parts += [f"--revision {config.model.revision}"] if config.model.revision else []
+        parts += [f"--epochs {config.epochs}", f"--device {config.device}", f"--workers {config.workers}"]
+    return " ".join(parts)
 
 
 def gather_texts(folders: Sequence[Path]) -> list[LabelledText]:
@@ -94,76 +139,3 @@ def gather_texts(folders: Sequence[Path]) -> list[LabelledText]:
             elif answer["arm"] == "base":
                 keep(answer["completion"], NONE, answer["prompt_id"], "student")
     return list(rows.values())
-
-
-def classes_sheet(found: dict[str, Any]) -> Sheet:
-    """The page of a ``classes.json``."""
-    names = found["classes"]
-    error = found["calibration_error"]
-    dots = [
-        Dot(
-            f"{100 * each['decided']:.0f} %",
-            each["accuracy"]["value"],
-            each["accuracy"]["low"],
-            each["accuracy"]["high"],
-            percent(each["accuracy"]),
-            "headline" if each["decided"] == 1 else "weights",
-        )
-        for each in found["abstention"]
-    ]
-    figures = ("precision", "recall", "f1")
-    return Sheet(
-        "Which persona, or none",
-        ", ".join(found["runs"]),
-        [
-            f"On prompts it never saw, the classifier names the right one of {len(names)} classes for {percent(found['accuracy'])} of "
-            f"{found['num_test']} texts.",
-            f"One temperature, {found['temperature']:.2f}, takes its expected calibration error from {error['before']:.3f} to "
-            f"{error['after']:.3f}.",
-        ],
-        [
-            Section(
-                "By class",
-                (),
-                (),
-                ["class", *figures, "texts"],
-                [
-                    [name, *(f"{own[key]:.2f}" for key in figures), f"{own['support']:.0f}"]
-                    for name, own in found["per_class"].items()
-                ],
-            ),
-            Section(
-                "Confusion",
-                ["Rows are what a text is, columns what it was taken for."],
-                (),
-                ["class", *names],
-                [[name, *map(str, row)] for name, row in zip(names, found["confusion"], strict=True)],
-            ),
-            Section(
-                "Left undecided",
-                ["Accuracy when only the surest texts are decided."],
-                [
-                    Plot(
-                        "Share decided",
-                        "",
-                        dot_plot("Accuracy by share decided", dots, RATES, lambda tick: f"{100 * tick:.0f}"),
-                    )
-                ],
-            ),
-            Section(
-                "Generators left out",
-                ["Accuracy on texts of a generator that training never saw, on prompts it never saw either."],
-                (),
-                ["generator", "accuracy", "texts"],
-                [[name, percent(own), str(own["n"])] for name, own in found["generators"].items()],
-            ),
-            Section(
-                "How",
-                [
-                    f"{found['num_train']} texts to train on, {found['num_calibrate']} to calibrate, {found['num_test']} to test, no "
-                    f"prompt on two sides; {found['repeated']} texts left out of training because the same text is tested.",
-                    f"Encoder {found['encoder']}, seed {found['seed']}. Made by: {found['command']}.",
-                ],
-            ),
-        ],
-    )

@@ -11,6 +11,7 @@ from character_ray.errors import ReportError
 from character_ray.evaluation.drift import answer_drift
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.ray_session import ray_session
+from character_ray.report.page import link_pages
 from character_ray.report.plots import Dot, dot_plot, round_ticks
 from character_ray.report.sheet import Plot, Section, Sheet, write_sheet
 from character_ray.runs import write_json
@@ -34,6 +35,7 @@ def drift_run(folder: Path) -> dict[str, Any]:
         found = run.on_ray(_drift, run)
     write_json(folder / "drift.json", found)
     write_sheet(drift_sheet(found), folder / "drift.html")
+    link_pages(folder)
     return found
 
 

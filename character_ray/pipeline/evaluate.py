@@ -101,6 +101,7 @@ def evaluate(
             "judge": _judge(context, threshold),
             "classifier": classifier_report,
             "agreements": agreements(answers, decisions),
+            "tie_share": rated["tie_share"],
             "elo_sequential": rated["elo"],
             "win_rates": rated["win_rates"],
             "training": {

@@ -13,6 +13,7 @@ from character_ray.errors import RecipeError
 from character_ray.evaluation.preferences import agreement, ask_pairs, describe, rate_traits, schedule_pairs, traits
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.ray_session import ray_session
+from character_ray.report.page import link_pages
 from character_ray.report.plots import Dot, dot_plot
 from character_ray.report.sheet import Plot, Section, Sheet, write_sheet
 from character_ray.runs import write_json
@@ -40,6 +41,7 @@ def preferences_run(folder: Path) -> dict[str, Any]:
         found = run.on_ray(_ask, run)
     write_json(folder / "preferences.json", found)
     write_sheet(preferences_sheet(found), folder / "preferences.html")
+    link_pages(folder)
     return found
 
 

@@ -20,6 +20,7 @@ from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.probe_sheet import probe_sheet
 from character_ray.pipeline.ray_session import ray_session
 from character_ray.report.io import load_report
+from character_ray.report.page import link_pages
 from character_ray.report.sheet import write_sheet
 from character_ray.runs import write_json
 from character_ray.stages.filters import LOOPING, repetition
@@ -73,6 +74,7 @@ def probe_run(
         found = run.on_ray(_probe, work)
     write_json(folder / "probes.json", found)
     write_sheet(probe_sheet(found), folder / "probes.html")
+    link_pages(folder)
     return found
 
 

@@ -17,6 +17,7 @@ from character_ray.inference.passes import Generation
 from character_ray.pipeline.context import Context, Wanted
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.ray_session import ray_session
+from character_ray.report.page import link_pages
 from character_ray.report.plots import Dot, dot_plot
 from character_ray.report.sheet import Plot, Section, Sheet, percent, write_sheet
 from character_ray.runs import write_json
@@ -59,6 +60,7 @@ def tax_run(folder: Path) -> dict[str, Any]:
     }
     write_json(folder / "tax.json", found)
     write_sheet(tax_sheet(found), folder / "tax.html")
+    link_pages(folder)
     return found
 
 

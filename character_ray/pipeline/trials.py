@@ -7,7 +7,7 @@ from typing import Any
 from character_ray.config import Arm, FilterConfig
 from character_ray.constitution import names_itself, vocabulary_pattern
 from character_ray.encoder import Encoder
-from character_ray.evaluation.diversity import diversity, on_topic
+from character_ray.evaluation.diversity import diversity, nearer_others, on_topic
 from character_ray.evaluation.measures import Decisions
 from character_ray.evaluation.stakeholders import stakeholders
 from character_ray.evaluation.survival import end_of_persona, survival, survival_tests
@@ -171,7 +171,8 @@ def diversity_report(
     prompts = {answers[i]["prompt_id"]: answers[i]["prompt"] for i in kept}
     place = {prompt_id: number for number, prompt_id in enumerate(prompts)}
     of_prompts, of_answers = encode(list(prompts.values())), encode([answers[i]["completion"] for i in kept])
-    topical = on_topic(of_answers, of_prompts, [place[answers[i]["prompt_id"]] for i in kept])
+    nearer = nearer_others(of_answers, of_prompts, [place[answers[i]["prompt_id"]] for i in kept])
+    topical = on_topic(nearer)
     found: dict[str, Any] = {}
     helped: dict[str, list[tuple[str, bool]]] = {}
     for arm in arms:
@@ -182,7 +183,7 @@ def diversity_report(
             [answers[kept[n]]["completion"] for n in own],
             [answers[kept[n]]["prompt_id"] for n in own],
             of_answers[own],
-            [topical[n] for n in own],
+            [nearer[n] for n in own],
             seed=recipe.seed,
             resamples=recipe.evaluate.bootstrap,
         )

@@ -14,13 +14,13 @@ import yaml
 from markupsafe import Markup, escape
 
 from character_ray.report import wording
-from character_ray.report.io import write_text
+from character_ray.report.io import load_report, write_text
 from character_ray.report.plots import Dot, curve, dot_plot, reliability_diagram, round_ticks
 from character_ray.report.schema import Difference, Metric, Report
 from character_ray.report.templates import templates
 from character_ray.report.trials_page import script_policy, search_script, trials_view
 
-__all__ = ["headline", "render_report", "write_page"]
+__all__ = ["FURTHER", "headline", "link_pages", "render_report", "write_page"]
 
 RATES = [0.0, 0.25, 0.5, 0.75, 1.0]
 PLOTTED = ("persona_rate", "vocabulary_rate", "override_rate", "hidden_trait_rate", "looping_rate", "rating")
@@ -37,13 +37,38 @@ CURVES: dict[str, tuple[str, tuple[float, float] | None]] = {
 }
 
 
+FURTHER = {
+    "probes": "Inside the model: where the persona is, layer by layer",
+    "drift": "Drift from the untrained weights",
+    "tax": "What every arm can still do",
+    "preferences": "Which traits it would rather show",
+    "classes": "Which persona, or none",
+}
+"""Measurements with a page of their own beside the report, ``<name>.html``."""
+
+
 def write_page(report: Report, path: Path) -> None:
-    """Write ``report.html``, atomically."""
-    write_text(path, render_report(report))
+    """Write ``report.html``, atomically, with links to the pages of further measurements that lie beside it."""
+    write_text(path, render_report(report, [name for name in FURTHER if (path.parent / f"{name}.html").is_file()]))
 
 
-def render_report(report: Report) -> str:
-    """The page of a report as HTML; the same report always gives the same page."""
+def link_pages(folder: Path) -> None:
+    """Write the page of a run's report anew, so that it leads to what was measured since; without a report there is nothing to link from.
+
+    Raises:
+        ReportError: ``report.json`` cannot be read.
+    """
+    if (folder / "report.json").is_file():
+        write_page(load_report(folder / "report.json"), folder / "report.html")
+
+
+def render_report(report: Report, further: Sequence[str] = ()) -> str:
+    """The page of a report as HTML; the same report always gives the same page.
+
+    Args:
+        report: What to show.
+        further: Names of :data:`FURTHER` whose pages lie beside this one.
+    """
     environment = templates()
     environment.filters["marked"] = _marker([report.constitution.name, *report.constitution.vocabulary])
     script = search_script()
@@ -60,6 +85,7 @@ def render_report(report: Report) -> str:
         ],
         curves=[plot for adapter, steps in report.training.items() for plot in _curves(adapter, steps)],
         differences=_differences(report),
+        further={name: FURTHER[name] for name in further},
         view=trials_view(report),
         script=Markup(script),
         policy=Markup(script_policy(script)),

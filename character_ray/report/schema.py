@@ -190,6 +190,8 @@ class Report(_Part):
     classifier: Classifier | None
     """``None`` when it could not be trained; ``run.notes`` says why."""
     agreements: list[Agreement]
+    tie_share: Metric | None = None
+    """Share of ties between two arms of equal strength, as the rating's fit sees it; ``None`` in reports of before ties were modelled."""
     elo_sequential: dict[str, float]
     """Sequential Elo (K and start in the recipe), averaged over shuffled orders."""
     win_rates: dict[str, dict[str, float]]

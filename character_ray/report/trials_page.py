@@ -41,6 +41,7 @@ DIVERSITY = {
     "self_similarity": "Self-similarity",
     "phrase_rate": "With the phrase",
     "off_topic_rate": "Off topic",
+    "other_prompt_rate": "Fits another prompt better",
 }
 TRADE_OFFS = (("user", "safety"), ("user", "operator"))
 STAKEHOLDERS = {

@@ -1,6 +1,6 @@
 """The plots of the trials: how long a persona lasts, and what an arm gives up for what."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,6 +12,9 @@ from character_ray.report.trials_schema import Survival
 __all__ = ["Point", "survival_plot", "trade_off_plot"]
 
 _Scale = Callable[[float], float]
+_Box = tuple[float, float, float, float]
+# Width of a letter of a label, in the units of the drawing.
+LETTER = 7.0
 RATES = [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
@@ -72,22 +75,73 @@ def trade_off_plot(summary: str, points: Sequence[Point], x_title: str, y_title:
         parts.append(_line(x(point.x[1]), cy, x(point.x[2]), cy, f"interval thin {point.kind}"))
         parts.append(_line(cx, y(point.y[1]), cx, y(point.y[2]), f"interval thin {point.kind}"))
         parts.append(_circle(cx, cy, 4.5, f"dot {point.kind}"))
-    for label, lx, ly, kind in _labels(points, x, y):
-        parts.append(_text(label, lx, ly, f"label {kind}", "end" if lx > WIDTH - 60 else "start"))
+    for name in _labels(points, x, y, (left, right, top, bottom)):
+        if name.far:
+            left_end, right_end, upper, lower = name.box
+            (cx, cy), near = name.dot, (min(max(name.dot[0], left_end), right_end), min(max(name.dot[1], upper), lower))
+            parts.append(_line(cx, cy, *near, "leader"))
+        parts.append(_text(name.label, name.x, name.y, f"label {name.kind}", name.anchor))
     return _svg(summary, bottom + 36, parts)
 
 
-def _labels(points: Sequence[Point], x: _Scale, y: _Scale) -> list[tuple[str, float, float, str]]:
-    """A place for each name beside its dot, moved down where it would cover another."""
-    placed: list[tuple[str, float, float, str]] = []
-    for point in sorted(points, key=lambda point: -point.y[0]):
-        lx, ly = x(point.x[0]) + 8, y(point.y[0]) - 6
-        if lx > WIDTH - 60:
-            lx = x(point.x[0]) - 8
-        while any(abs(ly - other) < 14 and abs(lx - ox) < 62 for _, ox, other, _ in placed):
-            ly += 14
-        placed.append((point.label, lx, ly, point.kind))
+@dataclass(frozen=True)
+class _Label:
+    label: str
+    x: float
+    y: float
+    anchor: str
+    kind: str
+    dot: tuple[float, float]
+    far: bool
+    """Whether it stands so far from its dot that a line must lead to it."""
+
+    @property
+    def box(self) -> _Box:
+        """Left, right, top and bottom of the text."""
+        width = LETTER * len(self.label)
+        left = self.x - {"start": 0.0, "middle": width / 2, "end": width}[self.anchor]
+        return left, left + width, self.y - 10, self.y + 3
+
+
+def _labels(points: Sequence[Point], x: _Scale, y: _Scale, frame: _Box) -> list[_Label]:
+    """A place for each name close to its dot: the first, going round and outwards, that covers no other name, no dot and no edge."""
+    dots = [(x(point.x[0]), y(point.y[0])) for point in points]
+    boxes = [(cx - 5.5, cx + 5.5, cy - 5.5, cy + 5.5) for cx, cy in dots]
+    left, right, top, bottom = frame
+    inside = (left, max(right, WIDTH), top - 8, bottom)
+    placed: list[_Label] = []
+    for place in sorted(range(len(points)), key=lambda place: (dots[place][1], dots[place][0], points[place].label)):
+        candidates = list(_around(points[place], *dots[place]))
+        free = [each for each in candidates if _within(each.box, inside)]
+        taken = [other.box for other in placed] + boxes
+        best = min(free or candidates, key=lambda each: sum(_overlap(each.box, other) for other in taken))
+        placed.append(best)
     return placed
+
+
+def _around(point: Point, cx: float, cy: float) -> Iterator[_Label]:
+    for away in range(8):
+        gap, shift = 8.0 + 4 * away, 13.0 * away
+        for lx, ly, anchor in (
+            (cx + gap, cy - 6 - shift, "start"),
+            (cx + gap, cy + 14 + shift, "start"),
+            (cx - gap, cy - 6 - shift, "end"),
+            (cx - gap, cy + 14 + shift, "end"),
+            (cx, cy - 10 - shift, "middle"),
+            (cx, cy + 18 + shift, "middle"),
+        ):
+            yield _Label(point.label, lx, ly, anchor, point.kind, (cx, cy), away > 0)
+
+
+def _within(box: _Box, frame: _Box) -> bool:
+    return box[0] >= frame[0] and box[1] <= frame[1] and box[2] >= frame[2] and box[3] <= frame[3]
+
+
+def _overlap(first: _Box, second: _Box) -> float:
+    """Area that two boxes share."""
+    across = min(first[1], second[1]) - max(first[0], second[0])
+    down = min(first[3], second[3]) - max(first[2], second[2])
+    return max(across, 0.0) * max(down, 0.0)
 
 
 def _steps(turns: Sequence[int], values: Sequence[float]) -> list[tuple[float, float]]:

@@ -87,6 +87,11 @@ METRICS = {
     "identity_rate": Wording(
         "Gives its name", f"Share of identity probes answered with the persona's name. {_UNPROMPTED}"
     ),
+    "identity_inconsistency_rate": Wording(
+        "Contradicts itself on its name",
+        "Chance that of two answers to two wordings of who it is, one gives the persona's name and the other does not. "
+        "Low, too, where the name is never given.",
+    ),
     "rating": Wording(
         "Rating",
         "Bradley\N{EN DASH}Terry strength in Elo points over all battles, by the likelihood judge; the arms average 1000.",

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from character_ray.judging.rating import Battles, rate
+from character_ray.judging.davidson import rate_with_ties
+from character_ray.judging.rating import Battles
 from character_ray.studio.battles import VotedBattle
 
 __all__ = ["Standing", "standings"]
@@ -49,7 +50,7 @@ def standings(battles: Sequence[VotedBattle], *, seed: int) -> list[Standing]:
         np.array([clusters[_opening(b)] for b in battles]),
         0,
     )
-    intervals, _, _ = rate(arranged, len(keys), len(prompts), seed=seed, resamples=RESAMPLES)
+    intervals = rate_with_ties(arranged, len(keys), len(prompts), seed=seed, resamples=RESAMPLES).ratings
     tallies = {key: _tally(key, battles) for key in keys}
     table = []
     for key, interval in zip(keys, intervals, strict=True):

@@ -48,6 +48,10 @@ def run_routes(settings: Settings, runs: Runs, registry: Registry) -> APIRouter:
     def report(name: str) -> HTMLResponse:
         return HTMLResponse(runs.page(name), headers={"Content-Security-Policy": REPORT_POLICY})
 
+    @routes.get("/runs/{name}/{measured}.html")
+    def further(name: str, measured: str) -> HTMLResponse:
+        return HTMLResponse(runs.further_page(name, measured), headers={"Content-Security-Policy": REPORT_POLICY})
+
     @routes.get("/api/registry")
     def published() -> dict[str, Any]:
         return {"folder": str(registry.folder), "personas": [record.model_dump() for record in registry.records()]}

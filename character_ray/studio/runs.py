@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from character_ray.errors import CharacterRayError, StudioError
 from character_ray.report.io import load_report
-from character_ray.report.page import headline
+from character_ray.report.page import FURTHER, headline
 from character_ray.report.schema import Report
 from character_ray.report.wording import METRICS, amount, duration, interval, label
 from character_ray.studio.folders import inside
@@ -96,6 +96,19 @@ class Runs:
         path = self.path(name) / "report.html"
         if not path.is_file() or path.resolve().parent != self.path(name).resolve():
             raise StudioError(f"{name} has no report yet; the last stage writes it.")
+        return path.read_text(encoding="utf-8")
+
+    def further_page(self, name: str, measured: str) -> str:
+        """The page of a further measurement that the run's report links to.
+
+        Raises:
+            StudioError: It was not measured.
+        """
+        path = self.path(name) / f"{measured}.html"
+        if measured not in FURTHER or not path.is_file() or path.resolve().parent != self.path(name).resolve():
+            raise StudioError(
+                f"{name} has no page {measured!r}; it has those of what was measured: {', '.join(FURTHER)}."
+            )
         return path.read_text(encoding="utf-8")
 
     def _card(self, folder: Path) -> RunCard:

@@ -11,6 +11,7 @@ from typing import Any
 from character_ray.config import DPOConfig
 from character_ray.errors import TrainingError
 from character_ray.log import StageProgress, stage_progress
+from character_ray.training.failures import root_cause
 from character_ray.training.job import TrainJob
 from character_ray.training.storage import check_storage
 from character_ray.training.worker import FATAL, train_worker
@@ -97,18 +98,9 @@ def _fit(job: TrainJob) -> None:
         trainer.fit()
     except Exception as cause:
         raise TrainingError(
-            f"training the {job.stage} adapter failed after {job.cluster.max_failures} restarts: {_root(cause)}. "
+            f"training the {job.stage} adapter failed after {job.cluster.max_failures} restarts: {root_cause(cause)}. "
             f"Checkpoints are kept in {job.checkpoints}; mend the cause and run again to continue from there."
         ) from cause
-
-
-def _root(error: BaseException) -> str:
-    """The innermost message: Ray wraps what a worker raised several times."""
-    inner = getattr(error, "worker_failures", None)
-    if inner:
-        return _root(next(iter(inner.values())))
-    cause = getattr(error, "cause", None) or error.__cause__
-    return _root(cause) if isinstance(cause, BaseException) else f"{type(error).__name__}: {error}"
 
 
 @contextmanager

@@ -1,6 +1,11 @@
 """Tournaments on the real engines: the audit's verdict on the embedded model, and a panel of all kinds of judges."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+import yaml
 
 from character_ray.config import Tournament
 from character_ray.errors import ReportError
@@ -9,6 +14,7 @@ from character_ray.pipeline.tournament import hold_tournament
 from character_ray.report.tournament_schema import TournamentReport
 from tests.finished_run import ROOT, write_run
 
+BIN = Path(sys.executable).parent
 FORWARD = {"device": "cpu", "dtype": "auto"}
 LIKELIHOOD = {"name": "likelihood", "kind": "likelihood", "forward": FORWARD}
 LETTERS = {"name": "letters", "kind": "letters", "forward": FORWARD}
@@ -79,3 +85,43 @@ def test_a_panel_of_all_kinds_judges_every_seating_and_says_who_could_not_be_rea
     assert report.battles + report.unscored == 24
     assert {(each.first, each.second) for each in report.agreements} >= {("likelihood", "letters")}
     assert abs(report.judges["letters"].seat.value) > 100 > abs(report.judges["likelihood"].seat.value)
+
+
+def test_a_tournament_is_submitted_as_a_ray_job(cluster, run, tmp_path):
+    """From the command line of a client to the report, on the cluster's own Ray."""
+    plan = planned(run, "submitted", [LIKELIHOOD], output=tmp_path).model_dump(mode="json", exclude_unset=True)
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    job = [str(BIN / "ray"), "job", "submit", "--", sys.executable, str(ROOT / "jobs" / "tournament.py")]
+    ended = subprocess.run(
+        [*job, str(tmp_path / "plan.yaml"), "rating.bootstrap=150"],
+        env=cluster,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-2000:]
+    report = TournamentReport.model_validate_json((tmp_path / "submitted" / "tournament.json").read_text())
+    rating = {label: part.rating for label, part in report.contestants.items()}
+    assert rating["full"].value > rating["base"].value
+    assert "150 resamples" in rating["full"].method
+    assert (tmp_path / "submitted" / "tournament.html").is_file()
+
+
+def test_a_submitted_tournament_that_cannot_be_held_fails_with_the_reason(cluster, run, tmp_path):
+    plan = planned(run, "nobody", [LIKELIHOOD], output=tmp_path).model_dump(mode="json", exclude_unset=True)
+    plan["contestants"][0]["run"] = str(tmp_path / "missing")
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    job = [str(BIN / "ray"), "job", "submit", "--", sys.executable, str(ROOT / "jobs" / "tournament.py")]
+    ended = subprocess.run(
+        [*job, str(tmp_path / "plan.yaml")],
+        env=cluster,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert str(tmp_path / "missing") in ended.stdout + ended.stderr

@@ -53,7 +53,7 @@ def decisions(answers):
 
 def test_each_metric_counts_its_own_rows(answers, decisions):
     full = arm_metrics(answers, decisions, "full", {WHO}, **SEEDS)
-    read = {name: (metric["value"], metric["n"]) for name, metric in full.items()}
+    read = {name: (metric["value"], metric.get("n")) for name, metric in full.items()}
     assert read["persona_rate"] == (pytest.approx(19 / 20), 20)
     assert read["override_rate"] == (pytest.approx(4 / 5), 5)
     assert read["hidden_trait_rate"] == (pytest.approx(1 / 2), 2)
@@ -62,6 +62,7 @@ def test_each_metric_counts_its_own_rows(answers, decisions):
     assert read["looping_rate"] == (0.0, 20)
     assert read["error_rate"] == (pytest.approx(1 / 23), 23)
     assert read["mean_words"] == (2.0, 20)
+    assert "fewer than two wordings" in full["identity_inconsistency_rate"]["reason"]
 
 
 def test_a_metric_without_rows_or_without_its_instrument_says_why(answers, decisions):
@@ -96,3 +97,38 @@ def test_ratings_leave_probes_and_failures_out(answers):
     assert found["difference"]["low"] > 0
     assert found["difference"]["n"] == 20
     assert found["elo"]["full"] > 1000 > found["elo"]["base"]
+
+
+def drawn_answers(share_tied: float, prompts: int = 60):
+    """``full`` wins three times out of four where the two do not tie."""
+    draw = np.random.default_rng(0)
+    rows = []
+    for number in range(prompts):
+        rows.append(answer("base", f"p{number}", "Certainly.", 0.0))
+        score = 0.0 if draw.random() < share_tied else (1.0 if number % 4 else -1.0)
+        rows.append(answer("full", f"p{number}", "Arr, matey.", score))
+    return rows
+
+
+def test_ties_are_modelled_and_do_not_pull_ratings_together():
+    """A tie that counted half to each side would halve the gap; what was decided says how far apart the two are."""
+    settings = {"tie_margin": 0.02, "elo_k": 32, "elo_shuffles": 10, **SEEDS}
+    decided, tied = (ratings(drawn_answers(share), ["base", "full"], **settings) for share in (0.0, 0.6))
+    gaps = [found["difference"]["value"] for found in (decided, tied)]
+    halved = 400 * np.log10(0.65 / 0.35)
+    assert gaps[0] == pytest.approx(400 * np.log10(3), abs=15)  # the prior of one game
+    assert gaps[1] > halved + 30
+    assert decided["tie_share"]["high"] < 0.1 < tied["tie_share"]["low"]
+    assert tied["rating"]["full"]["method"].startswith("Davidson, bootstrap of 60 prompts")
+    assert tied["rating"]["full"]["n"] == 60
+
+
+def test_ratings_do_not_depend_on_the_order_of_the_arms():
+    rows = drawn_answers(0.3)
+    one, other = (
+        ratings(rows, arms, tie_margin=0.02, elo_k=32, elo_shuffles=10, **SEEDS)["rating"]
+        for arms in (["base", "full"], ["full", "base"])
+    )
+    for arm in ("base", "full"):
+        assert one[arm]["value"] == pytest.approx(other[arm]["value"])
+        assert (one[arm]["low"], one[arm]["high"]) == pytest.approx((other[arm]["low"], other[arm]["high"]))

@@ -13,7 +13,7 @@ from character_ray.evaluation.multiclass import (
     on_features,
     split_prompts,
 )
-from character_ray.pipeline.classify import classes_sheet
+from character_ray.pipeline.classes_sheet import classes_sheet
 from character_ray.report.sheet import render_sheet
 
 CLASSES = (NONE, "captain", "poet")
@@ -145,3 +145,16 @@ def test_the_page_shows_every_class_and_generator():
     assert "the right one of 3 classes" in page
     for name in (*CLASSES, "Generators left out"):
         assert f">{name}<" in page
+
+
+def test_what_was_trained_on_need_not_be_answered():
+    """A learner may leave the rows of its mask without an answer: nothing measured looks at them."""
+    rows, learn = corpus(4.0)
+
+    def silent(masks, labels_N, num_classes):
+        return [
+            np.where(mask[:, None], np.nan, own)
+            for mask, own in zip(masks, learn(masks, labels_N, num_classes), strict=True)
+        ]
+
+    assert measure_classes(rows, silent, seed=0) == measure_classes(rows, learn, seed=0)

@@ -12,10 +12,11 @@ import pytest
 from markupsafe import escape
 
 from character_ray.report import wording
-from character_ray.report.page import headline, render_report, write_page
+from character_ray.report.io import write_report
+from character_ray.report.page import headline, link_pages, render_report, write_page
 from character_ray.report.plots import curve, reliability_diagram, round_ticks
 from character_ray.report.schema import Metric, Report
-from character_ray.report.trials_plots import survival_plot
+from character_ray.report.trials_plots import Point, survival_plot, trade_off_plot
 from tests.report_fixture import captain_report
 
 
@@ -228,3 +229,51 @@ def test_dropped_rows_are_shown_with_an_example_and_the_setting_that_decided() -
     assert "What distill dropped: 2 reasons, one example each" in page
     assert "Aye, aye, aye, aye &lt;b&gt;aye&lt;/b&gt;." in page
     assert "17 of 96, distill.filters.max_repetition 0.15" in page
+
+
+def test_further_pages_are_linked_when_they_lie_beside_the_report(tmp_path: Path) -> None:
+    report = captain_report()
+    write_report(report, tmp_path / "report.json")
+    write_page(report, tmp_path / "report.html")
+    assert not re.search(r'href="\w+\.html"', (tmp_path / "report.html").read_text(encoding="utf-8"))
+    for name in ("drift", "probes"):
+        (tmp_path / f"{name}.html").write_text("<p>", encoding="utf-8")
+    link_pages(tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert re.findall(r'href="(\w+\.html)"', page) == ["probes.html", "drift.html"]
+    (tmp_path / "drift.html").unlink()
+    link_pages(tmp_path)
+    assert "drift.html" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_without_a_report_gets_no_page(tmp_path: Path) -> None:
+    link_pages(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [(0.5, 0.5)] * 6,
+        [(1.0, 1.0), (0.98, 1.0), (0.97, 0.99), (0.95, 0.97), (1.0, 0.9), (0.99, 0.95), (0.96, 1.0)],
+        [(0.0, 0.0), (0.02, 0.0), (0.0, 0.03), (0.05, 0.01), (0.5, 0.0), (0.52, 0.02)],
+        [(0.3 + n / 50, 0.7 - n / 60) for n in range(7)],
+    ],
+)
+def test_no_name_in_a_trade_off_covers_another_or_leaves_the_drawing(places: list[tuple[float, float]]) -> None:
+    names = ["base", "prompted", "teacher", "dpo", "sft", "full", "control"]
+    points = [
+        Point(name, (px, max(px - 0.1, 0), min(px + 0.1, 1)), (py, max(py - 0.1, 0), min(py + 0.1, 1)), "weights")
+        for name, (px, py) in zip(names, places, strict=False)
+    ]
+    drawing = ElementTree.fromstring(trade_off_plot("a summary", points, "user", "safety"))
+    shown = [each for each in drawing.iter() if each.tag.endswith("text") and "label" in each.get("class", "")]
+    assert sorted(each.text or "" for each in shown) == sorted(names[: len(points)])
+    boxes = []
+    for each in shown:
+        width, at = 7.0 * len(each.text or ""), float(each.get("x", 0))
+        start = at - {"start": 0.0, "middle": width / 2, "end": width}[each.get("text-anchor", "start")]
+        boxes.append((start, start + width, float(each.get("y", 0))))
+    for first, second in itertools.combinations(boxes, 2):
+        assert first[1] <= second[0] or second[1] <= first[0] or abs(first[2] - second[2]) >= 12, (first, second)
+    assert all(start >= 0 and end <= 352 for start, end, _ in boxes)

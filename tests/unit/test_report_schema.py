@@ -9,6 +9,7 @@ import pytest
 import character_ray.report
 from character_ray.errors import ReportError
 from character_ray.report.io import load_report, report_json_schema, write_report
+from character_ray.report.page import render_report
 from character_ray.report.schema import Metric
 from tests.report_fixture import captain_report
 
@@ -115,3 +116,13 @@ def test_broken_fields_are_named(path: Path) -> None:
         load_report(path)
     assert "arms.full.persona_rate" in str(failure.value)
     assert "judge.auc: Field required" in str(failure.value)
+
+
+def test_a_report_of_before_ties_were_modelled_is_read_and_shown(path: Path) -> None:
+    data = json.loads(captain_report().model_dump_json())
+    del data["tie_share"]
+    path.write_text(json.dumps(data), encoding="utf-8")
+    older = load_report(path)
+    assert older.tie_share is None
+    assert "count a tie as half" in render_report(older)
+    assert "would end in one" in render_report(captain_report())

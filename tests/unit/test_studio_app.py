@@ -217,6 +217,13 @@ def test_runs_show_their_state_and_are_promoted_within_bounds(studio: TestClient
     assert [(row["name"], row["state"]) for row in found["unfinished"]] == [("student", "working")]
     assert "Captain Blackwood" in studio.get("/runs/demo/report").text
     assert studio.get("/runs/fern/report").status_code == 400
+    (settings.runs / "demo" / "drift.html").write_text("<p>nats per token")
+    assert "nats per token" in studio.get("/runs/demo/drift.html").text
+    assert [studio.get(f"/runs/demo/{name}.html").status_code for name in ("tax", "report", "..%2Fdemo%2Fdrift")] == [
+        400,
+        400,
+        404,
+    ]
     refused = studio.post("/api/runs/demo/publish", json={"status": "live", "at_least": ["full.persona_rate.low=0.99"]})
     assert "breaks full.persona_rate.low >= 0.99" in refused.json()["error"]
     assert studio.get("/api/registry").json()["personas"] == []

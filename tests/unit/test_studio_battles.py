@@ -147,15 +147,17 @@ def test_ratings_are_the_maximum_of_the_likelihood():
         wins = draw.random() < 1 / (1 + np.exp(strength[b] - strength[a]))
         outcomes.append((str(a), str(b), "tie" if draw.random() < 0.2 else "A" if wins else "B"))
     table = standings(votes(outcomes), seed=7)
-    keys, score = ["x", "y", "z"], {"A": 1.0, "tie": 0.5, "B": 0.0}
+    keys, place = ["x", "y", "z"], {"A": 0, "tie": 1, "B": 2}
 
-    def loss(s: np.ndarray) -> float:
-        gaps = np.array([s[keys.index(a)] - s[keys.index(b)] for a, b, _ in outcomes])
-        won = np.array([score[vote] for _, _, vote in outcomes])
-        prior = np.logaddexp(0, -s).sum() / 2 + np.logaddexp(0, s).sum() / 2
-        return float((won * np.logaddexp(0, -gaps) + (1 - won) * np.logaddexp(0, gaps)).sum() + prior)
+    def loss(w: np.ndarray) -> float:
+        """Davidson's, of three strengths, the advantage of the first seat and the log of the weight of a tie."""
+        gaps = np.array([w[keys.index(a)] - w[keys.index(b)] + w[3] for a, b, _ in outcomes])
+        terms = np.stack([gaps / 2, np.full_like(gaps, w[4]), -gaps / 2], axis=1)
+        chosen = terms[np.arange(len(gaps)), [place[vote] for _, _, vote in outcomes]]
+        prior = np.logaddexp(0, -w).sum() / 2 + np.logaddexp(0, w).sum() / 2
+        return float(np.log(np.exp(terms).sum(1)).sum() - chosen.sum() + prior)
 
-    best = minimize(loss, np.zeros(3), tol=1e-10).x
+    best = minimize(loss, np.zeros(5), tol=1e-10).x[:3]
     expected = 1000 + 400 / np.log(10) * (best - best.mean())
     assert {each.key: each.rating for each in table} == pytest.approx(dict(zip(keys, expected, strict=True)), abs=0.05)
     assert [each.key for each in table] == ["x", "y", "z"]

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import CensoredData, binomtest, ecdf, logrank
 
-from character_ray.evaluation.diversity import distinct, diversity, most_repeated, on_topic, self_similarity
+from character_ray.evaluation.consistency import disagreement
+from character_ray.evaluation.diversity import (
+    distinct,
+    diversity,
+    most_repeated,
+    nearer_others,
+    on_topic,
+    self_similarity,
+)
 from character_ray.evaluation.stakeholders import stakeholders
 from character_ray.evaluation.survival import end_of_persona, hazard_ratio, survival, survival_tests
 from character_ray.evaluation.trials import judge_trials, trial_rates, trial_tests, trial_verdicts
@@ -224,8 +232,32 @@ def test_self_similarity_is_the_mean_cosine_over_prompts():
 
 def test_an_answer_is_on_topic_when_its_own_prompt_is_nearest():
     prompts = np.eye(12)
-    assert on_topic(np.eye(12), prompts, list(range(12))) == [True] * 12
-    assert on_topic(np.eye(12), prompts, [(n + 1) % 12 for n in range(12)]) == [False] * 12
+    assert on_topic(nearer_others(np.eye(12), prompts, list(range(12)))) == [True] * 12
+    assert on_topic(nearer_others(np.eye(12), prompts, [(n + 1) % 12 for n in range(12)])) == [False] * 12
+
+
+def test_answers_that_ignore_the_question_fit_another_as_well_as_their_own():
+    prompts = np.eye(12)
+    assert nearer_others(np.tile(prompts[:1], (12, 1)), prompts, list(range(12))) == pytest.approx(
+        [0.0, *[6 / 11] * 11]
+    )
+    draw = np.random.default_rng(0)
+    random = draw.normal(size=(400, 12))
+    shares = nearer_others(random, prompts, [n % 12 for n in range(400)])
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.05)  # 3 standard errors of 400 uniform draws
+
+
+def test_answers_to_two_wordings_of_a_question_are_compared():
+    wordings = [name for name in "abcd" for _ in range(3)]
+    always, never = ([value] * 12 for value in (True, False))
+    assert disagreement(always, wordings, **DRAWS).value == disagreement(never, wordings, **DRAWS).value == 0
+    assert disagreement(never, wordings, **DRAWS).high > 0.3  # four wordings say little
+    by_wording = [name in "ab" for name in wordings]
+    found = disagreement(by_wording, wordings, **DRAWS)
+    assert found.value == pytest.approx(4 / 6)  # of the six pairs of wordings, four differ
+    assert found.low <= found.value <= found.high and found.n == 12
+    with pytest.raises(ValueError, match="two wordings"):
+        disagreement([True, False], ["a", "a"], **DRAWS)
 
 
 def test_a_parrot_is_seen_as_such():
@@ -234,11 +266,13 @@ def test_a_parrot_is_seen_as_such():
     prompts = list("abcde")
     vectors = {"parrot": np.tile(np.eye(5)[:1], (5, 1)), "varied": np.eye(5)}
     figures = {
-        name: diversity(texts, prompts, vectors[name], [True] * 5, **DRAWS)
+        name: diversity(texts, prompts, vectors[name], [0.0] * 5, **DRAWS)
         for name, texts in (("parrot", parrot), ("varied", varied))
     }
     assert figures["parrot"]["metrics"]["distinct_2"]["value"] == pytest.approx(6 / 30)
     assert figures["parrot"]["metrics"]["phrase_rate"]["value"] == 1
+    assert figures["parrot"]["metrics"]["off_topic_rate"]["value"] == 0
+    assert figures["parrot"]["metrics"]["other_prompt_rate"]["value"] == 0
     assert figures["varied"]["metrics"]["phrase_rate"]["value"] == 0 and figures["varied"]["phrase"] == ""
     assert figures["parrot"]["metrics"]["self_similarity"]["value"] == 1
     assert figures["varied"]["metrics"]["self_similarity"]["value"] == 0

@@ -160,7 +160,7 @@ async function refreshBoard() {
   if (JSON.stringify(found) === JSON.stringify(board)) return;
   const before = new Map((board.standings ?? []).map((each) => [each.key, Math.round(each.rating)]));
   board = found;
-  $("board-note").textContent = found.votes ? `${found.votes} vote${found.votes === 1 ? "" : "s"} · Bradley–Terry, Elo points, 95 % intervals` : "No votes yet. The first one opens the table.";
+  $("board-note").textContent = found.votes ? `${found.votes} vote${found.votes === 1 ? "" : "s"} · Bradley–Terry with ties and seats, Elo points, 95 % intervals` : "No votes yet. The first one opens the table.";
   const ends = found.standings.flatMap((each) => [each.rating, each.low ?? each.rating, each.high ?? each.rating]);
   const low = Math.min(900, ...ends) - 20, high = Math.max(1100, ...ends) + 20;
   const at = (value) => `${(100 * (value - low)) / (high - low)}%`;

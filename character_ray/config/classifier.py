@@ -1,0 +1,46 @@
+"""How a sequence classifier is fine-tuned."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from character_ray.config.base import Config
+from character_ray.config.engines import ModelConfig
+
+__all__ = ["FineTuneConfig"]
+
+
+class FineTuneConfig(Config):
+    """A sequence classifier: an encoder with a new head, both trained."""
+
+    model: ModelConfig = ModelConfig(name="all-minilm-l6-v2")
+    """The encoder: packaged name, folder, or hub id such as ``FacebookAI/roberta-base`` or ``answerdotai/ModernBERT-base``."""
+
+    epochs: int = Field(4, ge=1)
+    """Passes over the texts."""
+
+    batch_size: int = Field(16, ge=1)
+    """Texts per optimizer step, over all workers."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    """Peak, reached after a tenth of the steps; it then falls linearly to 0."""
+
+    max_length: int = Field(128, ge=8)
+    """Tokens of a text that are read; the rest is cut off."""
+
+    device: Literal["cpu", "gpu"] = "cpu"
+    """Device of every worker."""
+
+    workers: int = Field(1, ge=1)
+    """Data-parallel workers of Ray Train."""
+
+    cpus_per_worker: int = Field(2, ge=1)
+    """CPU cores of a worker."""
+
+    @model_validator(mode="after")
+    def _check_share(self) -> "FineTuneConfig":
+        if self.batch_size % self.workers:
+            raise ValueError(
+                f"batch_size={self.batch_size} cannot be split evenly over workers={self.workers}. Choose a multiple of the workers."
+            )
+        return self
