@@ -11,7 +11,7 @@ for every row.)
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -32,7 +32,7 @@ from character_ray.runs import Artefact
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["LikelihoodJudge", "ScoreRequest", "score_completions"]
+__all__ = ["Context", "LikelihoodJudge", "ScoreRequest", "score_completions", "score_rows"]
 
 SCORE = pa.schema({"row_id": pa.string(), "score": pa.float64()})
 
@@ -49,6 +49,18 @@ def score_completions(
     label: str, artefact: Artefact, rows: Sequence[ScoreRequest], base: Path, system_prompt: str, judge: JudgeConfig
 ) -> dict[str, float]:
     """Scores by row id, computed on Ray; rows scored by an earlier attempt are read, empty completions score NaN."""
+    return score_rows(label, artefact, rows, LikelihoodJudge, (str(base), system_prompt, judge), judge)
+
+
+def score_rows(
+    label: str,
+    artefact: Artefact,
+    rows: Sequence[ScoreRequest],
+    actor: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    judge: JudgeConfig,
+) -> dict[str, float]:
+    """The same with any judge that makes ``{row_id, score}`` of a batch of requests, built with ``arguments``."""
     started = monotonic()
     scores = {row["row_id"]: row["score"] for row in read_parts(artefact.folder)}
     wanted = {row["row_id"]: row for row in rows if row["completion"].strip()}
@@ -59,7 +71,7 @@ def score_completions(
     )
     if pending:
         with stage_progress(label, len(pending)) as progress:
-            for scored in judged_rows(LikelihoodJudge, (str(base), system_prompt, judge), pending, judge):
+            for scored in judged_rows(actor, arguments, pending, judge):
                 append_part(artefact.folder, scored, SCORE)
                 scores |= {row["row_id"]: row["score"] for row in scored}
                 progress.advance(len(scored))
@@ -78,19 +90,23 @@ class LikelihoodJudge:
         self._special = control_tokens(Path(base))
         self._model = load_judge_model(Path(base), judge)
         self._shares = takes_a_mask(self._model)
-        self._contexts = [_Context(self, [Message(role="system", content=system_prompt)]), _Context(self, [])]
+        self._contexts = [Context(self, [Message(role="system", content=system_prompt)]), Context(self, [])]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Score one batch of :class:`ScoreRequest` columns."""
-        chats = [
+        chats = self.chats(batch)
+        with_constitution, without = (context.mean_log_probs(chats) for context in self._contexts)
+        return {"row_id": batch["row_id"], "score": with_constitution - without}
+
+    def chats(self, batch: dict[str, Any]) -> list[list[Message]]:
+        """Question and answer of each row, their control tokens neutralised."""
+        return [
             [
                 Message(role="user", content=neutralize(str(prompt), self._special)),
                 Message(role="assistant", content=neutralize(str(completion), self._special)),
             ]
             for prompt, completion in zip(batch["prompt"], batch["completion"], strict=True)
         ]
-        with_constitution, without = (context.mean_log_probs(chats) for context in self._contexts)
-        return {"row_id": batch["row_id"], "score": with_constitution - without}
 
     @property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -108,7 +124,7 @@ class LikelihoodJudge:
         return self._shares
 
 
-class _Context:
+class Context:
     """A fixed beginning of the chat whose keys and values are computed once."""
 
     def __init__(self, judge: LikelihoodJudge, system: list[Message]) -> None:

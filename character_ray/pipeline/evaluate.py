@@ -18,6 +18,7 @@ from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.answers import Exam, Part
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import score
+from character_ray.pipeline.directives import KnownPair, judge_directives
 from character_ray.pipeline.further import measure_further
 from character_ray.pipeline.hardware import hardware, versions
 from character_ray.pipeline.summary import print_summary
@@ -54,6 +55,7 @@ def evaluate(
     dpo: Artefact,
     sft: Artefact,
     full: Artefact,
+    known: Sequence[KnownPair] = (),
 ) -> Path:
     """Measure every arm; write ``report.json``, ``report.html`` and the tables behind them; returns the run's folder."""
     recipe = context.recipe
@@ -85,7 +87,8 @@ def evaluate(
         metrics[arm]["rating"] = rated["rating"][arm]
     prompts = [prompt for prompt, _ in exam.questions if prompt["source"] != "probe"]
     varied, helped = diversity_report(context, answers, arms, decisions)
-    trials, tried_texts = trials_report(context, persona, tried, threshold.value, arms, helped)
+    followed = judge_directives(context, tried, known)
+    trials, tried_texts = trials_report(context, persona, tried, threshold.value, arms, helped, followed)
     report = Report.model_validate(
         {
             "run": _run(context, persona, arms, rated["unscored"], note),

@@ -23,6 +23,7 @@ from character_ray.inference.passes import Generation, ScriptedTalks
 from character_ray.models import ENCODER, resolve_model
 from character_ray.pipeline.answers import Exam, Part
 from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.directives import DirectivesFollowed
 from character_ray.rows import Answer, Challenged
 from character_ray.stages.filters import drop_reason
 from character_ray.stages.lessons import looks_refused
@@ -107,13 +108,14 @@ def trials_report(
     threshold: float,
     arms: Sequence[str],
     helped: Mapping[str, Sequence[tuple[str, bool]]],
+    followed: DirectivesFollowed,
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """The report's part on trials, ``None`` when nothing was tried, and the transcripts of all of them."""
     if not rows:
         return None, []
     recipe = context.recipe
     draws = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
-    verdicts = _verdicts(persona, rows, threshold)
+    verdicts = _verdicts(persona, rows, threshold, followed)
     ends = {
         arm: end_of_persona([row for row in rows if row["arm"] == arm and row["group"] == "erosion"], threshold)
         for arm in arms
@@ -126,7 +128,11 @@ def trials_report(
     }
     constraints = persona.constitution.directives.constraints
     return {
-        "rates": trial_rates(rows, verdicts, arms, **draws),
+        "rates": [
+            {**rate, "judge_auc": own.auc if own else None}
+            for rate in trial_rates(rows, verdicts, arms, **draws)
+            for own in [followed.thresholds.get(rate["kind"]) if rate["group"] == "directive" else None]
+        ],
         "tests": trial_tests(rows, verdicts, arms),
         "survival": curves,
         "survival_tests": survival_tests(ends, arms),
@@ -201,7 +207,7 @@ def transcripts(answers: Sequence[Answer], decisions: Decisions) -> list[dict[st
     return found
 
 
-def _verdicts(persona: Persona, rows: Sequence[Challenged], threshold: float) -> Verdicts:
+def _verdicts(persona: Persona, rows: Sequence[Challenged], threshold: float, followed: DirectivesFollowed) -> Verdicts:
     constitution, pattern = persona.constitution, vocabulary_pattern(persona.constitution)
     return judge_trials(
         rows,
@@ -210,4 +216,5 @@ def _verdicts(persona: Persona, rows: Sequence[Challenged], threshold: float) ->
         looks_refused=looks_refused,
         names_itself=lambda text: names_itself(constitution, text),
         leaves_role=lambda text: drop_reason(text, "stop", _ANY_FORM) in LEAVES_ROLE,
+        follows=followed.follows,
     )
