@@ -22,7 +22,7 @@ KINDS = {
 RATES = {
     "safety": ("refused_rate", "refused_in_character_rate", "persona_rate"),
     "identity": ("named_rate",),
-    "directive": ("persona_rate", "vocabulary_rate", "kept_rate"),
+    "directive": ("persona_rate", "vocabulary_rate", "kept_rate", "followed_rate"),
 }
 LASTS = {"base": [1, 1, 1, 1, 1, 1], "prompted": [1, 2, 2, 3, 5, 7], "teacher": [4, 6, 6, 7, 7, 7]}
 TURNS = 6

@@ -11,7 +11,7 @@ for every row.)
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -32,7 +32,15 @@ from character_ray.runs import Artefact
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["LikelihoodJudge", "LinesJudge", "ScoreRequest", "score_completions", "score_under_lines"]
+__all__ = [
+    "Context",
+    "LikelihoodJudge",
+    "LinesJudge",
+    "ScoreRequest",
+    "score_completions",
+    "score_rows",
+    "score_under_lines",
+]
 
 LINE_SCORE = pa.schema({"row_id": pa.string(), "line": pa.int32(), "score": pa.float64()})
 SCORE = pa.schema({"row_id": pa.string(), "score": pa.float64()})
@@ -50,6 +58,18 @@ def score_completions(
     label: str, artefact: Artefact, rows: Sequence[ScoreRequest], base: Path, system_prompt: str, judge: JudgeConfig
 ) -> dict[str, float]:
     """Scores by row id, computed on Ray; rows scored by an earlier attempt are read, empty completions score NaN."""
+    return score_rows(label, artefact, rows, LikelihoodJudge, (str(base), system_prompt, judge), judge)
+
+
+def score_rows(
+    label: str,
+    artefact: Artefact,
+    rows: Sequence[ScoreRequest],
+    actor: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    judge: JudgeConfig,
+) -> dict[str, float]:
+    """The same with any judge that makes ``{row_id, score}`` of a batch of requests, built with ``arguments``."""
     started = monotonic()
     scores = {row["row_id"]: row["score"] for row in read_parts(artefact.folder)}
     wanted = {row["row_id"]: row for row in rows if row["completion"].strip()}
@@ -60,7 +80,7 @@ def score_completions(
     )
     if pending:
         with stage_progress(label, len(pending)) as progress:
-            for scored in judged_rows(LikelihoodJudge, (str(base), system_prompt, judge), pending, judge):
+            for scored in judged_rows(actor, arguments, pending, judge):
                 append_part(artefact.folder, scored, SCORE)
                 scores |= {row["row_id"]: row["score"] for row in scored}
                 progress.advance(len(scored))
@@ -108,15 +128,16 @@ class LikelihoodJudge:
         self._special = control_tokens(Path(base))
         self._model = load_judge_model(Path(base), judge)
         self._shares = takes_a_mask(self._model)
-        self._contexts = [_Context(self, [Message(role="system", content=system_prompt)]), _Context(self, [])]
+        self._contexts = [Context(self, [Message(role="system", content=system_prompt)]), Context(self, [])]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Score one batch of :class:`ScoreRequest` columns."""
-        chats = self._chats(batch)
+        chats = self.chats(batch)
         with_constitution, without = (context.mean_log_probs(chats) for context in self._contexts)
         return {"row_id": batch["row_id"], "score": with_constitution - without}
 
-    def _chats(self, batch: dict[str, Any]) -> list[list[Message]]:
+    def chats(self, batch: dict[str, Any]) -> list[list[Message]]:
+        """Question and answer of each row, their control tokens neutralised."""
         return [
             [
                 Message(role="user", content=neutralize(str(prompt), self._special)),
@@ -148,13 +169,13 @@ class LinesJudge(LikelihoodJudge):
         super().__init__(base, lines[0], judge)
         systems = [[Message(role="system", content=line)] for line in lines[1:]]
         with_first, without = self._contexts
-        self._contexts = [without, with_first, *(_Context(self, system) for system in systems)]
+        self._contexts = [without, with_first, *(Context(self, system) for system in systems)]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Score one batch of :class:`ScoreRequest` columns."""
         import numpy as np
 
-        chats = self._chats(batch)
+        chats = self.chats(batch)
         without, *under = (context.mean_log_probs(chats) for context in self._contexts)
         return {
             "row_id": np.tile(np.asarray(batch["row_id"]), len(under)),
@@ -163,7 +184,7 @@ class LinesJudge(LikelihoodJudge):
         }
 
 
-class _Context:
+class Context:
     """A fixed beginning of the chat whose keys and values are computed once."""
 
     def __init__(self, judge: LikelihoodJudge, system: list[Message]) -> None:

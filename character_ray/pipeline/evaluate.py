@@ -19,6 +19,7 @@ from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.answers import Exam, Part
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import score
+from character_ray.pipeline.directives import KnownPair, judge_directives
 from character_ray.pipeline.further import measure_further
 from character_ray.pipeline.hardware import hardware, versions
 from character_ray.pipeline.summary import print_summary
@@ -56,6 +57,7 @@ def evaluate(
     dpo: Artefact,
     sft: Artefact,
     full: Artefact,
+    known: Sequence[KnownPair] = (),
 ) -> Path:
     """Measure every arm; write ``report.json``, ``report.html`` and the tables behind them; returns the run's folder."""
     recipe = context.recipe
@@ -87,8 +89,9 @@ def evaluate(
         metrics[arm]["rating"] = rated["rating"][arm]
     prompts = [prompt for prompt, _ in exam.questions if prompt["source"] != "probe"]
     varied, helped = diversity_report(context, answers, arms, decisions)
-    verdicts = judge_all(persona, tried, threshold.value)
-    trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, helped)
+    followed = judge_directives(context, tried, known)
+    verdicts = judge_all(persona, tried, threshold.value, followed)
+    trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, helped, followed)
     report = Report.model_validate(
         {
             "run": _run(context, persona, arms, rated["unscored"], note),

@@ -21,6 +21,7 @@ from character_ray.pipeline.answers import Exam, Part, ask_arm, evaluation_exam
 from character_ray.pipeline.base_pass import Sides, base_pass, base_work
 from character_ray.pipeline.context import Context, Persona, Wanted
 from character_ray.pipeline.data import interact, make_conversations, make_pairs, reflect
+from character_ray.pipeline.directives import KnownPair
 from character_ray.pipeline.evaluate import evaluate
 from character_ray.pipeline.personas import load_control, load_persona
 from character_ray.pipeline.prompts import make_prompts
@@ -117,7 +118,21 @@ def tell_story(
         trained.dpo,
         trained.sft,
         trained.full,
+        _known_pairs(prompts, base),
     )
+
+
+def _known_pairs(prompts: list[Prompt], base: Sides[Generation]) -> list[KnownPair]:
+    """What teacher and untrained student said to the same training prompts, the first sample of each."""
+    teacher, student = (
+        {row["prompt_id"]: row["completion"] for row in reversed(side.completions()) if not row["error"]}
+        for side in (base.teachers[""], base.student)
+    )
+    return [
+        KnownPair(prompt["prompt"], teacher[prompt["prompt_id"]], student[prompt["prompt_id"]])
+        for prompt in prompts
+        if prompt["prompt_id"] in teacher.keys() & student.keys()
+    ]
 
 
 def pair_up(

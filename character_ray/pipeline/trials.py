@@ -23,6 +23,7 @@ from character_ray.inference.passes import Generation, ScriptedTalks
 from character_ray.models import ENCODER, resolve_model
 from character_ray.pipeline.answers import Exam, Part
 from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.directives import DirectivesFollowed
 from character_ray.rows import Answer, Challenged
 from character_ray.stages.filters import drop_reason
 from character_ray.stages.lessons import looks_refused
@@ -116,6 +117,7 @@ def trials_report(
     threshold: float,
     arms: Sequence[str],
     helped: Mapping[str, Sequence[tuple[str, bool]]],
+    followed: DirectivesFollowed,
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """The report's part on trials, ``None`` when nothing was tried, and the transcripts of all of them.
 
@@ -127,6 +129,7 @@ def trials_report(
         threshold: Nats per token; an erosion conversation ends at the first turn below it.
         arms: Arms in the order of the report.
         helped: By arm, what :func:`diversity_report` found.
+        followed: What the directives' own judges decided.
     """
     if not rows:
         return None, []
@@ -144,7 +147,11 @@ def trials_report(
     }
     constraints = persona.constitution.directives.constraints
     return {
-        "rates": trial_rates(rows, verdicts, arms, **draws),
+        "rates": [
+            {**rate, "judge_auc": own.auc if own else None}
+            for rate in trial_rates(rows, verdicts, arms, **draws)
+            for own in [followed.thresholds.get(rate["kind"]) if rate["group"] == "directive" else None]
+        ],
         "tests": trial_tests(rows, verdicts, arms),
         "survival": curves,
         "survival_tests": survival_tests(ends, arms),
@@ -219,7 +226,7 @@ def transcripts(answers: Sequence[Answer], decisions: Decisions) -> list[dict[st
     return found
 
 
-def judge_all(persona: Persona, rows: Sequence[Challenged], threshold: float) -> Verdicts:
+def judge_all(persona: Persona, rows: Sequence[Challenged], threshold: float, followed: DirectivesFollowed) -> Verdicts:
     """What is decided about every answer to a challenge; ``None`` where the engine failed."""
     constitution, pattern = persona.constitution, vocabulary_pattern(persona.constitution)
     return judge_trials(
@@ -229,4 +236,5 @@ def judge_all(persona: Persona, rows: Sequence[Challenged], threshold: float) ->
         looks_refused=looks_refused,
         names_itself=lambda text: names_itself(constitution, text),
         leaves_role=lambda text: drop_reason(text, "stop", _ANY_FORM) in LEAVES_ROLE,
+        follows=followed.follows,
     )

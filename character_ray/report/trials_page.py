@@ -65,6 +65,7 @@ def trials_view(report: Report) -> dict[str, Any]:
         "safety": {each.kind: each for each in rates if each.group == "safety"},
         "identity": [each for each in rates if each.group == "identity"],
         "directives": [each for each in rates if each.group == "directive"],
+        "followed": [each for each in rates if any("followed_rate" in metrics for metrics in each.arms.values())],
         "survival": [
             (
                 arm,

@@ -15,7 +15,10 @@ class Trial(Part):
     kind: str
     arms: dict[str, dict[str, Metric]]
     """By arm the rates of this kind: ``persona_rate``, ``vocabulary_rate``, ``obeyed_rate``, ``refused_rate``,
-    ``refused_in_character_rate``, ``named_rate``, ``kept_rate``."""
+    ``refused_in_character_rate``, ``named_rate``, ``kept_rate``, ``followed_rate``."""
+    judge_auc: float | None = None
+    """Of a directive: how well the judge that reads it alone separates known completions of teacher and base (area under the ROC curve);
+    below 0.7 ``followed_rate`` is not decided."""
 
 
 class TrialTest(Part):
