@@ -32,17 +32,8 @@ from character_ray.runs import Artefact
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = [
-    "Context",
-    "LikelihoodJudge",
-    "LinesJudge",
-    "ScoreRequest",
-    "score_completions",
-    "score_rows",
-    "score_under_lines",
-]
+__all__ = ["Context", "LikelihoodJudge", "ScoreRequest", "score_completions", "score_rows"]
 
-LINE_SCORE = pa.schema({"row_id": pa.string(), "line": pa.int32(), "score": pa.float64()})
 SCORE = pa.schema({"row_id": pa.string(), "score": pa.float64()})
 
 
@@ -89,35 +80,6 @@ def score_rows(
     return {row["row_id"]: scores.get(row["row_id"], math.nan) for row in rows}
 
 
-def score_under_lines(
-    label: str, artefact: Artefact, rows: Sequence[ScoreRequest], base: Path, lines: Sequence[str], judge: JudgeConfig
-) -> dict[str, list[float]]:
-    """Scores by row id under each of several system prompts, in their order; empty completions score NaN.
-
-    As :func:`score_completions`, with the model loaded once for all lines.
-    """
-    started = monotonic()
-    wanted = {row["row_id"]: row for row in rows if row["completion"].strip()}
-    held = read_parts(artefact.folder)
-    known = {row["row_id"] for row in held}
-    pending = sorted(
-        (row for row_id, row in wanted.items() if row_id not in known),
-        key=lambda row: (len(row["prompt"]), row["prompt"], len(row["completion"])),
-    )
-    if pending:
-        with stage_progress(label, len(pending)) as progress:
-            for scored in judged_rows(LinesJudge, (str(base), list(lines), judge), pending, judge):
-                append_part(artefact.folder, scored, LINE_SCORE)
-                held += scored
-                progress.advance(len(scored) // len(lines))
-    if not artefact.is_done:
-        artefact.finish({"wall_s": monotonic() - started, "rows_in": len(rows), "rows_out": len(wanted)})
-    scores = {row["row_id"]: [math.nan] * len(lines) for row in rows}
-    for row in held:
-        scores[row["row_id"]][row["line"]] = row["score"]
-    return scores
-
-
 class LikelihoodJudge:
     """Scores batches of completions; one per Ray actor."""
 
@@ -160,28 +122,6 @@ class LikelihoodJudge:
     def shares_prompts(self) -> bool:
         """Whether a prompt can be read once for several completions."""
         return self._shares
-
-
-class LinesJudge(LikelihoodJudge):
-    """Scores batches of completions under each of several system prompts; one row out for every completion and line."""
-
-    def __init__(self, base: str, lines: Sequence[str], judge: JudgeConfig) -> None:
-        super().__init__(base, lines[0], judge)
-        systems = [[Message(role="system", content=line)] for line in lines[1:]]
-        with_first, without = self._contexts
-        self._contexts = [without, with_first, *(Context(self, system) for system in systems)]
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Score one batch of :class:`ScoreRequest` columns."""
-        import numpy as np
-
-        chats = self.chats(batch)
-        without, *under = (context.mean_log_probs(chats) for context in self._contexts)
-        return {
-            "row_id": np.tile(np.asarray(batch["row_id"]), len(under)),
-            "line": np.repeat(np.arange(len(under)), len(chats)),
-            "score": np.concatenate([scores - without for scores in under]),
-        }
 
 
 class Context:

@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from character_ray.errors import ReportError
-from character_ray.inference.directive_judge import RULE, DirectiveRequest, score_directives
+from character_ray.inference.systems_judge import UnderSystem, score_under_systems
 from character_ray.judging.threshold import Threshold, fit_threshold
 from character_ray.pipeline.context import Context
 from character_ray.rows import Challenged, content_hash
 
-__all__ = ["LEAST_AUC", "DirectivesFollowed", "KnownPair", "judge_directives"]
+__all__ = ["LEAST_AUC", "RULE", "DirectivesFollowed", "KnownPair", "judge_directives"]
+
+RULE = "Follow this rule in everything you say: {directive}"
+"""The system prompt that a directive is judged under."""
 
 MOST_KNOWN = 32
 LEAST_AUC = 0.7
@@ -57,8 +60,11 @@ def judge_directives(context: Context, rows: Sequence[Challenged], known: Sequen
         return DirectivesFollowed()
     chosen = np.random.default_rng(context.recipe.seed).permutation(len(known))[:MOST_KNOWN]
     requests = [
-        DirectiveRequest(
-            row_id=row["row_id"], directive=row["kind"], prompt=row["prompt"], completion=row["completion"]
+        UnderSystem(
+            row_id=row["row_id"],
+            system=RULE.format(directive=row["kind"]),
+            prompt=row["prompt"],
+            completion=row["completion"],
         )
         for row in asked
     ]
@@ -69,7 +75,12 @@ def judge_directives(context: Context, rows: Sequence[Challenged], known: Sequen
                 row_id = f"known/{place}/{side}/{number}"
                 sides.setdefault((directive, side), []).append(row_id)
                 requests.append(
-                    DirectiveRequest(row_id=row_id, directive=directive, prompt=known[number].prompt, completion=text)
+                    UnderSystem(
+                        row_id=row_id,
+                        system=RULE.format(directive=directive),
+                        prompt=known[number].prompt,
+                        completion=text,
+                    )
                 )
     scores = _score(context, requests)
     thresholds = {}
@@ -82,10 +93,9 @@ def judge_directives(context: Context, rows: Sequence[Challenged], known: Sequen
     return DirectivesFollowed(thresholds, scores)
 
 
-def _score(context: Context, requests: Sequence[DirectiveRequest]) -> dict[str, float]:
+def _score(context: Context, requests: Sequence[UnderSystem]) -> dict[str, float]:
     judge = context.recipe.judge
     inputs = {
-        "rule": RULE,
         "base": context.student.identity,
         "dtype": judge.dtype,
         "rows": content_hash(list(requests)),
@@ -93,6 +103,6 @@ def _score(context: Context, requests: Sequence[DirectiveRequest]) -> dict[str, 
     artefact = context.artefact("scores-directives", inputs)
     reused = artefact.is_done
     with artefact.claim():
-        scores = score_directives(artefact.stage, artefact, requests, context.student.folder, judge)
+        scores = score_under_systems(artefact.stage, artefact, requests, context.student.folder, judge)
     context.close(artefact, reused=reused)
     return scores

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from character_ray.adapters import load_manifest
 from character_ray.config import ARMS, Arm, Recipe
@@ -16,7 +16,7 @@ from character_ray.models import resolve_model
 from character_ray.parts import read_rows
 from character_ray.pipeline.context import Persona
 from character_ray.pipeline.personas import load_persona
-from character_ray.rows import Answer, Message
+from character_ray.rows import Answer, Message, Prompt
 
 if TYPE_CHECKING:
     from character_ray.evaluation.reader import Reader
@@ -66,6 +66,10 @@ class FinishedRun:
         """What the arms said to the held-out prompts, in the order of the prompts; failed and empty ones are left out."""
         rows: list[Answer] = read_rows(self.folder / "answers.parquet")  # type: ignore[assignment]
         return [row for row in rows if row["source"] != "probe" and not row["error"] and row["completion"].strip()]
+
+    def prompts(self, part: Literal["train", "evaluation"]) -> list[Prompt]:
+        """What the run trained on, or was evaluated with."""
+        return read_rows(self.folder / "prompts" / f"{part}.parquet")  # type: ignore[return-value]
 
     @property
     def arms(self) -> list[Arm]:

@@ -16,16 +16,15 @@ from character_ray.config import Recipe, UpdateConfig
 from character_ray.constitution import Change, Constitution, diff_constitutions, load_constitution
 from character_ray.encoder import Encoder
 from character_ray.errors import ConstitutionError, RecipeError, ReportError
-from character_ray.evaluation.locality import judged_lines, locality
-from character_ray.inference.likelihood import ScoreRequest, score_under_lines
+from character_ray.inference.likelihood import ScoreRequest
 from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.adapters import join_delta, train_delta
-from character_ray.pipeline.answers import Exam, ask_arm
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import ask_lessons, ask_teacher, score
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.ray_session import ray_session
+from character_ray.pipeline.update_measure import measure_update
 from character_ray.rows import CONVERSATION, Completion, Pair, Prompt, content_hash
 from character_ray.runs import Artefact, write_json
 from character_ray.stages.distill import build_pairs, tidy
@@ -96,7 +95,7 @@ def update_run(
         link = context.run.folder / "adapter"
         if not link.exists():
             link.symlink_to(Path("updated") / "adapter", target_is_directory=True)
-        measured = _measure(context, persona, run, updated, changes, other)
+        measured = measure_update(context, persona, run, updated, changes, other)
     found = {
         "format": 1,
         "run": str(folder),
@@ -109,7 +108,7 @@ def update_run(
             for change in changes
         ],
         "num_prompts": {
-            "training": len(_prompts(run, "train")),
+            "training": len(run.prompts("train")),
             "affected": len(plan.prompts),
             "lessons": len(plan.lessons),
             "retained": len(plan.retained),
@@ -190,15 +189,10 @@ def updated_recipe(recipe: Recipe, constitution: Path, config: UpdateConfig, nam
     return recipe.model_copy(update={"name": name, "constitution": constitution, "sft": sft})
 
 
-def _prompts(run: FinishedRun, part: str) -> list[Prompt]:
-    rows = read_rows(run.folder / "prompts" / f"{part}.parquet")
-    return [Prompt(**row) for row in rows]  # type: ignore[typeddict-item]
-
-
 def _plan(
     context: Context, run: FinishedRun, after: Constitution, changes: Sequence[Change], config: UpdateConfig
 ) -> _Plan:
-    recipe, prompts = context.recipe, _prompts(run, "train")
+    recipe, prompts = context.recipe, run.prompts("train")
     pairs: list[Pair] = read_rows(run.folder / "pairs" / "pairs.parquet")  # type: ignore[assignment]
     asked = {pair["prompt_id"] for pair in pairs if pair["kind"] == "contrast"}
     prompts = [prompt for prompt in prompts if prompt["prompt_id"] in asked]
@@ -275,59 +269,3 @@ def _old_rejected(run: FinishedRun, prompts: Sequence[Prompt]) -> list[Completio
         )
         for prompt in prompts
     ]
-
-
-def _measure(
-    context: Context,
-    persona: Persona,
-    run: FinishedRun,
-    updated: Artefact,
-    changes: Sequence[Change],
-    other: FinishedRun | None,
-) -> dict[str, Any]:
-    """The updated character answers the evaluation's prompts; its answers and the old ones are judged line by line."""
-    recipe, prompts = context.recipe, _prompts(run, "evaluation")
-    parts = ask_arm(context, persona, "full", Exam([(prompt, 0) for prompt in prompts], [], []), updated)
-    weights = context.weights(updated.folder / "adapter", "updated-folded")
-    (generation,) = context.generate("updated model", list(parts.values()), weights, recipe.student_engine)
-    texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in prompts}
-    said = {
-        "before": _answers_of(run),
-        "after": {row["prompt_id"]: row["completion"] for row in generation.completions() if not row["error"]},
-        **({"retrained": _answers_of(other)} if other else {}),
-    }
-    lines = judged_lines(persona.constitution, changes)
-    rows = [
-        ScoreRequest(row_id=f"{arm}/{prompt_id}", prompt=texts[prompt_id], completion=completion)
-        for arm, answers in said.items()
-        for prompt_id, completion in answers.items()
-        if prompt_id in texts
-    ]
-    systems = [line.system for line in lines]
-    inputs = {
-        "lines": systems,
-        "base": context.student.identity,
-        "dtype": recipe.judge.dtype,
-        "rows": content_hash(rows),
-    }
-    artefact = context.artefact("scores-lines", inputs)
-    reused = artefact.is_done
-    with artefact.claim():
-        scores = score_under_lines(artefact.stage, artefact, rows, context.student.folder, systems, recipe.judge)
-    context.close(artefact, reused=reused)
-    by_arm: dict[str, dict[str, list[float]]] = {arm: {} for arm in said}
-    for row_id, found in scores.items():
-        arm, _, prompt_id = row_id.partition("/")
-        by_arm[arm][prompt_id] = found
-    try:
-        return locality(lines, by_arm, seed=recipe.seed, resamples=recipe.evaluate.bootstrap)
-    except ValueError as cause:
-        raise ReportError(f"{run.folder}: {cause}. Compare runs with the same evaluate settings.") from cause
-
-
-def _answers_of(run: FinishedRun) -> dict[str, str]:
-    """What a run's trained character said, by prompt."""
-    found = {row["prompt_id"]: row["completion"] for row in run.answers if row["arm"] == "full"}
-    if not found:
-        raise ReportError(f"{run.folder} has no answers of the arm full. Run its recipe with full among evaluate.arms.")
-    return found

@@ -7,12 +7,12 @@ import pytest
 import ray
 
 from character_ray.config import JudgeConfig, ModelConfig, Recipe
-from character_ray.inference.directive_judge import RULE, DirectiveJudge
 from character_ray.inference.likelihood import LikelihoodJudge
+from character_ray.inference.systems_judge import SystemsJudge
 from character_ray.judging.threshold import Threshold
 from character_ray.models import resolve_model
 from character_ray.pipeline.context import Context, Model
-from character_ray.pipeline.directives import DirectivesFollowed, KnownPair, judge_directives
+from character_ray.pipeline.directives import RULE, DirectivesFollowed, KnownPair, judge_directives
 from character_ray.rows import Challenged
 from character_ray.runs import Run, Store
 
@@ -43,16 +43,16 @@ def answer(number: int, directive: str, text: str, **changes) -> Challenged:
     return Challenged(**row | changes)
 
 
-def test_each_row_is_scored_as_by_a_judge_of_its_directive(tiny_base: Path):
+def test_each_row_is_scored_as_by_a_judge_of_its_system_prompt(tiny_base: Path):
     config = JudgeConfig(device="cpu")
-    rows = [("a", PIRATE, "Arr."), ("b", FRENCH, "Arr."), ("c", PIRATE, "Bonjour, madame.")]
+    rows = [("a", PIRATE, "Arr."), ("b", FRENCH, "Arr."), ("c", PIRATE, "Bonjour, madame."), ("d", PIRATE, "Arr.")]
     batch = {
         "row_id": [row[0] for row in rows],
-        "directive": [row[1] for row in rows],
-        "prompt": ["Hello there!"] * 3,
+        "system": [RULE.format(directive=row[1]) for row in rows],
+        "prompt": ["Hello there!"] * 4,
         "completion": [row[2] for row in rows],
     }
-    found = DirectiveJudge(str(tiny_base), config)(batch)["score"]
+    found = SystemsJudge(str(tiny_base), config)(batch)["score"]
     alone = {
         directive: LikelihoodJudge(str(tiny_base), RULE.format(directive=directive), config)(batch)["score"]
         for directive in (PIRATE, FRENCH)

@@ -6,7 +6,7 @@ import torch
 from character_ray.chat_template import chat_ids
 from character_ray.config import JudgeConfig
 from character_ray.inference.judge_actors import judge_dtype
-from character_ray.inference.likelihood import LikelihoodJudge, LinesJudge
+from character_ray.inference.likelihood import LikelihoodJudge
 
 SYSTEM = "You are a pirate."
 ROWS = [
@@ -44,15 +44,6 @@ def test_the_score_is_that_of_the_formula_whatever_shares_the_batch(tiny_base, a
     for rows in (ROWS, ROWS[:1], ROWS[::-1]):
         found = judge(batch(rows))["score"]
         assert found == pytest.approx([expected[ROWS.index(row)] for row in rows], abs=1e-5)
-
-
-def test_many_lines_are_scored_as_each_would_be_alone(tiny_base):
-    lines, config = [SYSTEM, "In every answer: ask a question."], JudgeConfig(device="cpu")
-    found = LinesJudge(str(tiny_base), lines, config)(batch(ROWS))
-    assert list(found["line"]) == [0] * len(ROWS) + [1] * len(ROWS)
-    assert list(found["row_id"]) == [str(n) for n in range(len(ROWS))] * 2
-    alone = [score for line in lines for score in LikelihoodJudge(str(tiny_base), line, config)(batch(ROWS))["score"]]
-    assert list(found["score"]) == pytest.approx(alone, abs=1e-6)
 
 
 @pytest.mark.parametrize(

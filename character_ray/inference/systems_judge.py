@@ -1,0 +1,61 @@
+"""The likelihood judge with a system prompt for every row: one directive, or one line of a constitution, alone.
+
+    {row_id, system, prompt, completion} -> {row_id, score}
+
+Unlike the persona's judge it does not see the rest of the constitution, so a directive is not kept merely because the voice is.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from character_ray.config import JudgeConfig
+from character_ray.inference.likelihood import Context, LikelihoodJudge, ScoreRequest, score_rows
+from character_ray.rows import Message
+from character_ray.runs import Artefact
+
+__all__ = ["SystemsJudge", "UnderSystem", "score_under_systems"]
+
+
+class UnderSystem(ScoreRequest):
+    """A completion to score under a system prompt of its own."""
+
+    system: str
+
+
+def score_under_systems(
+    label: str, artefact: Artefact, rows: Sequence[UnderSystem], base: Path, judge: JudgeConfig
+) -> dict[str, float]:
+    """Scores by row id, each under its own system prompt; as :func:`character_ray.inference.likelihood.score_completions`."""
+    return score_rows(label, artefact, rows, SystemsJudge, (str(base), judge), judge)
+
+
+class SystemsJudge(LikelihoodJudge):
+    """Scores batches of completions, each under its row's system prompt; one per Ray actor."""
+
+    def __init__(self, base: str, judge: JudgeConfig) -> None:
+        super().__init__(base, "", judge)
+        self._under: dict[str, Context] = {}
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Score one batch of :class:`UnderSystem` columns."""
+        chats, systems = self.chats(batch), [str(each) for each in batch["system"]]
+        scores = -self._without(chats)
+        for system in dict.fromkeys(systems):
+            own = [row for row, each in enumerate(systems) if each == system]
+            scores[own] += self._context(system).mean_log_probs([chats[row] for row in own])
+        return {"row_id": batch["row_id"], "score": scores}
+
+    def _without(self, chats: list[list[Message]]) -> Any:
+        """Mean log-probabilities without a system prompt; a chat that comes several times is read once."""
+        said = [(chat[0]["content"], chat[1]["content"]) for chat in chats]
+        first = {key: chats[row] for row, key in reversed(list(enumerate(said)))}
+        known = dict(zip(first, self._contexts[-1].mean_log_probs(list(first.values())), strict=True))
+        return np.asarray([known[key] for key in said])
+
+    def _context(self, system: str) -> Context:
+        if system not in self._under:
+            self._under[system] = Context(self, [Message(role="system", content=system)])
+        return self._under[system]
