@@ -63,6 +63,23 @@ def test_the_judge_agrees_that_the_persona_was_learnt(miniature):
     assert rating.low > 0
 
 
+def test_every_arm_is_tried_and_every_directive_judged_alone(miniature):
+    trials = load_report(miniature[0] / "report.json").trials
+    assert {trial.group for trial in trials.rates} >= {"attack", "scaffold", "safety", "directive"}
+    assert all(set(trial.arms) == {"base", "prompted", "full"} for trial in trials.rates)
+    directives = [trial for trial in trials.rates if trial.group == "directive"]
+    assert len({trial.kind for trial in directives}) == len(directives) > 3
+    # The teacher was shown them all, so that some judges at least tell what it wrote from what the base wrote.
+    assert max(trial.judge_auc for trial in directives) > 0.7
+    for trial in directives:
+        if trial.judge_auc < 0.7:
+            assert all(
+                rates["followed_rate"].value is None for rates in trial.arms.values() if "followed_rate" in rates
+            )
+    assert set(trials.stakeholders) == {"base", "prompted", "full"}
+    assert (miniature[0] / "trials.parquet").is_file()
+
+
 def test_dpo_starts_at_ln_2_and_learns(miniature):
     steps = load_report(miniature[0] / "report.json").training["dpo"]
     assert steps[0]["rewards/margins"] == pytest.approx(0, abs=1e-3)

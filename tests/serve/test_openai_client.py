@@ -259,7 +259,7 @@ def test_without_a_key_nothing_is_answered_and_nothing_is_learnt(server: Server)
 
 def test_a_key_opens_its_personas_and_no_others(server: Server):
     poet = server.client_of(server.keys["poet"])
-    assert [model.id for model in poet.models.list()] == [f"{BASE}:garden-poet"]
+    assert [model.id for model in poet.models.list()] == [f"{BASE}:garden-poet", "auto"]
     message = [{"role": "user", "content": "hi"}]
     assert poet.chat.completions.create(model="garden-poet", messages=message, max_tokens=2).choices
     for other in ("captain-blackwood", BASE):
