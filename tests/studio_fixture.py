@@ -32,7 +32,11 @@ def write_run(runs: Path, name: str, *, finished: bool) -> Path:
     """A run folder as the pipeline leaves it, with a report and an adapter when it is finished."""
     store, recipe = (
         Store(runs / "store"),
-        {"constitution": "constitutions/captain-blackwood.yaml", "student": {"name": "smollm2-135m-instruct"}},
+        {
+            "name": name,
+            "constitution": "constitutions/captain-blackwood.yaml",
+            "student": {"name": "smollm2-135m-instruct"},
+        },
     )
     run = Run(runs / name, recipe)
     report = captain_report()
