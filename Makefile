@@ -15,7 +15,7 @@ demo: install ## Train Captain Blackwood on two CPU cores and measure him; resum
 serve: install ## Serve the demo's persona behind an OpenAI-compatible API
 	$(BIN)/character-ray serve runs/demo
 
-test: install chromium ## Run every test that needs no GPU (35 minutes on two cores)
+test: install chromium ## Run every test that needs no GPU (an hour on two cores)
 	$(BIN)/python -m pytest --durations=15
 
 check: install docs-tools ## Lint, formatting, types, and the site without a broken link

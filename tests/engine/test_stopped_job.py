@@ -50,7 +50,7 @@ def test_a_job_that_is_stopped_midway_goes_on_when_it_is_submitted_again(cluster
         assert time.monotonic() < deadline, ray_job(cluster, "logs", "stopped").stdout[-3000:]
         time.sleep(0.2)
     assert ray_job(cluster, "stop", "stopped").returncode == 0
-    assert "STOPPED" in status_of(cluster, "stopped")
+    assert "was stopped" in status_of(cluster, "stopped")
     assert "prompts" in ray_job(cluster, "logs", "stopped").stdout
     before = rows_of(tmp_path)
     assert not list(tmp_path.glob("*/pairs/pairs.parquet"))
