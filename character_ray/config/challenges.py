@@ -20,7 +20,7 @@ class ChallengesConfig(Config):
     """Occasions for each directive."""
 
     erosion: int = Field(0, ge=0)
-    """Conversations per arm in which a user pushes turn after turn; they take an engine of their own for each set of weights."""
+    """Conversations per arm in which a user pushes turn after turn, on the engine that answers the rest."""
 
     turns: int = Field(6, ge=2, le=20)
     """User turns of such a conversation."""

@@ -295,8 +295,8 @@ async def _counted(pieces: Any, end: Callable[[int, int], None]) -> AsyncIterato
     status, number = 499, 0
     try:
         async for piece in pieces:
-            # A piece holds every event that came since the last one.
-            number += piece.count("data: ") if isinstance(piece, str) else piece.count(b"data: ")
+            # A piece holds every event that came since the last one; a blank line ends each, and JSON holds none.
+            number += piece.count("\n\n") if isinstance(piece, str) else piece.count(b"\n\n")
             yield piece
         status = 200
     except asyncio.CancelledError:

@@ -34,7 +34,8 @@ def trainer_arguments(job: TrainJob) -> dict[str, Any]:
         # By default a NaN loss is logged as the mean of the steps before it, and FiniteLoss would never see it.
         "logging_nan_inf_filter": False,
         "save_steps": cluster.checkpoint_steps,
-        "save_total_limit": 1,
+        # The trainer drops an older checkpoint as soon as a newer one is written, when its copy may still be under way.
+        "save_total_limit": 1 if cluster.checkpoint_scratch is None else 2,
         "report_to": list(cluster.report_to),
         "run_name": job.folder.name,
         "disable_tqdm": True,

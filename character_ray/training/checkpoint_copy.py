@@ -24,7 +24,7 @@ _COPYING = "copying"
 _MARK = "copied-"
 
 # transformers names a worker's random state, and DeepSpeed its share of the optimizer, by the worker's rank.
-_RANK = re.compile(r"(?:^rng_state_|(?:^|_)pp_rank_|^zero_pp_rank_|^bf16_zero_pp_rank_)(\d+)")
+_RANK = re.compile(r"(?:^rng_state_|_pp_rank_)(\d+)")
 
 
 def files_of(rank: int, folder: Path) -> list[Path]:
@@ -55,7 +55,9 @@ class CopiesCheckpoints(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Remove what an attempt that was killed had begun to copy; no worker saves before all have begun."""
+        """Remove what a killed attempt left in the scratch folder and had begun to copy; no worker saves before all have begun."""
+        for path in Path(str(args.output_dir)).glob("checkpoint-*"):
+            shutil.rmtree(path, ignore_errors=True)  # the other workers of this machine do so, too
         if self._rank == 0:
             for path in self._storage.glob(f"{_COPYING}-*"):
                 shutil.rmtree(path)

@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from character_ray.config import ClusterTrainConfig, SFTConfig
 from character_ray.errors import TrainingError
+from character_ray.training.arguments import trainer_arguments
 from character_ray.training.checkpoint_copy import CopiesCheckpoints, files_of
 from character_ray.training.checkpoints import last_complete
+from character_ray.training.job import TrainJob
 
 FILES = (
     "adapter_model.safetensors",
@@ -79,6 +82,18 @@ def test_what_a_killed_attempt_began_to_copy_is_removed(scratch: Path, tmp_path:
     arguments = TrainingArguments(output_dir=str(scratch), use_cpu=True)
     CopiesCheckpoints(storage, 0, 2).on_train_begin(arguments, TrainerState(), TrainerControl())
     assert not begun.exists()
+    assert not any(scratch.iterdir()), "a higher step of that attempt would make the trainer drop the next checkpoint"
+
+
+def test_the_trainer_keeps_the_checkpoint_that_is_being_copied(tmp_path: Path):
+    def kept(scratch: Path | None) -> int:
+        cluster = ClusterTrainConfig(device="cpu", precision="float32", report_to=(), checkpoint_scratch=scratch)
+        job = TrainJob("sft", tmp_path, tmp_path, tmp_path, SFTConfig(), cluster, seed=0)
+        return int(trainer_arguments(job)["save_total_limit"])
+
+    # A new one is written before the copy of the last is waited for.
+    assert kept(tmp_path / "scratch") == 2
+    assert kept(None) == 1
 
 
 def test_a_copy_that_fails_ends_the_training_with_the_place(scratch: Path, tmp_path: Path):
