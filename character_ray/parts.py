@@ -1,12 +1,13 @@
 """Rows on disk as numbered Parquet parts, each complete or absent, so that an interrupted stage keeps what it has."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from character_ray.whole_files import being_written
 
 __all__ = ["append_part", "read_parts", "read_rows", "write_rows"]
 
@@ -25,9 +26,8 @@ def read_parts(folder: Path) -> list[dict[str, Any]]:
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
     """Write one Parquet file, atomically."""
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(table, scratch)
-    os.replace(scratch, path)
+    with being_written(path) as scratch:
+        pq.write_table(table, scratch)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

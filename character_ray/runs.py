@@ -20,15 +20,14 @@ from typing import Any
 
 from character_ray.errors import ResumeError
 from character_ray.rows import content_hash
+from character_ray.whole_files import being_written, is_being_written, write_text
 
 __all__ = ["Artefact", "Run", "Store", "describe_changes", "read_summary", "write_json"]
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of one."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    scratch.write_text(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Artefact:
         files = {
             str(path.relative_to(self.folder)): path.stat().st_size
             for path in sorted(self.folder.rglob("*"))
-            if path.is_file() and path.name not in ("inputs.json", "done.json", ".lock")
+            if path.is_file() and path.name not in ("inputs.json", "done.json", ".lock") and not is_being_written(path)
         }
         write_json(self.folder / "done.json", {"summary": summary, "files": files, "finished": time.time()})
 
@@ -148,10 +147,8 @@ class Run:
         """Let the run's name for the stage point to its result."""
         self.stages[artefact.stage] = {"artefact": artefact.folder.name, "inputs": artefact.inputs}
         link = self.folder / artefact.stage
-        scratch = self.folder / f".{artefact.stage}.{os.getpid()}"
-        scratch.unlink(missing_ok=True)
-        scratch.symlink_to(os.path.relpath(artefact.folder, self.folder), target_is_directory=True)
-        os.replace(scratch, link)
+        with being_written(link) as scratch:
+            scratch.symlink_to(os.path.relpath(artefact.folder, self.folder), target_is_directory=True)
         stages = {**self._previous.get("stages", {}), **self.stages}
         write_json(self.folder / "run.json", {"recipe": self._recipe, "stages": stages})
 

@@ -10,8 +10,9 @@ from rich.table import Table
 from character_ray.config import load_recipe
 from character_ray.log import console
 from character_ray.plan import Plan, check_fits, compare_with, estimate_recipe, scaling_page
-from character_ray.report.io import load_report, write_text
+from character_ray.report.io import load_report
 from character_ray.report.wording import duration
+from character_ray.whole_files import write_text
 
 __all__ = ["plan"]
 

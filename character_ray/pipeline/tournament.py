@@ -32,11 +32,11 @@ from character_ray.pipeline.played import Played
 from character_ray.pipeline.ray_session import ray_for
 from character_ray.pipeline.run import full_disk_named
 from character_ray.pipeline.tournament_report import build_report, rate_played, show_report
-from character_ray.report.io import write_text
 from character_ray.report.tournament_page import write_tournament_page
 from character_ray.rows import content_hash
 from character_ray.runs import Artefact, Run, Store
 from character_ray.stages.tournament import VERDICT_ROW, VerdictRow, collect, meetings, points, round_prompts, seated
+from character_ray.whole_files import write_text
 
 __all__ = ["Ask", "hold_tournament", "panel_verdict"]
 

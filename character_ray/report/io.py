@@ -1,7 +1,6 @@
 """``report.json`` on disk: written so that it can always be read back, and read so that a fault is named."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,9 @@ from pydantic import ValidationError
 
 from character_ray.errors import ReportError
 from character_ray.report.schema import SCHEMA_VERSION, Report
+from character_ray.whole_files import write_text
 
-__all__ = ["load_report", "report_json_schema", "write_report", "write_text"]
+__all__ = ["load_report", "report_json_schema", "write_report"]
 
 # A report of another shape fails in every field; the first few say enough.
 MAX_PROBLEMS = 10
@@ -68,13 +68,6 @@ def load_report(path: Path) -> Report:
 def report_json_schema() -> dict[str, Any]:
     """The JSON Schema of ``report.json``; ``report.schema.json`` in this package is a copy of it."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Report.model_json_schema(mode="serialization")}
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, never half of one."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
 
 
 def _problems(failure: ValidationError) -> str:

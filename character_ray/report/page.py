@@ -14,11 +14,12 @@ import yaml
 from markupsafe import Markup, escape
 
 from character_ray.report import wording
-from character_ray.report.io import load_report, write_text
+from character_ray.report.io import load_report
 from character_ray.report.plots import Dot, curve, dot_plot, reliability_diagram, round_ticks
 from character_ray.report.schema import Difference, Metric, Report
 from character_ray.report.templates import templates
 from character_ray.report.trials_page import script_policy, search_script, trials_view
+from character_ray.whole_files import write_text
 
 __all__ = ["FURTHER", "headline", "link_pages", "render_report", "write_page"]
 

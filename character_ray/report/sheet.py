@@ -10,8 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from character_ray.report.io import write_text
 from character_ray.report.templates import templates
+from character_ray.whole_files import write_text
 
 __all__ = ["Plot", "Section", "Sheet", "percent", "render_sheet", "write_sheet"]
 

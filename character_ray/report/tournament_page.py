@@ -7,11 +7,11 @@ import yaml
 from markupsafe import Markup
 
 from character_ray.report import wording
-from character_ray.report.io import write_text
 from character_ray.report.plots import Dot, dot_plot, round_ticks
 from character_ray.report.schema import Metric
 from character_ray.report.templates import templates
 from character_ray.report.tournament_schema import TournamentReport
+from character_ray.whole_files import write_text
 
 __all__ = ["render_tournament", "write_tournament_page"]
 

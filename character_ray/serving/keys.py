@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from character_ray.config import Config
 from character_ray.documents import explain, load_document
 from character_ray.errors import ServingError
+from character_ray.whole_files import being_written
 
 __all__ = ["ApiKey", "KeyFile", "KeyRing", "Refusal", "add_key", "load_keys"]
 
@@ -159,10 +160,9 @@ def add_key(path: Path, name: str, personas: tuple[str, ...] = (), requests_per_
         error = failure.errors()[0]
         raise ServingError(f"{'.'.join(map(str, error['loc']))}: {error['msg']} (given {error['input']!r}).") from None
     entries = [each.model_dump(mode="json", exclude_defaults=True) for each in (*there, key)]
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.touch(mode=0o600)
-    scratch.write_text(yaml.safe_dump({"keys": entries}, sort_keys=False), encoding="utf-8")
-    scratch.replace(path)
+    with being_written(path) as scratch:
+        scratch.touch(mode=0o600)
+        scratch.write_text(yaml.safe_dump({"keys": entries}, sort_keys=False), encoding="utf-8")
     return secret
 
 

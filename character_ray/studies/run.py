@@ -11,7 +11,6 @@ from pathlib import Path
 from character_ray.errors import CharacterRayError, ReportError
 from character_ray.log import console
 from character_ray.pipeline import run_pipeline
-from character_ray.report.io import write_text
 from character_ray.runs import write_json
 from character_ray.side_by_side import Work, do_all, error_of
 from character_ray.studies.finished import DECISIONS, Finished, read_finished
@@ -19,6 +18,7 @@ from character_ray.studies.pack import write_pack
 from character_ray.studies.page import study_page, study_record
 from character_ray.studies.schema import Cell, Study
 from character_ray.studies.verdict import judge_claim
+from character_ray.whole_files import write_text
 
 __all__ = ["collect", "run_cells", "write_results"]
 

@@ -5,7 +5,6 @@ constitutions/<name>.yaml                     the current version
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from character_ray.constitution import Constitution
 from character_ray.errors import StudioError
 from character_ray.studio.checking import check_text, read_text
 from character_ray.studio.folders import inside
+from character_ray.whole_files import write_text
 
 __all__ = ["Conflict", "Gallery", "Saved"]
 
@@ -108,23 +108,16 @@ class Gallery:
             raise StudioError(f"not saved, because {len(problems)} problem(s) must be repaired first: {problems[0]}")
         new = Saved(name, text if text.endswith("\n") else text + "\n")
         self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        scratch.write_text(new.text, encoding="utf-8")
         self._versions.mkdir(parents=True, exist_ok=True)
-        try:
+        # Under the lock, so that two writers cannot both have a new name, or both replace what they began with.
+        with FileLock(self._versions / ".lock"):
             if seen:
-                with FileLock(self._versions / ".lock"):
-                    self._keep_current(name, seen)
-                    os.replace(scratch, path)
-            else:
-                # A link is made only where nothing is, so that two writers cannot both have the new name.
-                os.link(scratch, path)
-        except FileExistsError:
-            raise Conflict(
-                f"there is a {name}.yaml already, and it is not overwritten. Choose another name, or open it."
-            ) from None
-        finally:
-            scratch.unlink(missing_ok=True)
+                self._keep_current(name, seen)
+            elif path.exists():
+                raise Conflict(
+                    f"there is a {name}.yaml already, and it is not overwritten. Choose another name, or open it."
+                )
+            write_text(path, new.text)
         return new
 
     def _keep_current(self, name: str, seen: str) -> None:

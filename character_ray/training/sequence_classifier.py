@@ -7,7 +7,6 @@ All trainings share one start of the workers. The logits of each are kept, so a 
 Axes: N texts, K classes.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from character_ray.config import FineTuneConfig
 from character_ray.errors import TrainingError
 from character_ray.training.failures import root_cause
+from character_ray.whole_files import being_written
 
 __all__ = ["ClassifierJob", "fine_tune"]
 
@@ -159,9 +159,8 @@ def _train_one(
     logits_NK = np.full((len(examples), job.num_classes), np.nan)
     logits_NK[~train_N] = predicted
     if trainer.is_world_process_zero():
-        partial = job.logits(number).with_suffix(".partial.npy")
-        np.save(partial, logits_NK)
-        os.replace(partial, job.logits(number))
+        with being_written(job.logits(number)) as scratch, scratch.open("wb") as file:
+            np.save(file, logits_NK)
 
 
 def _check_encoder(job: ClassifierJob) -> None:

@@ -17,6 +17,7 @@ LAYER = {
     "config": 0,
     "rows": 0,
     "log": 0,
+    "whole_files": 0,
     "chat_safety": 0,
     "chat_template": 0,
     "constitution": 1,
