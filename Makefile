@@ -16,7 +16,7 @@ serve: install ## Serve the demo's persona behind an OpenAI-compatible API
 	$(BIN)/character-ray serve runs/demo
 
 test: install chromium ## Run every test that needs no GPU (an hour on two cores)
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest --durations=40
 
 check: install docs-tools ## Lint, formatting, types, and the site without a broken link
 	$(BIN)/ruff check .

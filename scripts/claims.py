@@ -16,12 +16,16 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ROOT / "docs" / "studies"
 RANK = ("fails", "undecided", "not run", "holds")
+# The same claims at the demo's sizes.
+SMALL = "-cpu"
+IN_SMALL = "in small"
 HEAD = """\
 # Studies
 
 What the [seed](../differences.md) claims, and what came of it on the embedded model (SmolLM2-135M-Instruct). A claim *holds* when the
 whole 95 % interval of the difference is on its side, *fails* when it is on the other, else it is *undecided*, which is a result too. A
-claim that several comparisons decide holds when all do. Negative results stay.
+claim that several comparisons decide holds when all do. Negative results stay. *In small*: the study at the seed's sizes has not run, and
+the same comparison at the demo's sizes on two CPU cores (the study of that name with `-cpu`) is shown meanwhile.
 
 `python -m scripts.claims` writes this page from `claims.yaml` and the results below this folder; nothing in it is typed by hand.
 
@@ -47,9 +51,11 @@ def claims_page(folder: Path) -> str:
     lines = ["| section | claim | outcome | figures |", "| --- | --- | --- | --- |"]
     lines += [_line(claim, results) for claim in claims]
     counts = {
-        each: sum(f"| **{each}** |" in line for line in lines) for each in ("holds", "fails", "undecided", "not run")
+        each: sum(f"| **{each}**" in line for line in lines) for each in ("holds", "fails", "undecided", "not run")
     }
     told = ", ".join(f"{count} {each}" for each, count in counts.items())
+    if small := sum(f"** {IN_SMALL} |" in line for line in lines):
+        told += f"; {small} of them {IN_SMALL}"
     pages = [f"- [{name}]({path.parent.relative_to(folder)}/study.md)" for name, (path, _) in results.items()]
     return HEAD + f"{len(claims)} claims: {told}.\n\n" + "\n".join(lines) + "\n" + _listed(pages, folder)
 
@@ -80,25 +86,27 @@ def _line(claim: Mapping[str, Any], results: Mapping[str, tuple[Path, Mapping[st
     if claim.get("negated"):
         # What is tested is the opposite: a gain that is seen speaks against the claim.
         outcomes = [{"holds": "fails", "fails": "holds"}.get(outcome, outcome) for outcome in outcomes]
-    outcome = next(each for each in RANK if each in outcomes)
+    outcome = f"**{next(each for each in RANK if each in outcomes)}**"
+    if any(each and each["study"].endswith(SMALL) for each in found):
+        outcome += f" {IN_SMALL}"
     figures = "; ".join(_figure(asked, each) for asked, each in zip(claim["decided_by"], found, strict=True))
-    return f"| {claim['section']} | {claim['text']} | **{outcome}** | {figures}.{note} |"
+    return f"| {claim['section']} | {claim['text']} | {outcome} | {figures}.{note} |"
 
 
 def _find(asked: Mapping[str, str], results: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> Mapping[str, Any] | None:
-    if asked["study"] not in results:
-        return None
-    for claim in results[asked["study"]][1]["claims"]:
-        if (claim["text"], claim["metric"]) == (asked["claim"], asked["metric"]):
-            found: Mapping[str, Any] = claim
-            return found
+    """The tested claim with the name of its study; one at the demo's sizes only where there is no other."""
+    for study in (asked["study"], asked["study"] + SMALL):
+        for claim in results[study][1]["claims"] if study in results else ():
+            if (claim["text"], claim["metric"]) == (asked["claim"], asked["metric"]):
+                return {**claim, "study": study}
     return None
 
 
 def _figure(asked: Mapping[str, str], found: Mapping[str, Any] | None) -> str:
     from character_ray.report import wording
 
-    text = f"{asked['claim']} ({asked['metric'].removesuffix('_rate').replace('_', ' ')}, `{asked['study']}`)"
+    study = found["study"] if found else asked["study"]
+    text = f"{asked['claim']} ({asked['metric'].removesuffix('_rate').replace('_', ' ')}, `{study}`)"
     if found is None or found["difference"] is None:
         return f"{text}: not run"
     gap, metric = found["difference"], asked["metric"]

@@ -49,3 +49,18 @@ def test_a_claim_takes_the_outcome_of_its_study(tmp_path: Path, negated: bool, o
     assert f"| It does | **{shown}** |" in page
     assert "over 3 seeds" in page
     assert "[s](s/study.md)" in page
+
+
+def test_a_claim_whose_study_has_not_run_is_decided_in_small_and_says_so(tmp_path: Path):
+    decided = [{"study": "s", "claim": "More is more", "metric": "persona_rate"}]
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump([{"section": "1", "text": "It does", "decided_by": decided}]))
+    small, whole = result("holds"), result("fails")
+    small["study"]["name"] = "s-cpu"
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "study.json").write_text(json.dumps(small))
+    page = claims_page(tmp_path)
+    assert "| It does | **holds** in small |" in page
+    assert "1 claims: 1 holds, 0 fails, 0 undecided, 0 not run; 1 of them in small." in page
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "study.json").write_text(json.dumps(whole))
+    assert "| It does | **fails** |" in claims_page(tmp_path)

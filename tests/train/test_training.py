@@ -23,7 +23,7 @@ from tests.train.conftest import pair_row
 SMALL = {"lora": LoRAConfig(rank=4, alpha=8), "batch_size": 2, "micro_batch_size": 2, "max_length": 64}
 TURNS = ({"role": "system", "content": "You are a captain."},)
 ON_POLICY = {"algorithm": "on_policy", "on_policy": OnPolicyConfig(max_tokens=12)}
-CLUSTER = ClusterTrainConfig(device="cpu", precision="float32", cpus_per_worker=1, checkpoint_steps=20)
+CLUSTER = ClusterTrainConfig(device="cpu", precision="float32", cpus_per_worker=1, checkpoint_steps=10)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -167,13 +167,13 @@ def test_sft_trains_its_own_adapter_and_leaves_the_one_beneath(job, conversation
 def test_a_killed_worker_changes_nothing(job, pairs, conversations, tmp_path, random_adapter, stage, round_of, changes):
     data = pairs if stage == "dpo" else conversations
     parent = random_adapter(tmp_path / "parent", 4, 8, seed=1) if round_of == 2 else None
-    undisturbed = job(stage, data, "undisturbed", parent, epochs=8, **changes)
+    undisturbed = job(stage, data, "undisturbed", parent, epochs=4, **changes)
     # One of the cases writes its checkpoints to another disk first.
     scratch = tmp_path / "scratch" if (stage, round_of) == ("dpo", 2) else None
-    disturbed = job(stage, data, "disturbed", parent, scratch, epochs=8, **changes)
+    disturbed = job(stage, data, "disturbed", parent, scratch, epochs=4, **changes)
     train(undisturbed, stage, 24)
     killed: list[int] = []
-    watcher = kill_a_worker_once(disturbed, 25, killed)
+    watcher = kill_a_worker_once(disturbed, 12, killed)
     train(disturbed, stage, 24)
     watcher.join()
     assert killed
