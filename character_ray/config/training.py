@@ -194,6 +194,10 @@ class ClusterTrainConfig(Config):
     cpus_per_worker: int = Field(2, ge=1)
     """CPU cores of a worker."""
 
+    in_process: bool = False
+    """Train in the pipeline's own process, without Ray's workers: a debugger stops there. For one worker and ``zero_stage`` 0; an
+    error ends the run at once, and the next attempt continues from the last checkpoint."""
+
     zero_stage: Literal[0, 1, 2, 3] = 2
     """DeepSpeed ZeRO stage; 0 is plain data parallel, the fastest choice for a LoRA whose base fits on every device."""
 
@@ -247,6 +251,15 @@ class ClusterTrainConfig(Config):
         if self.deepspeed and not self.zero_stage:
             raise ValueError(
                 f"deepspeed={self.deepspeed} has no effect with zero_stage=0, which trains without DeepSpeed. Set zero_stage to 1, 2 or 3."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_in_process(self) -> "ClusterTrainConfig":
+        if self.in_process and (self.workers, self.zero_stage) != (1, 0):
+            raise ValueError(
+                f"in_process trains in one process without DeepSpeed, but workers={self.workers} and zero_stage={self.zero_stage}. "
+                "Set workers: 1 and zero_stage: 0, or leave in_process out."
             )
         return self
 

@@ -44,7 +44,7 @@ def trainer_arguments(job: TrainJob) -> dict[str, Any]:
         "data_seed": job.seed,
         **_schedule(config.schedule),
     }
-    if cluster.device == "cpu":
+    if cluster.device == "cpu" and not cluster.in_process:
         arguments["ddp_backend"] = "gloo"
     if cluster.zero_stage:
         arguments["deepspeed"] = deepspeed_config(cluster.zero_stage, cluster.deepspeed)

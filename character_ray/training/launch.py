@@ -39,7 +39,8 @@ def train(job: TrainJob, label: str, num_rows: int) -> None:
         # Nothing to continue from: steps of an abandoned attempt must not pass for this one's.
         (job.folder / "metrics.jsonl").unlink(missing_ok=True)
     with stage_progress(label, num_steps(job, num_rows), "steps") as progress:
-        progress.note(f"starting {job.cluster.workers} worker{'s' if job.cluster.workers > 1 else ''}")
+        if not job.cluster.in_process:
+            progress.note(f"starting {job.cluster.workers} worker{'s' if job.cluster.workers > 1 else ''}")
         with _following(job.folder / "metrics.jsonl", progress):
             _fit(job)
     fatal = job.folder / FATAL
@@ -84,7 +85,7 @@ def _fit(job: TrainJob) -> None:
         train_loop_config={"job": job},
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=job.cluster.workers,
+            num_workers=0 if job.cluster.in_process else job.cluster.workers,
             use_gpu=gpu,
             resources_per_worker={"CPU": job.cluster.cpus_per_worker} | ({"GPU": 1} if gpu else {}),
         ),
@@ -97,8 +98,9 @@ def _fit(job: TrainJob) -> None:
     try:
         trainer.fit()
     except Exception as cause:
+        restarts = "" if job.cluster.in_process else f" after {job.cluster.max_failures} restarts"
         raise TrainingError(
-            f"training the {job.stage} adapter failed after {job.cluster.max_failures} restarts: {root_cause(cause)}. "
+            f"training the {job.stage} adapter failed{restarts}: {root_cause(cause)}. "
             f"Checkpoints are kept in {job.checkpoints}; mend the cause and run again to continue from there."
         ) from cause
 

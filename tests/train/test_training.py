@@ -24,6 +24,7 @@ SMALL = {"lora": LoRAConfig(rank=4, alpha=8), "batch_size": 2, "micro_batch_size
 TURNS = ({"role": "system", "content": "You are a captain."},)
 ON_POLICY = {"algorithm": "on_policy", "on_policy": OnPolicyConfig(max_tokens=12)}
 CLUSTER = ClusterTrainConfig(device="cpu", precision="float32", cpus_per_worker=1, checkpoint_steps=10)
+HERE = CLUSTER.model_copy(update={"zero_stage": 0, "in_process": True})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,13 +54,12 @@ def conversations(tmp_path: Path) -> Path:
 @pytest.fixture
 def job(tmp_path: Path, tiny_base: Path):
     def make(
-        stage: str, data: Path, name: str, parent: Path | None = None, scratch: Path | None = None, **changes
+        stage: str, data: Path, name: str, parent: Path | None = None, cluster: ClusterTrainConfig = HERE, **changes
     ) -> TrainJob:
         folder = tmp_path / name
         folder.mkdir()
         kind = DPOConfig if stage == "dpo" else SFTConfig
         config = kind(**SMALL, learning_rate=1e-2, **changes)
-        cluster = CLUSTER.model_copy(update={"checkpoint_scratch": scratch})
         return TrainJob(stage, tiny_base, data, folder, config, cluster, seed=7, parent=parent, turns=TURNS)
 
     return make
@@ -167,10 +167,11 @@ def test_sft_trains_its_own_adapter_and_leaves_the_one_beneath(job, conversation
 def test_a_killed_worker_changes_nothing(job, pairs, conversations, tmp_path, random_adapter, stage, round_of, changes):
     data = pairs if stage == "dpo" else conversations
     parent = random_adapter(tmp_path / "parent", 4, 8, seed=1) if round_of == 2 else None
-    undisturbed = job(stage, data, "undisturbed", parent, epochs=4, **changes)
+    undisturbed = job(stage, data, "undisturbed", parent, CLUSTER, epochs=4, **changes)
     # One of the cases writes its checkpoints to another disk first.
     scratch = tmp_path / "scratch" if (stage, round_of) == ("dpo", 2) else None
-    disturbed = job(stage, data, "disturbed", parent, scratch, epochs=4, **changes)
+    copied = CLUSTER.model_copy(update={"checkpoint_scratch": scratch})
+    disturbed = job(stage, data, "disturbed", parent, copied, epochs=4, **changes)
     train(undisturbed, stage, 24)
     killed: list[int] = []
     watcher = kill_a_worker_once(disturbed, 12, killed)

@@ -60,3 +60,11 @@ def test_further_settings_of_deepspeed_need_deepspeed():
     assert load_recipe(DEMO.with_name("smollm2-full.yaml"), [offload]).train.deepspeed["zero_optimization"]
     with pytest.raises(RecipeError, match="has no effect with zero_stage=0"):
         load_recipe(DEMO.with_name("smollm2-full.yaml"), [offload, "train.zero_stage=0"])
+
+
+def test_training_in_process_is_for_one_worker_without_deepspeed():
+    with pytest.raises(RecipeError, match="workers=2 and zero_stage=0"):
+        load_recipe(DEMO, ["train.in_process=true", "train.zero_stage=0", "train.workers=2"])
+    with pytest.raises(RecipeError, match="workers=1 and zero_stage=2"):
+        load_recipe(DEMO, ["train.in_process=true"])
+    assert load_recipe(DEMO, ["train.in_process=true", "train.zero_stage=0"]).train.in_process
