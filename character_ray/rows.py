@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 Source = Literal["grid", "everyday", "language", "own", "trait", "probe"]
-PairKind = Literal["contrast", "violation", "refusal", "over_refusal", "boundary"]
+PairKind = Literal["contrast", "violation", "refusal", "over_refusal", "boundary", "repetition"]
 Hint = Literal["", "jailbreak", "context_switch", "persona_denial"]
 
 
@@ -131,7 +131,7 @@ class Pair(TypedDict):
     prompt_id: str
     hint: Hint
     kind: PairKind
-    """What it teaches: the voice (``contrast``), or a lesson about one directive."""
+    """What it teaches: the voice (``contrast``), a lesson about one directive, or not to loop (``repetition``)."""
     directive: str
     """The directive a lesson is about; ``""`` for a contrast."""
     prompt: list[Message]

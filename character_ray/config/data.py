@@ -129,6 +129,15 @@ class DistillConfig(Config):
     """What is dropped."""
 
     @model_validator(mode="after")
+    def _check_repetition(self) -> "DistillConfig":
+        if self.lessons.repetition and self.samples < 2:
+            raise ValueError(
+                f"lessons.repetition={self.lessons.repetition:g} compares the teacher's samples of a prompt with each other, but samples="
+                f"{self.samples}. Set samples to 2 or more."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_opposite(self) -> "DistillConfig":
         if (self.contrast == "paired_teacher") != (self.opposite is not None):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Pairs that teach constraints, refusals and boundaries, beside those that teach the voice."""
+"""Pairs that teach constraints, refusals, boundaries and not to loop, beside those that teach the voice."""
 
 from pydantic import Field
 
@@ -20,7 +20,11 @@ class LessonsConfig(Config):
     boundaries: float = Field(0.0, ge=0, le=1)
     """``chosen`` handles a topic as ``safety.boundaries`` says; ``rejected`` is the student's plain answer."""
 
+    repetition: float = Field(0.0, ge=0, le=1)
+    """At most so many pairs whose ``rejected`` is a sample of the teacher that loops where ``chosen`` does not. They take no generation,
+    but ``distill.samples`` of 2 or more, and there are only as many as the teacher's samples give."""
+
     @property
     def any(self) -> bool:
-        """Whether a recipe asks for lessons at all."""
+        """Whether a recipe asks for lessons that must be written."""
         return self.violations + self.refusals + self.boundaries > 0

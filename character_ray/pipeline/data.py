@@ -17,6 +17,7 @@ from character_ray.runs import Artefact
 from character_ray.stages.distill import build_pairs, opposite_requests, student_requests, teacher_requests, tidy
 from character_ray.stages.introspect import build_conversations, dialogues, plain_rows, reflection_requests
 from character_ray.stages.lessons import Lesson, count_directives, lesson_pairs, lesson_requests, plan_lessons
+from character_ray.stages.repetition import repetition_pairs
 from character_ray.stages.thoughts import check_thoughts
 
 __all__ = [
@@ -142,6 +143,7 @@ def make_pairs(
         "judge": recipe.judge.dtype,
         "base": context.student.identity,
         "filters": recipe.distill.filters.model_dump(),
+        **({"repetition": recipe.distill.lessons.repetition} if recipe.distill.lessons.repetition else {}),
     }
     artefact = context.artefact(f"{persona.prefix}pairs", inputs)
     reused = artefact.is_done
@@ -149,6 +151,7 @@ def make_pairs(
         if to_make:
             started = monotonic()
             pairs = build_pairs(prompts, teacher.completions(), rejected.completions(), scores, recipe.distill)
+            pairs += repetition_pairs(pairs, teacher.completions(), scores, recipe.distill)
             if lessons:
                 written = [completion for side in lessons for completion in side.completions()]
                 pairs += lesson_pairs(planned, written, scores, recipe.distill)
