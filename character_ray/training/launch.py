@@ -12,6 +12,7 @@ from character_ray.config import DPOConfig
 from character_ray.errors import TrainingError
 from character_ray.log import StageProgress, stage_progress
 from character_ray.training.failures import root_cause
+from character_ray.training.interrupts import interruptible
 from character_ray.training.job import TrainJob
 from character_ray.training.storage import check_storage
 from character_ray.training.worker import FATAL, train_worker
@@ -32,6 +33,7 @@ def train(job: TrainJob, label: str, num_rows: int) -> None:
     Raises:
         TrainingError: The storage cannot take what will be written, training left its path (see
             :mod:`character_ray.training.guards`), or its workers failed too often.
+        KeyboardInterrupt: It was stopped; what is trained so far is kept, and the next call goes on from there.
     """
     check_storage(job)
     (job.folder / FATAL).unlink(missing_ok=True)
@@ -96,7 +98,8 @@ def _fit(job: TrainJob) -> None:
         ),
     )
     try:
-        trainer.fit()
+        with interruptible():
+            trainer.fit()
     except Exception as cause:
         restarts = "" if job.cluster.in_process else f" after {job.cluster.max_failures} restarts"
         raise TrainingError(

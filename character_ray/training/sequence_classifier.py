@@ -17,6 +17,7 @@ import numpy as np
 from character_ray.config import FineTuneConfig
 from character_ray.errors import TrainingError
 from character_ray.training.failures import root_cause
+from character_ray.training.interrupts import interruptible
 from character_ray.whole_files import being_written
 
 __all__ = ["ClassifierJob", "fine_tune"]
@@ -80,7 +81,8 @@ def _fit(job: ClassifierJob) -> None:
         run_config=RunConfig(name="classifier", storage_path=str(job.folder.resolve() / "ray_train")),
     )
     try:
-        trainer.fit()
+        with interruptible():
+            trainer.fit()
     except Exception as cause:
         raise TrainingError(
             f"fine-tuning {config.model.name} failed: {root_cause(cause)}. The trainings that were done are kept in {job.folder}; mend "

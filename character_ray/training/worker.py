@@ -50,6 +50,8 @@ def _train(job: TrainJob) -> None:
     logging.getLogger("transformers").setLevel(logging.ERROR)
     if job.cluster.device == "cpu":
         torch.set_num_threads(job.cluster.cpus_per_worker)
+        if job.cluster.zero_stage:
+            _compile_nothing()
     trainer = _build_trainer(job)
     trainer.train(resume_from_checkpoint=last_complete(job.checkpoints))
     if trainer.eval_dataset is not None and not any(
@@ -60,6 +62,17 @@ def _train(job: TrainJob) -> None:
     if job.cluster.checkpoint_scratch is not None:
         trainer.accelerator.wait_for_everyone()  # others on this machine may still copy from it
         shutil.rmtree(job.written_to.parent, ignore_errors=True)
+
+
+def _compile_nothing() -> None:
+    """Let DeepSpeed send through gloo on CPUs.
+
+    Else the first training on a machine compiles an operator for a minute, and one that is stopped meanwhile leaves a lock behind on
+    which every later training waits for ever.
+    """
+    from deepspeed import ops
+
+    ops.__compatible_ops__ = {}
 
 
 def _build_trainer(job: TrainJob) -> "Trainer":

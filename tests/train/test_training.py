@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -185,6 +186,28 @@ def test_a_killed_worker_changes_nothing(job, pairs, conversations, tmp_path, ra
     logged = [json.loads(line)["step"] for line in (disturbed.folder / "metrics.jsonl").read_text().splitlines()]
     assert len(logged) > len(set(logged)), "the worker was killed too late to lose a step"
     assert scratch is None or not any(scratch.iterdir()), "the scratch folder is left as it was found"
+
+
+def test_an_interrupted_training_ends_as_one_and_the_run_can_still_be_stopped_after_it(job, pairs):
+    interrupted = job("dpo", pairs, "interrupted", cluster=CLUSTER, epochs=4)
+    before = signal.getsignal(signal.SIGINT)
+    stop = threading.Thread(target=_after_step, args=(interrupted, 2, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    stop.start()
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted, "dpo", 24)
+    stop.join()
+    assert 2 <= len(read_metrics(interrupted.folder / "metrics.jsonl")) < 48
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def _after_step(job: TrainJob, step: int, act: Callable[[], None]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        steps = read_metrics(job.folder / "metrics.jsonl")
+        if steps and steps[-1]["step"] >= step:
+            act()
+            return
+        time.sleep(0.01)
 
 
 def test_on_policy_distillation_never_shows_the_student_the_constitution(job, pairs):
