@@ -6,7 +6,16 @@ from scipy.stats import binomtest
 
 from character_ray.evaluation.survival import survival, survival_tests
 from character_ray.report.base import Metric
-from character_ray.report.trials_schema import Diversity, Survival, SurvivalTest, Transcript, Trial, Trials, TrialTest
+from character_ray.report.trials_schema import (
+    DirectiveJudge,
+    Diversity,
+    Survival,
+    SurvivalTest,
+    Transcript,
+    Trial,
+    Trials,
+    TrialTest,
+)
 
 __all__ = ["diversity", "transcripts", "trials"]
 
@@ -67,6 +76,18 @@ def trials(arms: Sequence[str]) -> Trials:
             }
             for arm in arms
         },
+        directive_judges=[
+            DirectiveJudge(
+                directive=directive,
+                constraint=number > 0,
+                auc=auc,
+                n=64,
+                true_positive_rate=0.94,
+                false_positive_rate=0.12,
+                reason=f"its judge tells teacher from base with an AUC of {auc}, below 0.7" if auc < 0.7 else "",
+            )
+            for number, (directive, auc) in enumerate(zip(KINDS["directive"], (0.953, 0.61, 0.87), strict=True))
+        ],
     )
 
 

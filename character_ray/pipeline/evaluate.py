@@ -120,7 +120,9 @@ def evaluate(
         }
     )
     folder = context.run.folder
-    write_rows(folder / "decisions.parquet", decided_rows(answers, decisions, identity, tried, verdicts), DECIDED)
+    constraints = persona.constitution.directives.constraints
+    decided = decided_rows(answers, decisions, identity, tried, verdicts, constraints, helped)
+    write_rows(folder / "decisions.parquet", decided, DECIDED)
     write_report(report, folder / "report.json")
     write_page(report, folder / "report.html")
     _link_adapter(folder)
