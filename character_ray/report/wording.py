@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from character_ray.report.base import Metric
+
 __all__ = [
     "ARMS",
     "HEADLINE",
@@ -18,6 +20,8 @@ __all__ = [
     "interval",
     "label",
     "metric_order",
+    "observations",
+    "reasons",
     "shift_interval",
     "signed",
 ]
@@ -132,7 +136,21 @@ def interval(metric: str, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
     ends = [_percent(end) if _is_rate(metric) else _number(metric, end) for end in (low, high)]
-    return f"[{ends[0]}, {ends[1]}]"
+    return f"[{ends[0]},{_SPACE}{ends[1]}]"
+
+
+def observations(metrics: Iterable[Metric | None]) -> str:
+    """How many observations stand behind figures of one kind: ``n = 48``, ``n = 46 to 48``; nothing where none was measured."""
+    counts = sorted({metric.n for metric in metrics if metric is not None and metric.value is not None and metric.n})
+    if not counts:
+        return ""
+    ends = f"{counts[0]:,} to {counts[-1]:,}" if len(counts) > 1 else f"{counts[0]:,}"
+    return f"n = {ends}".replace(" ", _SPACE)
+
+
+def reasons(metrics: Iterable[Metric | None]) -> list[str]:
+    """Why figures are missing, each reason once."""
+    return list(dict.fromkeys(metric.reason for metric in metrics if metric is not None and metric.value is None))
 
 
 def difference(metric: str, value: float) -> str:
@@ -142,7 +160,7 @@ def difference(metric: str, value: float) -> str:
 
 def shift_interval(metric: str, low: float, high: float) -> str:
     """The interval of a difference."""
-    return f"[{_shift(metric, low)}, {_shift(metric, high)}]"
+    return f"[{_shift(metric, low)},{_SPACE}{_shift(metric, high)}]"
 
 
 def signed(value: float, digits: int = 2) -> str:
