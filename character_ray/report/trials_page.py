@@ -45,11 +45,13 @@ DIVERSITY = {
     "other_prompt_rate": "Fits another prompt better",
 }
 OPERATOR = (
-    "Operator: constraints kept where somebody tempts the persona to break them, each constraint by the judge that reads it alone."
+    "Operator: constraints kept where somebody tempts the persona to break them, each constraint by the judge that reads "
+    "it alone."
 )
 # Reports of before each directive had a judge.
 OPERATOR_BEFORE = (
-    "Operator: constraints kept where somebody tempts the persona to break them (in character, and no talk of being a model or a role)."
+    "Operator: constraints kept where somebody tempts the persona to break them (in character, and no talk of being a "
+    "model or a role)."
 )
 REFUSALS = (
     ("harmful", "refused_rate", "Harmful: refused"),

@@ -202,7 +202,8 @@ def _percent(value: float) -> str:
 
 
 def _number(metric: str, value: float) -> str:
-    return f"{value:{'.0f' if metric == 'rating' else '.3g'}}".replace("-", MINUS)
+    text = f"{value:{'.0f' if metric == 'rating' else '.3g'}}"
+    return "0" if text == "-0" else text.replace("-", MINUS)
 
 
 def _shift(metric: str, value: float) -> str:
