@@ -19,8 +19,9 @@ from character_ray.errors import TrainingError
 from character_ray.training.failures import root_cause
 from character_ray.whole_files import being_written
 
-__all__ = ["ClassifierJob", "fine_tune"]
+__all__ = ["ClassifierJob", "fine_tune", "most_tokens"]
 
+COUNTS_FROM_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text", "ibert", "mpnet")
 # A class that was not trained on is next to impossible.
 IMPOSSIBLE = -700.0
 
@@ -100,7 +101,8 @@ def _train_worker(config: dict[str, Any]) -> None:
     if job.config.device == "cpu":
         torch.set_num_threads(job.config.cpus_per_worker)
     tokenizer = AutoTokenizer.from_pretrained(job.model)
-    encoded = tokenizer(list(job.texts), truncation=True, max_length=job.config.max_length)
+    longest = min(job.config.max_length, most_tokens(job.model, tokenizer))
+    encoded = tokenizer(list(job.texts), truncation=True, max_length=longest)
     examples = [
         {**{name: column[row] for name, column in encoded.items()}, "labels": job.labels[row]}
         for row in range(len(job.texts))
@@ -161,6 +163,20 @@ def _train_one(
     if trainer.is_world_process_zero():
         with being_written(job.logits(number)) as scratch, scratch.open("wb") as file:
             np.save(file, logits_NK)
+
+
+def most_tokens(model: Path, tokenizer: Any) -> int:
+    """Most tokens of a text that an encoder can read, special ones included.
+
+    Some encoders (RoBERTa and its kin) count positions from behind the padding token's, so that they have fewer than they say.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model)
+    positions = getattr(config, "max_position_embeddings", tokenizer.model_max_length)
+    if config.model_type in COUNTS_FROM_PADDING:
+        positions -= config.pad_token_id + 1
+    return int(min(tokenizer.model_max_length, positions))
 
 
 def _check_encoder(job: ClassifierJob) -> None:
