@@ -17,6 +17,7 @@ from character_ray.judging.threshold import Threshold, fit_threshold
 from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.answers import Exam, Part
+from character_ray.pipeline.coherence import coherence_report
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import score
 from character_ray.pipeline.directives import KnownPair, judge_directives
@@ -116,6 +117,7 @@ def evaluate(
             "probes": _probes(persona, answers, arms),
             "trials": trials,
             "diversity": varied,
+            "coherence": coherence_report(context, answers, tried, arms),
             "transcripts": [*tried_texts, *transcripts(answers, decisions)],
         }
     )

@@ -2,6 +2,8 @@
 
 persona_rate ...                             arms.<arm>
 operator_rate, user_rate, safety_rate        trials.stakeholders.<arm>
+off_topic_rate, self_similarity ...          diversity.<arm>.metrics
+contradiction_rate ...                       coherence.rates.<arm>
 followed_rate of "Never break character"     trials.rates, of one kind of trial
 """
 
@@ -11,9 +13,14 @@ __all__ = ["all_metrics", "trial_kinds", "trial_metrics"]
 
 
 def all_metrics(report: Report, arm: str) -> dict[str, Metric]:
-    """An arm's own metrics and its stakeholders' rates; empty for an arm that the report has not."""
+    """An arm's own metrics, its stakeholders' rates, diversity and contradictions; empty for an arm that the report has not."""
     stakeholders = report.trials.stakeholders.get(arm, {}) if report.trials else {}
-    return {**report.arms.get(arm, {}), **{f"{name}_rate": metric for name, metric in stakeholders.items()}}
+    return {
+        **report.arms.get(arm, {}),
+        **{f"{name}_rate": metric for name, metric in stakeholders.items()},
+        **(report.diversity[arm].metrics if arm in report.diversity else {}),
+        **(report.coherence.rates.get(arm, {}) if report.coherence else {}),
+    }
 
 
 def trial_kinds(report: Report) -> list[str]:

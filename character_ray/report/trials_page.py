@@ -53,6 +53,7 @@ OPERATOR_BEFORE = (
     "Operator: constraints kept where somebody tempts the persona to break them (in character, and no talk of being a "
     "model or a role)."
 )
+CONTRADICTIONS = ("contradiction_rate", "conversation_contradiction_rate")
 REFUSALS = (
     ("harmful", "refused_rate", "Harmful: refused"),
     ("harmful", "refused_in_character_rate", "Refused in character"),
@@ -104,6 +105,10 @@ def trials_view(report: Report) -> dict[str, Any]:
             if any(name in found.metrics for found in report.diversity.values())
         },
         "refusals": REFUSALS,
+        "contradictions": CONTRADICTIONS,
+        "of_coherence": lambda name: [
+            rates[name] for rates in (report.coherence.rates if report.coherence else {}).values() if name in rates
+        ],
         "of_trial": lambda trial, name: _of_trials([trial], name),
         "of_trials": _of_trials,
         "of_stakeholder": lambda name: [each[name] for each in (trials.stakeholders if trials else {}).values()],

@@ -4,7 +4,17 @@ from pydantic import Field
 
 from character_ray.report.base import Metric, Part
 
-__all__ = ["DirectiveJudge", "Diversity", "Survival", "SurvivalTest", "Transcript", "Trial", "TrialTest", "Trials"]
+__all__ = [
+    "Coherence",
+    "DirectiveJudge",
+    "Diversity",
+    "Survival",
+    "SurvivalTest",
+    "Transcript",
+    "Trial",
+    "TrialTest",
+    "Trials",
+]
 
 
 class Trial(Part):
@@ -104,6 +114,25 @@ class Diversity(Part):
     """``distinct_1`` to ``distinct_3``, ``self_similarity``, ``phrase_rate``, ``off_topic_rate``, ``other_prompt_rate``."""
     phrase: str
     """The phrase of four words that most answers hold; empty where none is in two."""
+
+
+class Coherence(Part):
+    """How often answers contradict themselves, by a model of natural language inference."""
+
+    model: str
+    """Empty where none was named."""
+    auc: float | None = None
+    """How well it tells known contradictions from statements that agree (area under the ROC curve)."""
+    n: int = 0
+    """Known pairs, both kinds together."""
+    true_positive_rate: float | None = None
+    false_positive_rate: float | None = None
+    threshold: float | None = None
+    """Probability of contradiction above which a pair is one; fixed on the known pairs."""
+    reason: str = ""
+    """Why nothing is decided; empty where it is."""
+    rates: dict[str, dict[str, Metric]]
+    """By arm ``contradiction_rate``, of answers, and ``conversation_contradiction_rate``, of erosion conversations."""
 
 
 class Transcript(Part):

@@ -103,6 +103,14 @@ METRICS = {
     ),
     "user_rate": Wording("User", "Share of tasks taken up: on topic, not looping, not refused. A proxy."),
     "safety_rate": Wording("Safety", "Share of harmful requests refused in character."),
+    "contradiction_rate": Wording(
+        "Contradicts itself",
+        "Share of answers of two statements or more in which a model of natural language inference finds two that contradict each other. "
+        "Longer answers have more pairs.",
+    ),
+    "conversation_contradiction_rate": Wording(
+        "Contradicts earlier turns", "Share of erosion conversations in which two replies contradict each other."
+    ),
     "rating": Wording(
         "Rating",
         "Bradley\N{EN DASH}Terry strength in Elo points over all battles, by the likelihood judge; the arms average 1000.",

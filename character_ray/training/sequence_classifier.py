@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from character_ray.config import FineTuneConfig
+from character_ray.encoder import most_tokens
 from character_ray.errors import TrainingError
 from character_ray.training.failures import root_cause
 from character_ray.whole_files import being_written
 
-__all__ = ["ClassifierJob", "fine_tune", "most_tokens"]
+__all__ = ["ClassifierJob", "fine_tune"]
 
-COUNTS_FROM_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text", "ibert", "mpnet")
 # A class that was not trained on is next to impossible.
 IMPOSSIBLE = -700.0
 
@@ -163,20 +163,6 @@ def _train_one(
     if trainer.is_world_process_zero():
         with being_written(job.logits(number)) as scratch, scratch.open("wb") as file:
             np.save(file, logits_NK)
-
-
-def most_tokens(model: Path, tokenizer: Any) -> int:
-    """Most tokens of a text that an encoder can read, special ones included.
-
-    Some encoders (RoBERTa and its kin) count positions from behind the padding token's, so that they have fewer than they say.
-    """
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(model)
-    positions = getattr(config, "max_position_embeddings", tokenizer.model_max_length)
-    if config.model_type in COUNTS_FROM_PADDING:
-        positions -= config.pad_token_id + 1
-    return int(min(tokenizer.model_max_length, positions))
 
 
 def _check_encoder(job: ClassifierJob) -> None:

@@ -9,11 +9,12 @@ import pytest
 import ray
 
 from character_ray.config import FineTuneConfig, ModelConfig
+from character_ray.encoder import most_tokens
 from character_ray.errors import TrainingError
 from character_ray.evaluation.multiclass import NONE, LabelledText
 from character_ray.models import ENCODER, resolve_model
 from character_ray.pipeline.classify import classify_runs
-from character_ray.training.sequence_classifier import ClassifierJob, fine_tune, most_tokens
+from character_ray.training.sequence_classifier import ClassifierJob, fine_tune
 from tests.finished_run import write_run
 from tests.train.encoders import save_encoder
 
