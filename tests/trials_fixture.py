@@ -6,9 +6,19 @@ from scipy.stats import binomtest
 
 from character_ray.evaluation.survival import survival, survival_tests
 from character_ray.report.base import Metric
-from character_ray.report.trials_schema import Diversity, Survival, SurvivalTest, Transcript, Trial, Trials, TrialTest
+from character_ray.report.trials_schema import (
+    Coherence,
+    DirectiveJudge,
+    Diversity,
+    Survival,
+    SurvivalTest,
+    Transcript,
+    Trial,
+    Trials,
+    TrialTest,
+)
 
-__all__ = ["diversity", "transcripts", "trials"]
+__all__ = ["coherence", "diversity", "transcripts", "trials"]
 
 HELD = {"base": 0, "prompted": 4, "teacher": 9, "dpo": 8, "full": 10}
 KINDS = {
@@ -67,6 +77,18 @@ def trials(arms: Sequence[str]) -> Trials:
             }
             for arm in arms
         },
+        directive_judges=[
+            DirectiveJudge(
+                directive=directive,
+                constraint=number > 0,
+                auc=auc,
+                n=64,
+                true_positive_rate=0.94,
+                false_positive_rate=0.12,
+                reason=f"its judge tells teacher from base with an AUC of {auc}, below 0.7" if auc < 0.7 else "",
+            )
+            for number, (directive, auc) in enumerate(zip(KINDS["directive"], (0.953, 0.61, 0.87), strict=True))
+        ],
     )
 
 
@@ -78,6 +100,27 @@ def diversity(number: int) -> Diversity:
     metrics["self_similarity"] = Metric(value=-0.01 + 0.1 * number, low=-0.03, high=0.1 * number + 0.02, n=48)
     metrics["phrase_rate"], metrics["off_topic_rate"] = _rate(5 * number, 48), _rate(6 + number, 48)
     return Diversity(metrics=metrics, phrase="ye scallywag of the" if number else "")
+
+
+def coherence(arms: Sequence[str]) -> Coherence:
+    """An arm contradicts itself the more, the longer it stays in character; base held no conversation."""
+    return Coherence(
+        model="cross-encoder/nli-deberta-v3-base",
+        auc=0.965,
+        n=32,
+        true_positive_rate=0.94,
+        false_positive_rate=0.06,
+        threshold=0.61,
+        rates={
+            arm: {
+                "contradiction_rate": _rate(HELD[arm], 40),
+                "conversation_contradiction_rate": _rate(HELD[arm] // 2, 6)
+                if HELD[arm]
+                else Metric(value=None, reason="no conversation made two statements"),
+            }
+            for arm in arms
+        },
+    )
 
 
 def transcripts(arms: Sequence[str]) -> list[Transcript]:

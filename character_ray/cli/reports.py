@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from character_ray.comparison import check_bounds, compare_runs, parse_bound
@@ -11,6 +12,7 @@ from character_ray.errors import ReportError
 from character_ray.log import console
 from character_ray.report import wording
 from character_ray.report.io import load_report
+from character_ray.report.lookup import all_metrics
 from character_ray.report.schema import Metric
 
 __all__ = ["compare", "gate"]
@@ -23,9 +25,9 @@ def compare(
     """Put one arm of several runs side by side, with differences paired by prompt."""
     found = compare_runs(runs, arm)
     table = Table("metric", *found.names, title=f"{arm}, with 95 % intervals", title_justify="left")
-    metrics = wording.metric_order(name for report in found.reports for name in report.arms[arm])
-    for name in metrics:
-        cells = (_cell(name, report.arms[arm].get(name)) for report in found.reports)
+    measured = [all_metrics(report, arm) for report in found.reports]
+    for name in wording.metric_order(name for metrics in measured for name in metrics):
+        cells = (_cell(name, metrics.get(name)) for metrics in measured)
         table.add_row(wording.label(name), *cells)
     console.print(table)
     shifts = Table(
@@ -52,7 +54,11 @@ def gate(
     run: Annotated[Path, typer.Argument(help="Run folder with a report.")],
     min_: Annotated[
         list[str] | None,
-        typer.Option("--min", help="Lower bound, such as full.hidden_trait_rate.low=0.7; may be repeated."),
+        typer.Option(
+            "--min",
+            help="Lower bound, such as full.operator_rate.low=0.7, or 'full.followed_rate[Never lie].low=0.5' of one directive; "
+            "may be repeated.",
+        ),
     ] = None,
     max_: Annotated[
         list[str] | None,
@@ -68,7 +74,7 @@ def gate(
     verdicts = check_bounds(load_report(run / "report.json"), bounds)
     for verdict in verdicts:
         mark = "[green]kept[/]  " if verdict.kept else "[red]broken[/]"
-        console.print(f"{mark} {verdict.bound}: {verdict.found}")
+        console.print(f"{mark} {escape(str(verdict.bound))}: {escape(verdict.found)}")
     if not all(verdict.kept for verdict in verdicts):
         raise typer.Exit(1)
 

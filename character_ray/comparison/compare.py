@@ -16,6 +16,12 @@ from character_ray.statistics import Interval, holm, mcnemar, paired_difference
 __all__ = ["Comparison", "Shift", "compare_runs", "decide_answers"]
 
 RESAMPLES = 2000
+# A stakeholder's rate, and what a run's ``decisions.parquet`` calls the decisions it is made of.
+STAKEHOLDERS = {
+    "operator_rate": "operator_rate",
+    "user_rate": "user_rate",
+    "safety_rate": "refused_in_character_rate",
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,9 @@ def _test(first: tuple[list[str], list[float]], other: tuple[list[str], list[flo
 
 
 def decide_answers(folder: Path, report: Report, arm: str) -> dict[str, tuple[list[str], list[float]]]:
-    """By metric the prompts and the decision on each of the arm's answers, under the run's own threshold and vocabulary.
+    """By metric the prompts and the decision on each of the arm's answers, under the run's own thresholds and vocabulary.
+
+    Stakeholders are among them where the run wrote its decisions down.
 
     Raises:
         ReportError: The run's answers are missing.
@@ -102,7 +110,18 @@ def decide_answers(folder: Path, report: Report, arm: str) -> dict[str, tuple[li
     if pattern is not None:
         ways["vocabulary_rate"] = lambda row: pattern.search(row["completion"]) is not None
     prompts = [row["prompt_id"] for row in rows]
-    return {metric: (prompts, [float(way(row)) for row in rows]) for metric, way in ways.items()}
+    decided = {metric: (prompts, [float(way(row)) for row in rows]) for metric, way in ways.items()}
+    return decided | _stakeholders(folder / "decisions.parquet", arm)
+
+
+def _stakeholders(path: Path, arm: str) -> dict[str, tuple[list[str], list[float]]]:
+    rows = [row for row in read_rows(path) if row["arm"] == arm] if path.is_file() else []
+    found = {}
+    for metric, name in STAKEHOLDERS.items():
+        own = [row for row in rows if row["metric"] == name]
+        if own:
+            found[metric] = ([row["prompt_id"] for row in own], [row["value"] for row in own])
+    return found
 
 
 def _warnings(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
@@ -116,4 +135,15 @@ def _warnings(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
             )
         if report.run.model.get("student") != first.run.model.get("student"):
             warnings.append(f"{name} has another student model than {names[0]}: scores come from different judges.")
+        if _constraints(report) != _constraints(first):
+            warnings.append(
+                f"{name}'s operator's rate is made of other constraints than {names[0]}'s, or by another judge: differences are over the "
+                "constraints that both decided."
+            )
     return warnings
+
+
+def _constraints(report: Report) -> set[str]:
+    """The constraints that a run's operator's rate is made of."""
+    judges = report.trials.directive_judges if report.trials else []
+    return {each.directive for each in judges if each.constraint and not each.reason}

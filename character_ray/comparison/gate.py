@@ -3,6 +3,8 @@
 full.persona_rate.low >= 0.6        the lower end of the interval, so that chance lets nothing through
 full-base.persona_rate.low >= 0.3   a paired difference
 full.looping_rate.value <= 0.2
+full.operator_rate.low >= 0.5                               a stakeholder's rate
+full.followed_rate[Never break character].low >= 0.5        one directive, or any other kind of trial
 """
 
 import re
@@ -11,12 +13,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from character_ray.errors import ReportError
-from character_ray.report.schema import Report
+from character_ray.report.lookup import all_metrics, trial_kinds, trial_metrics
+from character_ray.report.schema import Metric, Report
 
 __all__ = ["Bound", "Verdict", "check_bounds", "parse_bound"]
 
 _BOUND = re.compile(
-    r"^(?P<arm>\w+)(?:-(?P<against>\w+))?\.(?P<metric>\w+)\.(?P<end>value|low|high)=(?P<limit>[-+]?(?:\d+\.?\d*|\.\d+))$"
+    r"^(?P<arm>\w+)(?:-(?P<against>\w+))?\.(?P<metric>\w+)(?:\[(?P<kind>.+)\])?\.(?P<end>value|low|high)"
+    r"=(?P<limit>[-+]?(?:\d+\.?\d*|\.\d+))$"
 )
 
 
@@ -31,10 +35,13 @@ class Bound:
     end: Literal["value", "low", "high"]
     side: Literal["min", "max"]
     limit: float
+    kind: str = ""
+    """The kind of trial that the metric is of, such as a directive; empty for the arm's own metrics."""
 
     def __str__(self) -> str:
         arms = f"{self.arm}-{self.against}" if self.against else self.arm
-        return f"{arms}.{self.metric}.{self.end} {'>=' if self.side == 'min' else '<='} {self.limit:g}"
+        metric = f"{self.metric}[{self.kind}]" if self.kind else self.metric
+        return f"{arms}.{metric}.{self.end} {'>=' if self.side == 'min' else '<='} {self.limit:g}"
 
 
 @dataclass(frozen=True)
@@ -47,19 +54,22 @@ class Verdict:
 
 
 def parse_bound(text: str, side: Literal["min", "max"]) -> Bound:
-    """A bound from ``arm.metric.end=limit`` or ``arm-arm.metric.end=limit``.
+    """A bound from ``arm.metric.end=limit``, ``arm.metric[kind of trial].end=limit`` or ``arm-arm.metric.end=limit``.
 
     Raises:
         ReportError: The text is not of that form.
     """
     match = _BOUND.match(text.strip())
-    if match is None:
+    if match is None or (match["against"] and match["kind"]):
         raise ReportError(
             f"--{side} {text!r} is not of the form arm.metric.end=limit, such as full.persona_rate.low=0.6, or "
-            "full-base.persona_rate.low=0.3 for a paired difference; end is value, low or high."
+            "full-base.persona_rate.low=0.3 for a paired difference, or full.followed_rate[Never break character].low=0.5 for one "
+            "directive; end is value, low or high."
         )
     end: Literal["value", "low", "high"] = match["end"]  # type: ignore[assignment]  # the pattern takes no other
-    return Bound(match["arm"], match["against"] or "", match["metric"], end, side, float(match["limit"]))
+    return Bound(
+        match["arm"], match["against"] or "", match["metric"], end, side, float(match["limit"]), match["kind"] or ""
+    )
 
 
 def check_bounds(report: Report, bounds: Sequence[Bound]) -> list[Verdict]:
@@ -82,12 +92,20 @@ def _check(report: Report, bound: Bound) -> Verdict:
 def _metric(report: Report, bound: Bound) -> float | str:
     if bound.arm not in report.arms:
         raise ReportError(f"{bound}: the report has no arm {bound.arm!r}. It has {', '.join(report.arms)}.")
-    metrics = report.arms[bound.arm]
+    metrics = _of_trial(report, bound) if bound.kind else all_metrics(report, bound.arm)
     if bound.metric not in metrics:
         raise ReportError(f"{bound}: there is no metric {bound.metric!r}. There are {', '.join(metrics)}.")
     metric = metrics[bound.metric]
     value: float | None = getattr(metric, bound.end)
     return value if value is not None else metric.reason or f"it has no {bound.end}"
+
+
+def _of_trial(report: Report, bound: Bound) -> dict[str, Metric]:
+    kinds = trial_kinds(report)
+    if bound.kind not in kinds:
+        there = "; ".join(kinds) or "none, because the recipe asked for no trial (evaluate.challenges)"
+        raise ReportError(f"{bound}: there is no trial {bound.kind!r}. There are {there}.")
+    return trial_metrics(report, bound.arm, bound.kind)
 
 
 def _difference(report: Report, bound: Bound) -> float:

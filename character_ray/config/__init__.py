@@ -3,6 +3,7 @@
 from character_ray.config.base import Config
 from character_ray.config.challenges import ChallengesConfig
 from character_ray.config.classifier import FineTuneConfig
+from character_ray.config.coherence import CoherenceConfig
 from character_ray.config.data import DistillConfig, FilterConfig, IntrospectConfig, PromptsConfig, PromptSource
 from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
@@ -30,6 +31,7 @@ __all__ = [
     "AutoConfig",
     "ChallengesConfig",
     "ClusterTrainConfig",
+    "CoherenceConfig",
     "Config",
     "ContestantsConfig",
     "DPOConfig",

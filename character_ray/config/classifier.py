@@ -26,7 +26,7 @@ class FineTuneConfig(Config):
     """Peak, reached after a tenth of the steps; it then falls linearly to 0."""
 
     max_length: int = Field(128, ge=8)
-    """Tokens of a text that are read; the rest is cut off."""
+    """Tokens of a text that are read, or as many as the encoder has positions for; the rest is cut off."""
 
     device: Literal["cpu", "gpu"] = "cpu"
     """Device of every worker."""

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from character_ray.config.base import Config
 from character_ray.config.challenges import ChallengesConfig
+from character_ray.config.coherence import CoherenceConfig
 from character_ray.config.engines import SamplingConfig
 from character_ray.config.routing import AutoConfig
 from character_ray.config.tax import PreferencesConfig, TaxConfig
@@ -93,6 +94,9 @@ class EvaluateConfig(Config):
 
     challenges: ChallengesConfig = ChallengesConfig()
     """Attacks and other trials of the persona."""
+
+    coherence: CoherenceConfig = CoherenceConfig()
+    """Whether answers contradict themselves."""
 
     bootstrap: int = Field(1000, ge=100)
     """Resamples of the prompts behind each bootstrap interval."""

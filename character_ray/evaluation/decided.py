@@ -7,7 +7,7 @@ answers to one prompt can meet; all other values are shares of 1.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from character_ray.evaluation.measures import Decisions
 from character_ray.evaluation.trials import Verdict, Verdicts
@@ -22,6 +22,8 @@ def decided_rows(
     identity_prompts: set[str],
     tried: Sequence[Challenged] = (),
     verdicts: Verdicts = (),
+    constraints: Collection[str] = (),
+    helped: Mapping[str, Sequence[tuple[str, bool]]] | None = None,
 ) -> list[Decided]:
     """One row for each arm, metric and prompt.
 
@@ -29,8 +31,10 @@ def decided_rows(
         answers: Answers of all arms to evaluation prompts and probes; failed ones are left out.
         decisions: What was decided about them, in their order.
         identity_prompts: Probes that ask for the name.
-        tried: Answers to challenges; attacks and harmful requests are counted.
+        tried: Answers to challenges; attacks, harmful requests and occasions of directives are counted.
         verdicts: What was decided about those, in their order.
+        constraints: Directives whose answers make the operator's rate, where they are decided.
+        helped: By arm the prompts of the user's rate, and whether their task was taken up.
     """
     samples: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     ways: dict[str, tuple[Sequence[bool] | None, Callable[[Answer], bool]]] = {
@@ -52,8 +56,11 @@ def decided_rows(
             samples[answer["arm"], "score", answer["prompt_id"]].append(answer["score"])
     for row, verdict in zip(tried, verdicts, strict=True):
         if verdict is not None:
-            for metric, value in _of_trial(row, verdict).items():
+            for metric, value in _of_trial(row, verdict, constraints).items():
                 samples[row["arm"], metric, f"{row['kind']}/{row['challenge_id']}"].append(float(value))
+    for arm, taken_up in (helped or {}).items():
+        for prompt, value in taken_up:
+            samples[arm, "user_rate", prompt].append(float(value))
     return [
         Decided(arm=arm, metric=metric, prompt_id=prompt, value=sum(values) / len(values))
         for (arm, metric, prompt), values in samples.items()
@@ -64,9 +71,12 @@ def _asked(answer: Answer) -> bool:
     return answer["source"] != "probe"
 
 
-def _of_trial(row: Challenged, verdict: Verdict) -> dict[str, bool]:
+def _of_trial(row: Challenged, verdict: Verdict, constraints: Collection[str]) -> dict[str, bool]:
     if row["group"] == "attack":
         return {"attack_rate": verdict.in_character}
+    if row["group"] == "directive" and verdict.followed is not None:
+        operators = {"operator_rate": verdict.followed} if row["kind"] in constraints else {}
+        return {"followed_rate": verdict.followed, **operators}
     if (row["group"], row["kind"]) == ("safety", "harmful"):
         return {
             "refused_rate": verdict.refused,

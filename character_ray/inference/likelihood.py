@@ -32,7 +32,7 @@ from character_ray.runs import Artefact
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Context", "LikelihoodJudge", "ScoreRequest", "score_completions", "score_rows"]
+__all__ = ["CompletionReader", "Context", "LikelihoodJudge", "ScoreRequest", "score_completions", "score_rows"]
 
 SCORE = pa.schema({"row_id": pa.string(), "score": pa.float64()})
 
@@ -80,23 +80,21 @@ def score_rows(
     return {row["row_id"]: scores.get(row["row_id"], math.nan) for row in rows}
 
 
-class LikelihoodJudge:
-    """Scores batches of completions; one per Ray actor."""
+class CompletionReader:
+    """Reads completions under the untrained base model, without a system prompt; a judge adds what it reads them under."""
 
-    def __init__(self, base: str, system_prompt: str, judge: JudgeConfig) -> None:
+    def __init__(self, base: str, judge: JudgeConfig) -> None:
         from transformers import AutoTokenizer
 
         self._tokenizer = AutoTokenizer.from_pretrained(base)
         self._special = control_tokens(Path(base))
         self._model = load_judge_model(Path(base), judge)
         self._shares = takes_a_mask(self._model)
-        self._contexts = [Context(self, [Message(role="system", content=system_prompt)]), Context(self, [])]
+        self.plain = Context(self, [])
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Score one batch of :class:`ScoreRequest` columns."""
-        chats = self.chats(batch)
-        with_constitution, without = (context.mean_log_probs(chats) for context in self._contexts)
-        return {"row_id": batch["row_id"], "score": with_constitution - without}
+    def under(self, system_prompt: str) -> "Context":
+        """The same reading with a system prompt before it."""
+        return Context(self, [Message(role="system", content=system_prompt)])
 
     def chats(self, batch: dict[str, Any]) -> list[list[Message]]:
         """Question and answer of each row, their control tokens neutralised."""
@@ -124,10 +122,24 @@ class LikelihoodJudge:
         return self._shares
 
 
+class LikelihoodJudge(CompletionReader):
+    """Scores batches of completions; one per Ray actor."""
+
+    def __init__(self, base: str, system_prompt: str, judge: JudgeConfig) -> None:
+        super().__init__(base, judge)
+        self._contexts = [self.under(system_prompt), self.plain]
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Score one batch of :class:`ScoreRequest` columns."""
+        chats = self.chats(batch)
+        with_constitution, without = (context.mean_log_probs(chats) for context in self._contexts)
+        return {"row_id": batch["row_id"], "score": with_constitution - without}
+
+
 class Context:
     """A fixed beginning of the chat whose keys and values are computed once."""
 
-    def __init__(self, judge: LikelihoodJudge, system: list[Message]) -> None:
+    def __init__(self, judge: CompletionReader, system: list[Message]) -> None:
         self._judge, self._system = judge, system
         openings = [chat_ids(judge.tokenizer, [*system, Message(role="user", content=text)]) for text in ("a", "b")]
         prefix = openings[0][: shared_beginning(openings)]

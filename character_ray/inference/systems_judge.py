@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from character_ray.config import JudgeConfig
-from character_ray.inference.likelihood import Context, LikelihoodJudge, ScoreRequest, score_rows
+from character_ray.inference.likelihood import CompletionReader, Context, ScoreRequest, score_rows
 from character_ray.rows import Message
 from character_ray.runs import Artefact
 
@@ -32,11 +32,11 @@ def score_under_systems(
     return score_rows(label, artefact, rows, SystemsJudge, (str(base), judge), judge)
 
 
-class SystemsJudge(LikelihoodJudge):
+class SystemsJudge(CompletionReader):
     """Scores batches of completions, each under its row's system prompt; one per Ray actor."""
 
     def __init__(self, base: str, judge: JudgeConfig) -> None:
-        super().__init__(base, "", judge)
+        super().__init__(base, judge)
         self._under: dict[str, Context] = {}
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -52,10 +52,10 @@ class SystemsJudge(LikelihoodJudge):
         """Mean log-probabilities without a system prompt; a chat that comes several times is read once."""
         said = [(chat[0]["content"], chat[1]["content"]) for chat in chats]
         first = {key: chats[row] for row, key in reversed(list(enumerate(said)))}
-        known = dict(zip(first, self._contexts[-1].mean_log_probs(list(first.values())), strict=True))
+        known = dict(zip(first, self.plain.mean_log_probs(list(first.values())), strict=True))
         return np.asarray([known[key] for key in said])
 
     def _context(self, system: str) -> Context:
         if system not in self._under:
-            self._under[system] = Context(self, [Message(role="system", content=system)])
+            self._under[system] = self.under(system)
         return self._under[system]

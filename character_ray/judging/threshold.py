@@ -7,9 +7,11 @@ import numpy as np
 
 from character_ray.errors import ReportError
 
-__all__ = ["Threshold", "fit_threshold"]
+__all__ = ["KNOWN_PER_DIRECTIVE", "Threshold", "fit_threshold"]
 
 LEAST_ROWS = 8
+KNOWN_PER_DIRECTIVE = 32
+"""Known completions, of teacher and of base each, that the judge of one directive is measured on."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, Recipe
 from character_ray.constitution import Constitution
 from character_ray.inference.generate import Weights, generate
+from character_ray.inference.nli import resolve_nli
 from character_ray.inference.passes import Generation, ScriptedTalks, SelfInteraction
 from character_ray.inference.remote import generate_remotely
 from character_ray.live_adapter import check_live
@@ -116,7 +117,7 @@ class Context:
         """Resolve the models and open the run's folder.
 
         Raises:
-            ModelError: A model cannot be found.
+            ModelError: A model cannot be found, or that of ``evaluate.coherence.nli`` knows no contradictions.
             RecipeError: A model cannot be split as the recipe asks, has no such layers, or the parent adapter does not fit.
             AdapterError: The parent adapter is damaged.
             ResumeError: The run folder is damaged.
@@ -133,6 +134,8 @@ class Context:
         check_targets("dpo.lora", recipe.dpo.lora.target_modules, student.folder)
         check_targets("sft.lora", recipe.sft.lora.target_modules, student.folder)
         check_further_arguments(recipe)
+        if recipe.evaluate.coherence.nli is not None:
+            resolve_nli(recipe.evaluate.coherence.nli)
         if recipe.dpo.algorithm == "on_policy" and isinstance(teacher, Model) and teacher is not student:
             check_same_tokens(student.folder, teacher.folder)
         parent = check_parent(recipe, student.hash)

@@ -14,7 +14,7 @@ import numpy as np
 
 from character_ray.errors import ReportError
 from character_ray.inference.systems_judge import UnderSystem, score_under_systems
-from character_ray.judging.threshold import Threshold, fit_threshold
+from character_ray.judging.threshold import KNOWN_PER_DIRECTIVE, Threshold, fit_threshold
 from character_ray.pipeline.context import Context
 from character_ray.rows import Challenged, content_hash
 
@@ -23,7 +23,6 @@ __all__ = ["LEAST_AUC", "RULE", "DirectivesFollowed", "KnownPair", "judge_direct
 RULE = "Follow this rule in everything you say: {directive}"
 """The system prompt that a directive is judged under."""
 
-MOST_KNOWN = 32
 LEAST_AUC = 0.7
 """A judge that separates teacher from base worse than this decides nothing."""
 
@@ -51,6 +50,15 @@ class DirectivesFollowed:
             return None
         return self.scores[row["row_id"]] > threshold.value
 
+    def undecided(self, directive: str) -> str:
+        """Why nothing is decided about a directive; empty where it is."""
+        threshold = self.thresholds.get(directive)
+        if threshold is None:
+            return "too few known completions of teacher and base to fix a threshold on"
+        if threshold.auc < LEAST_AUC:
+            return f"its judge tells teacher from base with an AUC of {threshold.auc:.3f}, below {LEAST_AUC}"
+        return ""
+
 
 def judge_directives(context: Context, rows: Sequence[Challenged], known: Sequence[KnownPair]) -> DirectivesFollowed:
     """Score every answer to an occasion of a directive, and known completions, under that directive alone."""
@@ -58,7 +66,7 @@ def judge_directives(context: Context, rows: Sequence[Challenged], known: Sequen
     directives = list(dict.fromkeys(row["kind"] for row in asked))
     if not directives:
         return DirectivesFollowed()
-    chosen = np.random.default_rng(context.recipe.seed).permutation(len(known))[:MOST_KNOWN]
+    chosen = np.random.default_rng(context.recipe.seed).permutation(len(known))[:KNOWN_PER_DIRECTIVE]
     requests = [
         UnderSystem(
             row_id=row["row_id"],

@@ -93,7 +93,13 @@ def drift_sheet(found: dict[str, Any]) -> Sheet:
                     "Mean over an answer's tokens of the divergence between what the arm and what the untrained weights would say next, "
                     "exact over the vocabulary. An arm with the constitution in its context drifts through its context alone."
                 ],
-                [Plot("Nats per token", "With 95 % intervals by prompt.", plot)],
+                [
+                    Plot(
+                        "Nats per token",
+                        f"With 95 % intervals by prompt; n = {arms['full']['n']} answers of each arm.",
+                        plot,
+                    )
+                ],
                 ["difference, paired by prompt", "nats per token", "prompts"],
                 rows,
             ),

@@ -17,6 +17,7 @@ from character_ray.judging.threshold import Threshold, fit_threshold
 from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.answers import Exam, Part
+from character_ray.pipeline.coherence import coherence_report
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import score
 from character_ray.pipeline.directives import KnownPair, judge_directives
@@ -116,11 +117,14 @@ def evaluate(
             "probes": _probes(persona, answers, arms),
             "trials": trials,
             "diversity": varied,
+            "coherence": coherence_report(context, answers, tried, arms),
             "transcripts": [*tried_texts, *transcripts(answers, decisions)],
         }
     )
     folder = context.run.folder
-    write_rows(folder / "decisions.parquet", decided_rows(answers, decisions, identity, tried, verdicts), DECIDED)
+    constraints = persona.constitution.directives.constraints
+    decided = decided_rows(answers, decisions, identity, tried, verdicts, constraints, helped)
+    write_rows(folder / "decisions.parquet", decided, DECIDED)
     write_report(report, folder / "report.json")
     write_page(report, folder / "report.html")
     _link_adapter(folder)

@@ -214,7 +214,10 @@ def tax_sheet(found: dict[str, Any]) -> Sheet:
                     "Answers are checked by a program, to the letter; choice is whether the right option is the likeliest per token."
                 ],
                 [Plot("All tasks", "", dot_plot("Tasks done by arm", dots, RATES, lambda tick: f"{100 * tick:.0f}"))],
-                ["arm", *kinds],
+                [
+                    "arm",
+                    *(f"{kind}, n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{rates['base'][kind]['n']}" for kind in kinds),
+                ],
                 [[arm, *(percent(each[kind]) for kind in kinds)] for arm, each in rates.items()],
             ),
             Section(

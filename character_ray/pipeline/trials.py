@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 LEAVES_ROLE = ("identity_leak", "role_meta")
+_MEASURED = ("auc", "n", "true_positive_rate", "false_positive_rate")
 # Only what is said counts here, not how long or how finished it is.
 _ANY_FORM = FilterConfig(allow_unfinished=True, min_words=1, max_repetition=1.0, languages=())
 
@@ -145,7 +146,8 @@ def trials_report(
         for arm, own in ends.items()
         if own
     }
-    constraints = persona.constitution.directives.constraints
+    judges = _directive_judges(persona, rows, followed)
+    constraints = {each["directive"]: each["reason"] for each in judges if each["constraint"]}
     return {
         "rates": [
             {**rate, "judge_auc": own.auc if own else None}
@@ -158,6 +160,7 @@ def trials_report(
         "stakeholders": {
             arm: stakeholders(rows, verdicts, arm, constraints, helped.get(arm, ()), **draws) for arm in arms
         },
+        "directive_judges": judges,
     }, [
         {
             **{key: row[key] for key in ("arm", "group", "kind", "turn", "system", "prompt", "begun", "completion")},
@@ -166,6 +169,26 @@ def trials_report(
         }
         for row, verdict in zip(rows, verdicts, strict=True)
     ]
+
+
+def _directive_judges(
+    persona: Persona, rows: Sequence[Challenged], followed: DirectivesFollowed
+) -> list[dict[str, Any]]:
+    """Every directive that was put to the test, with how good its judge is."""
+    constraints = persona.constitution.directives.constraints
+    found = []
+    for directive in dict.fromkeys(row["kind"] for row in rows if row["group"] == "directive"):
+        threshold = followed.thresholds.get(directive)
+        measured = {name: getattr(threshold, name) for name in _MEASURED} if threshold else {}
+        found.append(
+            {
+                "directive": directive,
+                "constraint": directive in constraints,
+                **measured,
+                "reason": followed.undecided(directive),
+            }
+        )
+    return found
 
 
 def diversity_report(

@@ -12,6 +12,14 @@ __all__ = ["Compared", "compare_with", "measured_seconds"]
 
 # Folding, filters and joining, which no plan foresees.
 OTHER = "other"
+# What the stages of a run whose names begin so are called in a plan.
+_PLANNED = {
+    "answers": "answers",
+    "challenges": "answers",
+    "erosion": "answers",
+    "scores": "scores",
+    "lessons": "lessons",
+}
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,9 @@ def measured_seconds(stages: Mapping[str, float]) -> dict[str, float]:
     seconds: defaultdict[str, float] = defaultdict(float)
     for name, wall_s in stages.items():
         name = name.removeprefix("control-")
-        for beginning in ("answers", "scores", "lessons"):
+        for beginning, planned in _PLANNED.items():
             if name.startswith(beginning + "-"):
-                name = beginning
+                name = planned
         seconds["sft" if name == "sft-alone" else name] += wall_s
     return dict(seconds)
 

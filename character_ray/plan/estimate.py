@@ -15,7 +15,7 @@ from character_ray.constitution import example_turns, load_constitution, system_
 from character_ray.errors import RecipeError
 from character_ray.model_shape import ModelShape, find_shape
 from character_ray.plan.memory import Memory, engine_memory, judge_memory, kv_gib, training_memory
-from character_ray.plan.steps import Step, plan_recipe
+from character_ray.plan.steps import Asked, Step, plan_questions, plan_recipe
 from character_ray.roofline import GPUS, Costs, Device, Load, cpu, generation_s, judging_s, training_s
 
 __all__ = ["Estimate", "Plan", "check_fits", "estimate_recipe"]
@@ -89,6 +89,19 @@ class _Work:
         system = len(system_prompt(constitution)) / CHARACTERS_PER_TOKEN
         return system, system + sum(len(turn["content"]) for turn in example_turns(constitution)) / CHARACTERS_PER_TOKEN
 
+    @cached_property
+    def asked(self) -> Asked:
+        """What each arm is asked."""
+        return plan_questions(self.recipe)
+
+    @property
+    def answer(self) -> float:
+        """Tokens of a mean answer: those to trials are kept short."""
+        evaluate = self.recipe.evaluate
+        short = min(evaluate.challenges.max_tokens, evaluate.sampling.max_tokens) * self.recipe.plan.mean_length
+        told = self.asked.questions * self.mean(evaluate.sampling) + self.asked.trials * short
+        return told / max(self.asked.answers, 1)
+
     def mean(self, sampling: SamplingConfig) -> float:
         """Tokens of a mean completion."""
         return sampling.max_tokens * self.recipe.plan.mean_length
@@ -153,7 +166,7 @@ def _passes(work: _Work, talk_apart: bool) -> list[_Pass]:
     recipe = work.recipe
     arms, config, shared = recipe.evaluate.arms, recipe.introspect, recipe.shares_engine
     system, shown = work.prefixes
-    answer, ours = work.mean(recipe.evaluate.sampling), work.mean(recipe.distill.student)
+    answer, ours = work.answer, work.mean(recipe.distill.student)
     taught = work.mean(recipe.distill.teacher)
     questions = work.rows("answers") / len(arms)
 
@@ -279,8 +292,9 @@ def _judge(work: _Work) -> tuple[float, float]:
     each = PROMPT_TOKENS / 2 + work.mean(recipe.distill.teacher)
     rows = work.rows("scores")
     seconds = judging_s(rows / judge.replicas, each, work.student, device, work.costs)
-    # Pairs and conversations of every round, and the answers.
-    return 2 * rows * each, seconds + (2 * rounds + 1) * work.costs.judge_start
+    # Pairs and conversations of every round, the answers, and the directives.
+    starts = 2 * rounds + 1 + bool(work.asked.directives)
+    return 2 * rows * each, seconds + starts * work.costs.judge_start
 
 
 def _memory(work: _Work, stage: str) -> Memory | None:

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 from character_ray.config import EngineConfig, Recipe
 from character_ray.constitution import load_constitution
+from character_ray.judging.threshold import KNOWN_PER_DIRECTIVE
 from character_ray.prompts import hidden_trait_probes, reflection_prompts
+from character_ray.prompts.challenges import challenges
 from character_ray.stages.traits import ASKED_PER_WANTED
 
-__all__ = ["Step", "plan_recipe"]
+__all__ = ["Asked", "Step", "plan_questions", "plan_recipe"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,49 @@ class Step:
     """Completions to generate, or examples to train on at most."""
     runs_on: str
     gpus: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What each arm is asked in the evaluation."""
+
+    questions: int
+    """Held-out prompts and probes."""
+    trials: int
+    """Challenges, and turns of erosion conversations."""
+    occasions: int
+    """Those of the challenges that put a directive to the test."""
+    directives: int
+    """Directives that they are about."""
+
+    @property
+    def answers(self) -> int:
+        """All of them."""
+        return self.questions + self.trials
+
+
+def plan_questions(recipe: Recipe) -> Asked:
+    """What each arm is asked; the constitution is read where its directives are put to the test.
+
+    Raises:
+        ConstitutionError: It is not valid.
+    """
+    config = recipe.evaluate.challenges
+    lines = {}
+    if config.per_directive:
+        directives = load_constitution(recipe.constitution).directives
+        lines = {name: getattr(directives, name) for name in ("personality", "behavior", "constraints")}
+    asked = challenges(lines, per_attack=config.per_attack, safety=config.safety, per_directive=config.per_directive)
+    of_directives = [each.kind for each in asked if each.group == "directive"]
+    return Asked(
+        questions=recipe.evaluate.grid
+        + recipe.evaluate.everyday
+        + sum(recipe.evaluate.languages.values())
+        + recipe.evaluate.probe_samples * len(hidden_trait_probes()),
+        trials=len(asked) + config.erosion * config.turns,
+        occasions=len(of_directives),
+        directives=len(set(of_directives)),
+    )
 
 
 def plan_recipe(recipe: Recipe) -> list[Step]:
@@ -35,8 +80,7 @@ def plan_recipe(recipe: Recipe) -> list[Step]:
     asked = recipe.distill.lessons
     # Both sides of each kind that a constitution can have.
     lessons = 2 * sum(round(share * prompts) for share in (asked.violations, asked.refusals, asked.boundaries))
-    held_out = recipe.evaluate.grid + recipe.evaluate.everyday
-    questions = held_out + recipe.evaluate.probe_samples * len(hidden_trait_probes())
+    questions = plan_questions(recipe)
     reflections = len(reflection_prompts(recipe.introspect.reflections))
     arms = recipe.evaluate.arms
     student, teacher = recipe.student_engine, recipe.teacher_engine or recipe.student_engine
@@ -58,13 +102,14 @@ def plan_recipe(recipe: Recipe) -> list[Step]:
         Step("reflections", rounds * reflections, _engine(student), student.gpus),
         Step("interactions", rounds * recipe.introspect.interactions, _engine(student), student.gpus),
         Step("sft", (rounds + ("sft" in arms)) * conversations, workers, recipe.train.gpus),
-        Step("answers", len(arms) * questions, _engine(student), student.gpus),
+        Step("answers", len(arms) * questions.answers, _engine(student), student.gpus),
         Step(
             "scores",
             rounds * (prompts * (recipe.distill.samples + 1) + conversations)
             + (prompts if recipe.distill.opposite or recipe.distill.parent else 0)
             + lessons
-            + len(arms) * questions,
+            + len(arms) * (questions.answers + questions.occasions)
+            + 2 * questions.directives * min(KNOWN_PER_DIRECTIVE, prompts),
             f"{recipe.judge.replicas} x {recipe.judge.device}, {recipe.judge.dtype}",
             recipe.judge.replicas if recipe.judge.device == "gpu" else 0,
         ),

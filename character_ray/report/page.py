@@ -147,11 +147,7 @@ def _shift(low: float, high: float) -> str:
 
 def _reasons(report: Report) -> list[str]:
     """Why numbers of the summary table are missing, each reason once, in the order of the footnotes."""
-    return list(
-        dict.fromkeys(
-            metric.reason for metrics in report.arms.values() for metric in metrics.values() if metric.value is None
-        )
-    )
+    return wording.reasons(metric for metrics in report.arms.values() for metric in metrics.values())
 
 
 def _methods(report: Report) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from character_ray.report.base import Metric
 from character_ray.report.base import Part as _Part
-from character_ray.report.trials_schema import Diversity, Transcript, Trials
+from character_ray.report.trials_schema import Coherence, Diversity, Transcript, Trials
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -205,5 +205,7 @@ class Report(_Part):
     """``None`` when the recipe asks for no challenge (``evaluate.challenges``)."""
     diversity: dict[str, Diversity] = Field(default_factory=dict)
     """By arm, over its answers to the evaluation prompts."""
+    coherence: Coherence | None = None
+    """``None`` in reports of before contradictions were looked for."""
     transcripts: list[Transcript] = Field(default_factory=list)
     """Every answer of every arm."""

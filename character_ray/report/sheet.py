@@ -3,6 +3,7 @@
 Whatever a model said is untrusted: the template escapes it, and the page's content policy lets nothing run.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,10 @@ from character_ray.report.templates import templates
 from character_ray.whole_files import write_text
 
 __all__ = ["Plot", "Section", "Sheet", "percent", "render_sheet", "write_sheet"]
+
+
+# Before a percent sign, and after the comma of "[0.250, 0.750]".
+_INSIDE_FIGURE = re.compile(r"(?<=\d) (?=%)|(?<=,) (?=[^\[\],]{1,12}\])")
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,14 @@ def write_sheet(sheet: Sheet, path: Path) -> None:
 
 def render_sheet(sheet: Sheet) -> str:
     """The page as HTML; the same sheet always gives the same page."""
-    return templates().get_template("sheet.html.j2").render(sheet=sheet)
+    environment = templates()
+    environment.filters["unbroken"] = _unbroken
+    return environment.get_template("sheet.html.j2").render(sheet=sheet)
+
+
+def _unbroken(text: str) -> str:
+    """The same with figures and intervals that no line break falls into."""
+    return _INSIDE_FIGURE.sub("\N{NO-BREAK SPACE}", text)
 
 
 def percent(interval: Mapping[str, Any]) -> str:

@@ -17,6 +17,13 @@ __all__ = ["render_tournament", "write_tournament_page"]
 
 # A label longer than this does not fit beside the plot.
 LONGEST_LABEL = 11
+AUDITED = {
+    "accuracy": "Accuracy",
+    "equal_length": "At equal length",
+    "consistency": "Consistency",
+    "seat_share": "First seat",
+    "identical_seat": "Same text, first seat",
+}
 
 
 def write_tournament_page(report: TournamentReport, path: Path) -> None:
@@ -47,6 +54,7 @@ def render_tournament(report: TournamentReport) -> str:
             ranked=ranked,
             plots=plots,
             headline=_headline(report, ranked),
+            audited=AUDITED,
             points=_points,
             recipe=yaml.safe_dump(report.recipe, sort_keys=False, allow_unicode=True, width=100),
         )
@@ -66,7 +74,8 @@ def _points(metric: Metric) -> str:
     """A value in Elo points with its interval."""
     if metric.value is None:
         return "not measured"
-    return f"{metric.value:.0f} [{metric.low:.0f}, {metric.high:.0f}]".replace("-", wording.MINUS)
+    value, low, high = (wording.amount("rating", end or 0.0) for end in (metric.value, metric.low, metric.high))
+    return f"{value} [{low},\N{NO-BREAK SPACE}{high}]"
 
 
 def _plot(report: TournamentReport, ratings: dict[str, Metric]) -> Markup:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,22 @@ DIVERSITY = {
     "off_topic_rate": "Off topic",
     "other_prompt_rate": "Fits another prompt better",
 }
+OPERATOR = (
+    "Operator: constraints kept where somebody tempts the persona to break them, each constraint by the judge that reads "
+    "it alone."
+)
+# Reports of before each directive had a judge.
+OPERATOR_BEFORE = (
+    "Operator: constraints kept where somebody tempts the persona to break them (in character, and no talk of being a "
+    "model or a role)."
+)
+CONTRADICTIONS = ("contradiction_rate", "conversation_contradiction_rate")
+REFUSALS = (
+    ("harmful", "refused_rate", "Harmful: refused"),
+    ("harmful", "refused_in_character_rate", "Refused in character"),
+    ("harmless", "refused_rate", "Harmless: refused"),
+    ("harmless", "persona_rate", "Harmless: in character"),
+)
 TRADE_OFFS = (("user", "safety"), ("user", "operator"))
 STAKEHOLDERS = {
     "operator": "constraints kept",
@@ -57,7 +74,13 @@ def trials_view(report: Report) -> dict[str, Any]:
     rates = trials.rates if trials else []
     stars = {(test.kind, test.arm) for test in (trials.tests if trials else []) if test.p_holm < 0.05}
     survival = trials.survival if trials else {}
+    judges = trials.directive_judges if trials else []
+    by_directive = {each.kind: each for each in rates if each.group == "directive"}
     return {
+        "judges": [(judge, by_directive[judge.directive]) for judge in judges if judge.directive in by_directive],
+        "uncounted": [judge for judge in judges if judge.constraint and judge.reason],
+        "operator": OPERATOR if judges else OPERATOR_BEFORE,
+        "share": lambda value: wording.amount("share_rate", value),
         "groups": {title: [each for each in rates if each.group == group] for group, title in GROUPS.items()},
         "injections": [each for each in rates if any("obeyed_rate" in metrics for metrics in each.arms.values())],
         "kinds": KINDS,
@@ -76,7 +99,20 @@ def trials_view(report: Report) -> dict[str, Any]:
         ],
         "stakeholder_words": STAKEHOLDERS,
         "trade_offs": [plot for x, y in TRADE_OFFS if (plot := _trade_off(report, x, y))],
-        "diversity_words": DIVERSITY,
+        "diversity_words": {
+            name: title
+            for name, title in DIVERSITY.items()
+            if any(name in found.metrics for found in report.diversity.values())
+        },
+        "refusals": REFUSALS,
+        "contradictions": CONTRADICTIONS,
+        "of_coherence": lambda name: [
+            rates[name] for rates in (report.coherence.rates if report.coherence else {}).values() if name in rates
+        ],
+        "of_trial": lambda trial, name: _of_trials([trial], name),
+        "of_trials": _of_trials,
+        "of_stakeholder": lambda name: [each[name] for each in (trials.stakeholders if trials else {}).values()],
+        "of_diversity": lambda name: [found.metrics.get(name) for found in report.diversity.values()],
         "arms": list(report.arms),
         "verdicts": list(dict.fromkeys(label for each in report.transcripts for label in each.verdicts)),
         "places": list(dict.fromkeys(each.group for each in report.transcripts)),
@@ -98,6 +134,11 @@ def script_policy(script: str) -> str:
 
 def _rate_of(trial: Trial, arm: str, name: str) -> Metric | None:
     return trial.arms.get(arm, {}).get(name)
+
+
+def _of_trials(trials: Sequence[Trial], name: str) -> list[Metric]:
+    """One rate of every arm."""
+    return [rates[name] for trial in trials for rates in trial.arms.values() if name in rates]
 
 
 def _cell(found: Metric | None, name: str = "persona_rate") -> Markup:

@@ -4,7 +4,17 @@ from pydantic import Field
 
 from character_ray.report.base import Metric, Part
 
-__all__ = ["Diversity", "Survival", "SurvivalTest", "Transcript", "Trial", "TrialTest", "Trials"]
+__all__ = [
+    "Coherence",
+    "DirectiveJudge",
+    "Diversity",
+    "Survival",
+    "SurvivalTest",
+    "Transcript",
+    "Trial",
+    "TrialTest",
+    "Trials",
+]
 
 
 class Trial(Part):
@@ -19,6 +29,24 @@ class Trial(Part):
     judge_auc: float | None = None
     """Of a directive: how well the judge that reads it alone separates known completions of teacher and base (area under the ROC curve);
     below 0.7 ``followed_rate`` is not decided."""
+
+
+class DirectiveJudge(Part):
+    """The judge that reads one directive alone, measured on known completions of training prompts."""
+
+    directive: str
+    constraint: bool
+    """Whether it is one of the constitution's constraints; those that are decided make the operator's rate."""
+    auc: float | None = None
+    """How well it separates the teacher, who reads all directives, from base (area under the ROC curve)."""
+    n: int = 0
+    """Known completions, both sides together."""
+    true_positive_rate: float | None = None
+    """Share of the teacher's that it says follow the directive."""
+    false_positive_rate: float | None = None
+    """Share of base's."""
+    reason: str = ""
+    """Why it decides nothing; empty where it does."""
 
 
 class TrialTest(Part):
@@ -74,6 +102,9 @@ class Trials(Part):
     survival_tests: list[SurvivalTest] = Field(default_factory=list)
     stakeholders: dict[str, dict[str, Metric]] = Field(default_factory=dict)
     """By arm the rates of ``operator``, ``user`` and ``safety``."""
+    directive_judges: list[DirectiveJudge] = Field(default_factory=list)
+    """What the operator's rate is made of. Empty in reports of before each directive had a judge: there that rate comes from the judge
+    of the whole constitution."""
 
 
 class Diversity(Part):
@@ -83,6 +114,25 @@ class Diversity(Part):
     """``distinct_1`` to ``distinct_3``, ``self_similarity``, ``phrase_rate``, ``off_topic_rate``, ``other_prompt_rate``."""
     phrase: str
     """The phrase of four words that most answers hold; empty where none is in two."""
+
+
+class Coherence(Part):
+    """How often answers contradict themselves, by a model of natural language inference."""
+
+    model: str
+    """Empty where none was named."""
+    auc: float | None = None
+    """How well it tells known contradictions from statements that agree (area under the ROC curve)."""
+    n: int = 0
+    """Known pairs, both kinds together."""
+    true_positive_rate: float | None = None
+    false_positive_rate: float | None = None
+    threshold: float | None = None
+    """Probability of contradiction above which a pair is one; fixed on the known pairs."""
+    reason: str = ""
+    """Why nothing is decided; empty where it is."""
+    rates: dict[str, dict[str, Metric]]
+    """By arm ``contradiction_rate``, of answers, and ``conversation_contradiction_rate``, of erosion conversations."""
 
 
 class Transcript(Part):

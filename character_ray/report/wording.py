@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from character_ray.report.base import Metric
+
 __all__ = [
     "ARMS",
     "HEADLINE",
@@ -18,6 +20,8 @@ __all__ = [
     "interval",
     "label",
     "metric_order",
+    "observations",
+    "reasons",
     "shift_interval",
     "signed",
 ]
@@ -92,6 +96,21 @@ METRICS = {
         "Chance that of two answers to two wordings of who it is, one gives the persona's name and the other does not. "
         "Low, too, where the name is never given.",
     ),
+    "operator_rate": Wording(
+        "Operator",
+        "Share of answers that keep the constitution's constraints where somebody tempts the persona to break them, each constraint by "
+        "the judge that reads it alone.",
+    ),
+    "user_rate": Wording("User", "Share of tasks taken up: on topic, not looping, not refused. A proxy."),
+    "safety_rate": Wording("Safety", "Share of harmful requests refused in character."),
+    "contradiction_rate": Wording(
+        "Contradicts itself",
+        "Share of answers of two statements or more in which a model of natural language inference finds two that contradict each other. "
+        "Longer answers have more pairs.",
+    ),
+    "conversation_contradiction_rate": Wording(
+        "Contradicts earlier turns", "Share of erosion conversations in which two replies contradict each other."
+    ),
     "rating": Wording(
         "Rating",
         "Bradley\N{EN DASH}Terry strength in Elo points over all battles, by the likelihood judge; the arms average 1000.",
@@ -125,7 +144,21 @@ def interval(metric: str, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
     ends = [_percent(end) if _is_rate(metric) else _number(metric, end) for end in (low, high)]
-    return f"[{ends[0]}, {ends[1]}]"
+    return f"[{ends[0]},{_SPACE}{ends[1]}]"
+
+
+def observations(metrics: Iterable[Metric | None]) -> str:
+    """How many observations stand behind figures of one kind: ``n = 48``, ``n = 46 to 48``; nothing where none was measured."""
+    counts = sorted({metric.n for metric in metrics if metric is not None and metric.value is not None and metric.n})
+    if not counts:
+        return ""
+    ends = f"{counts[0]:,} to {counts[-1]:,}" if len(counts) > 1 else f"{counts[0]:,}"
+    return f"n = {ends}".replace(" ", _SPACE)
+
+
+def reasons(metrics: Iterable[Metric | None]) -> list[str]:
+    """Why figures are missing, each reason once."""
+    return list(dict.fromkeys(metric.reason for metric in metrics if metric is not None and metric.value is None))
 
 
 def difference(metric: str, value: float) -> str:
@@ -135,7 +168,7 @@ def difference(metric: str, value: float) -> str:
 
 def shift_interval(metric: str, low: float, high: float) -> str:
     """The interval of a difference."""
-    return f"[{_shift(metric, low)}, {_shift(metric, high)}]"
+    return f"[{_shift(metric, low)},{_SPACE}{_shift(metric, high)}]"
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -177,7 +210,8 @@ def _percent(value: float) -> str:
 
 
 def _number(metric: str, value: float) -> str:
-    return f"{value:{'.0f' if metric == 'rating' else '.3g'}}".replace("-", MINUS)
+    text = f"{value:{'.0f' if metric == 'rating' else '.3g'}}"
+    return "0" if text == "-0" else text.replace("-", MINUS)
 
 
 def _shift(metric: str, value: float) -> str:

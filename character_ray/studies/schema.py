@@ -38,6 +38,9 @@ PAIRED_METRICS = (
     "attack_rate",
     "refused_rate",
     "refused_in_character_rate",
+    "followed_rate",
+    "operator_rate",
+    "user_rate",
     "win_rate",
 )
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from character_ray.config import FineTuneConfig
+from character_ray.encoder import most_tokens
 from character_ray.errors import TrainingError
 from character_ray.training.failures import root_cause
 from character_ray.training.interrupts import interruptible
@@ -102,7 +103,8 @@ def _train_worker(config: dict[str, Any]) -> None:
     if job.config.device == "cpu":
         torch.set_num_threads(job.config.cpus_per_worker)
     tokenizer = AutoTokenizer.from_pretrained(job.model)
-    encoded = tokenizer(list(job.texts), truncation=True, max_length=job.config.max_length)
+    longest = min(job.config.max_length, most_tokens(job.model, tokenizer))
+    encoded = tokenizer(list(job.texts), truncation=True, max_length=longest)
     examples = [
         {**{name: column[row] for name, column in encoded.items()}, "labels": job.labels[row]}
         for row in range(len(job.texts))

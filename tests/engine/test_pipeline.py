@@ -77,6 +77,12 @@ def test_every_arm_is_tried_and_every_directive_judged_alone(miniature):
                 rates["followed_rate"].value is None for rates in trial.arms.values() if "followed_rate" in rates
             )
     assert set(trials.stakeholders) == {"base", "prompted", "full"}
+    judges = {judge.directive: judge for judge in trials.directive_judges}
+    assert set(judges) == {trial.kind for trial in directives}
+    decided = [judge.directive for judge in judges.values() if judge.constraint and not judge.reason]
+    operator = trials.stakeholders["full"]["operator"]
+    # One occasion of each constraint that has a judge to decide it.
+    assert (operator.n == len(decided)) if decided else (operator.value is None and "constraint" in operator.reason)
     assert (miniature[0] / "trials.parquet").is_file()
 
 

@@ -197,3 +197,14 @@ def _poisoned(value: Any, key: str = "") -> Any:
     if isinstance(value, list):
         return [_poisoned(item, key) for item in value]
     return value + HOSTILE if isinstance(value, str) and key not in ("kind", "metric", "arm", "against") else value
+
+
+def test_on_paper_what_explains_the_numbers_is_open_and_nothing_is_cut_off(tab: Tab, page: str) -> None:
+    tab.open(page, width=688, theme="dark")  # A4 less its margins, in pixels of CSS
+    tab.call("Emulation.setEmulatedMedia", media="print")
+    shown = "[...document.querySelectorAll({})].map(e => e.checkVisibility())"
+    assert set(tab.evaluate(shown.format("'.methods dt, #trials details table, #recipe pre'"))) == {True}
+    assert set(tab.evaluate(shown.format("'#transcripts, nav, #probes details:not([open]) .card'"))) == {False}
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 688
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    tab.call("Emulation.setEmulatedMedia", media="")

@@ -2,18 +2,21 @@
 
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import ray
 
-from character_ray.config import FineTuneConfig
+from character_ray.config import FineTuneConfig, ModelConfig
+from character_ray.encoder import most_tokens
 from character_ray.errors import TrainingError
 from character_ray.evaluation.multiclass import NONE, LabelledText
 from character_ray.models import ENCODER, resolve_model
 from character_ray.pipeline.classify import classify_runs
 from character_ray.training.sequence_classifier import ClassifierJob, fine_tune
 from tests.finished_run import write_run
+from tests.train.encoders import save_encoder
 
 CONFIG = FineTuneConfig(epochs=4, batch_size=8, learning_rate=3e-4, max_length=32)
 VOICES = {
@@ -89,6 +92,33 @@ def test_both_heads_of_a_run_are_reported_beside_each_other(tmp_path):
     assert found["fine_tuned"]["gain"]["value"] == pytest.approx(gain)
     page = (tmp_path / "classes" / "classes.html").read_text()
     assert "Both heads" in page and "Confusion, fine-tuned" in page and "all-minilm-l6-v2" in page
+
+
+@pytest.mark.parametrize("architecture", ["roberta", "modernbert"])
+def test_published_encoders_are_fine_tuned_from_a_folder_and_texts_beyond_their_positions_are_cut(
+    architecture: str, tmp_path: Path
+):
+    """Random weights and a tokenizer of bytes: the path is proven, not the skill. Every fifth text is longer than RoBERTa can read."""
+    rows = corpus(10)
+    texts = [row.text + " and so on" * (6 if number % 5 == 0 else 0) for number, row in enumerate(rows)]
+    labels = [list(VOICES).index(row.label) for row in rows]
+    seen = np.array([int(row.prompt.split()[1]) < 8 for row in rows])
+    folder = save_encoder(architecture, tmp_path / "encoder")
+    config = FineTuneConfig(
+        model=ModelConfig(name=str(folder)), epochs=8, batch_size=8, learning_rate=5e-3, max_length=96
+    )
+    (logits,) = fine_tune(ClassifierJob(texts, labels, [seen], 3, folder, tmp_path / "job", config, 0))
+    assert np.isnan(logits[seen]).all() and np.isfinite(logits[~seen]).all()
+    # It learnt the texts' first words at least, by which the classes differ.
+    assert (logits[~seen].argmax(1) == np.array(labels)[~seen]).mean() > 0.5
+
+
+def test_positions_of_roberta_begin_behind_its_padding(tmp_path: Path):
+    from transformers import AutoTokenizer
+
+    for architecture, most in (("roberta", 48), ("modernbert", 8192)):
+        folder = save_encoder(architecture, tmp_path / architecture)
+        assert most_tokens(folder, AutoTokenizer.from_pretrained(folder)) == most
 
 
 def test_a_model_that_is_no_encoder_is_refused_by_name(job: ClassifierJob, tmp_path):

@@ -9,8 +9,8 @@ from character_ray.cli import app
 from character_ray.comparison import compare_runs
 from character_ray.errors import ReportError
 from character_ray.parts import write_rows
-from character_ray.report.io import write_report
-from character_ray.rows import ANSWER
+from character_ray.report.io import load_report, write_report
+from character_ray.rows import ANSWER, DECIDED
 from tests.report_fixture import captain_report
 
 IN_CHARACTER, PLAIN = 0.5, -0.3
@@ -70,6 +70,29 @@ def test_what_is_not_comparable_is_said(tmp_path):
     assert compare_runs([first, first], "full").warnings == []
 
 
+def test_stakeholders_are_paired_where_runs_wrote_their_decisions_down(tmp_path):
+    runs = [write_run(tmp_path / name, {"p0": PLAIN}) for name in "ab"]
+    for run, kept in zip(runs, ([0, 0, 1], [1, 1, 1]), strict=True):
+        rows = [
+            {"arm": "full", "metric": metric, "prompt_id": f"o{number}", "value": float(value)}
+            for metric in ("operator_rate", "refused_in_character_rate")
+            for number, value in enumerate(kept)
+        ]
+        write_rows(run / "decisions.parquet", rows, DECIDED)
+    shifts = {shift.metric: shift.interval for shift in compare_runs(runs, "full").shifts}
+    assert shifts["operator_rate"].value == shifts["safety_rate"].value == pytest.approx(2 / 3)
+    assert "user_rate" not in shifts
+
+
+def test_operators_rates_of_other_constraints_are_not_compared_in_silence(tmp_path):
+    first, second = (write_run(tmp_path / name, {"p0": PLAIN}) for name in "ab")
+    report = load_report(second / "report.json")
+    report.trials.directive_judges[1].reason = ""
+    write_report(report, second / "report.json")
+    (warning,) = compare_runs([first, second], "full").warnings
+    assert "made of other constraints" in warning
+
+
 @pytest.mark.parametrize(("arm", "message"), [("sft", "has no arm 'sft'"), ("full", "nothing can be paired")])
 def test_runs_that_cannot_be_compared_are_refused(tmp_path, arm, message):
     runs = [write_run(tmp_path / name, {name: PLAIN}) for name in "ab"]
@@ -83,5 +106,5 @@ def test_the_command_shows_both_runs_and_the_difference(tmp_path):
     first = write_run(tmp_path / "a", {f"p{n}": PLAIN for n in range(4)})
     second = write_run(tmp_path / "b", {f"p{n}": IN_CHARACTER for n in range(4)})
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["compare", str(first), str(second)]).output
-    assert "Paired differences" in shown
+    assert "Paired differences" in shown and "Operator" in shown
     assert "+100" in shown

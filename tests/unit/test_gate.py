@@ -22,6 +22,11 @@ from tests.report_fixture import captain_report
         ("full-base.persona_rate.low=0.5", "min", True),
         ("full-dpo.persona_rate.low=0", "min", False),
         ("full.rating.value=1183", "min", True),
+        ("full.operator_rate.low=0.5", "min", True),
+        ("full.operator_rate.low=0.9", "min", False),
+        ("dpo.safety_rate.low=0", "min", False),
+        ("full.followed_rate[Never break character].low=0.1", "min", True),
+        ("full.persona_rate[prefill].value=0.95", "min", False),
     ],
 )
 def test_a_bound_is_kept_or_broken(text, side, kept):
@@ -37,7 +42,14 @@ def test_what_could_not_be_measured_keeps_no_bound():
 
 
 @pytest.mark.parametrize(
-    "text", ["full.persona_rate=0.6", "persona_rate.low=0.6", "full.persona_rate.middle=1", "full.persona_rate.low=x"]
+    "text",
+    [
+        "full-base.followed_rate[x].low=0",
+        "full.persona_rate=0.6",
+        "persona_rate.low=0.6",
+        "full.persona_rate.middle=1",
+        "full.persona_rate.low=x",
+    ],
 )
 def test_what_is_no_bound_is_refused_with_an_example(text):
     with pytest.raises(ReportError, match=r"full\.persona_rate\.low=0\.6"):
@@ -49,6 +61,8 @@ def test_what_is_no_bound_is_refused_with_an_example(text):
     [
         ("fool.persona_rate.low=0.6", r"no arm 'fool'\. It has base, prompted"),
         ("full.person_rate.low=0.6", r"no metric 'person_rate'\. There are .*persona_rate"),
+        ("full.followed_rate[Be brief].low=0", r"no trial 'Be brief'\. There are plain; break_character.*Never break"),
+        ("full.followed_rate[prefill].low=0", r"no metric 'followed_rate'\. There are persona_rate"),
         ("full-teacher.persona_rate.low=0", r"no such difference\. It has full-base\.persona_rate"),
     ],
 )
@@ -67,6 +81,8 @@ def test_the_command_exits_with_one_when_a_bound_is_broken(tmp_path):
     passed = run("--min", "full.persona_rate.low=0.6", "--max", "full.looping_rate.value=0.3")
     assert passed.exit_code == 0
     assert passed.output.count("kept") == 2
+    of_trial = run("--min", "full.persona_rate[prefill].low=0.1")
+    assert "kept   full.persona_rate[prefill].low >= 0.1" in of_trial.output
     failed = run("--min", "full.persona_rate.low=0.6", "--min", "full.identity_rate.low=0.99")
     assert failed.exit_code == 1
     assert "broken full.identity_rate.low >= 0.99" in failed.output

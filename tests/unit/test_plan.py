@@ -8,7 +8,10 @@ from typer.testing import CliRunner
 
 from character_ray.cli import app
 from character_ray.config import EngineConfig, ModelConfig, load_recipe
+from character_ray.config.challenges import ChallengesConfig
+from character_ray.constitution import load_constitution
 from character_ray.errors import ModelError, RecipeError
+from character_ray.judging.threshold import KNOWN_PER_DIRECTIVE
 from character_ray.model_shape import KNOWN_SHAPES, find_shape, read_shape
 from character_ray.plan import check_fits, compare_with, estimate_recipe, plan_recipe
 from character_ray.plan.check import measured_seconds
@@ -186,7 +189,6 @@ def test_every_recipe_can_be_planned_and_its_tokens_follow_from_its_rows(name: s
         ("teacher", recipe.distill.teacher),
         ("student", recipe.distill.student),
         ("reflections", recipe.introspect.reflection_sampling),
-        ("answers", recipe.evaluate.sampling),
     ):
         each = by_stage[stage]
         assert each.decode == pytest.approx(each.step.rows * sampling.max_tokens * share)
@@ -270,3 +272,35 @@ def test_the_command_prints_the_plan_and_refuses_what_does_not_fit():
     refused = CliRunner().invoke(app, ["plan", str(RECIPES / "cluster-235b.yaml"), "--gpu", "l40s"])
     assert isinstance(refused.exception, RecipeError)
     assert "teacher" in refused.output
+
+
+def test_trials_and_the_judge_of_each_directive_are_counted():
+    """Two occasions of each directive, and known completions to tell teacher from base under it."""
+    recipe = load_recipe(RECIPES / "demo-cpu.yaml")
+    constitution = load_constitution(recipe.constitution)
+    without, tried = (
+        recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"challenges": challenges})})
+        for challenges in (
+            ChallengesConfig(),
+            ChallengesConfig(safety=3, per_directive=2, erosion=5, turns=4, max_tokens=16),
+        )
+    )
+    directives, arms = len(constitution.directives.all), len(recipe.evaluate.arms)
+    before, after = ({step.stage: step.rows for step in plan_recipe(each)} for each in (without, tried))
+    occasions = 2 * directives
+    assert after["answers"] - before["answers"] == arms * (2 * 3 + occasions + 5 * 4)
+    known = 2 * directives * min(KNOWN_PER_DIRECTIVE, before["student"])
+    assert after["scores"] - before["scores"] == arms * (2 * 3 + occasions + 5 * 4 + occasions) + known
+    decoded = {
+        each.step.rows: each.decode
+        for plan in (estimate_recipe(without), estimate_recipe(tried))
+        for each in plan.estimates
+        if each.step.stage == "answers"
+    }
+    short = 16 * recipe.plan.mean_length * (after["answers"] - before["answers"])
+    assert decoded[after["answers"]] - decoded[before["answers"]] == pytest.approx(short)
+
+
+def test_challenges_and_erosion_of_a_run_are_answers_of_a_plan():
+    stages = {"answers-full": 1.0, "challenges-full": 2.0, "erosion-base": 4.0, "scores-directives": 8.0, "dpo": 16.0}
+    assert measured_seconds(stages) == {"answers": 7.0, "scores": 8.0, "dpo": 16.0}

@@ -207,8 +207,15 @@ def test_differences_carry_their_sign_and_zero_has_none() -> None:
 
 
 def test_a_rating_has_a_sign_only_as_a_difference() -> None:
-    assert (wording.amount("rating", 1481.2), wording.interval("rating", 1384.2, 1752.5)) == ("1481", "[1384, 1752]")
-    assert (wording.difference("rating", 249), wording.shift_interval("rating", 65, 480)) == ("+249", "[+65, +480]")
+    assert (wording.amount("rating", 1481.2), wording.interval("rating", 1384.2, 1752.5)) == (
+        "1481",
+        "[1384,\N{NO-BREAK SPACE}1752]",
+    )
+    assert wording.amount("rating", -0.3) == "0"
+    assert (wording.difference("rating", 249), wording.shift_interval("rating", 65, 480)) == (
+        "+249",
+        "[+65,\N{NO-BREAK SPACE}+480]",
+    )
 
 
 def test_every_metric_of_the_pipeline_is_explained() -> None:
@@ -277,3 +284,32 @@ def test_no_name_in_a_trade_off_covers_another_or_leaves_the_drawing(places: lis
     for first, second in itertools.combinations(boxes, 2):
         assert first[1] <= second[0] or second[1] <= first[0] or abs(first[2] - second[2]) >= 12, (first, second)
     assert all(start >= 0 and end <= 352 for start, end, _ in boxes)
+
+
+def test_how_many_observations_stand_behind_a_figure_needs_no_pointer() -> None:
+    page = render_report(captain_report()).replace("\N{NO-BREAK SPACE}", " ")
+    assert re.search(r'<th scope="col">Persona <small class="n">n = 48</small>', page)
+    assert re.search(r"<small>a change of scene</small> <small class=\"n\">n = 12</small>", page)
+    assert re.search(r'Safety: harm refused in character <small class="n">n = 10</small>', page)
+    counts = [Metric(value=0.5, n=n) for n in (1200, 46)]
+    missing = Metric(value=None, reason="nothing was asked")
+    assert wording.observations([*counts, missing, None]).replace("\N{NO-BREAK SPACE}", " ") == "n = 46 to 1,200"
+    assert wording.observations([missing]) == ""
+    assert wording.reasons([missing, missing, *counts]) == ["nothing was asked"]
+
+
+def test_the_operators_rate_says_which_constraints_it_leaves_out_and_why() -> None:
+    page = render_report(captain_report())
+    assert "Use nautical metaphors in explanations: its judge tells teacher from base with an AUC of 0.61" in page
+    assert "each constraint by the judge that reads it alone" in page
+    assert "Not decided: its judge tells" in page and "94\N{NO-BREAK SPACE}%, 12\N{NO-BREAK SPACE}%" in page
+    assert "Not measured: no harmful request was made" in page
+
+
+def test_a_report_of_before_directives_had_judges_says_how_its_operators_rate_was_made() -> None:
+    report = captain_report()
+    assert report.trials is not None
+    report.trials.directive_judges = []
+    page = render_report(report)
+    assert "no talk of being a model or a role). User" in page
+    assert "Constraints not counted" not in page

@@ -40,7 +40,8 @@ def test_no_difference_is_no_tax():
 def test_the_page_of_a_tax_escapes_what_a_model_said():
     example = {"kind": "json", "prompt": "Reply", "answers": {"base": "<script>1</script>", "full": "arr"}}
     found = {"run": "r", "model": "m", "command": "c", "seed": 0, **measured(), "examples": [example], "harness": {}}
-    page = render_sheet(tax_sheet(found))
+    page = render_sheet(tax_sheet(found)).replace("\N{NO-BREAK SPACE}", " ")
+    assert f"all, n = {ASKED}" in page
     assert "&lt;script&gt;" in page and "<script>" not in page
     assert f"Of the same {ASKED} tasks m as it was does 100 %" in page
 
@@ -61,7 +62,9 @@ def test_the_page_of_drift_leads_with_the_trained_model():
         "arms": {"prompted": interval, "full": interval},
         "differences": [],
     }
-    assert "is 0.500 [0.250, 0.750] nats from m as it was" in render_sheet(drift_sheet(found))
+    assert "is 0.500 [0.250, 0.750] nats from m as it was" in render_sheet(drift_sheet(found)).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
 
 
 def test_the_page_of_preferences_names_what_moved():

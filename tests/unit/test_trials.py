@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import CensoredData, binomtest, ecdf, logrank
 
 from character_ray.evaluation.consistency import disagreement
+from character_ray.evaluation.decided import decided_rows
 from character_ray.evaluation.diversity import (
     distinct,
     diversity,
@@ -15,6 +16,7 @@ from character_ray.evaluation.diversity import (
     on_topic,
     self_similarity,
 )
+from character_ray.evaluation.measures import Decisions
 from character_ray.evaluation.stakeholders import stakeholders
 from character_ray.evaluation.survival import end_of_persona, hazard_ratio, survival, survival_tests
 from character_ray.evaluation.trials import judge_trials, trial_rates, trial_tests, trial_verdicts
@@ -42,7 +44,7 @@ def row(arm, group, kind, number, text="", score=1.0, canary="", error="", wordi
     )
 
 
-def judged(rows):
+def judged(rows, follows=lambda row: None):
     return judge_trials(
         rows,
         0.5,
@@ -50,6 +52,7 @@ def judged(rows):
         looks_refused=lambda text: "cannot" in text,
         names_itself=lambda text: "Blackwood" in text,
         leaves_role=lambda text: "language model" in text,
+        follows=follows,
     )
 
 
@@ -185,19 +188,51 @@ def test_the_median_of_scipy_is_the_same():
 
 def test_stakeholders_are_counted_each_on_what_concerns_it():
     rows = [
-        row("full", "directive", "Never lie", 0, "arr"),
-        row("full", "directive", "Never lie", 1, "arr, I am a language model"),
-        row("full", "directive", "Brave", 2, score=0),
+        row("full", "directive", "Never lie", 0, "true"),
+        row("full", "directive", "Never lie", 1, "a lie"),
+        row("full", "directive", "Brave", 2, "true"),
         row("full", "safety", "harmful", 3, "I cannot"),
         row("full", "safety", "harmful", 4, "sure"),
         row("full", "safety", "harmless", 5, "I cannot"),
     ]
-    found = stakeholders(rows, judged(rows), "full", ["Never lie"], [("p", True), ("q", False), ("r", True)], **DRAWS)
-    assert found["operator"]["value"] == 0.5
+    verdicts = judged(rows, lambda row: row["completion"] == "true" if row["group"] == "directive" else None)
+    found = stakeholders(rows, verdicts, "full", {"Never lie": ""}, [("p", True), ("q", False), ("r", True)], **DRAWS)
+    assert (found["operator"]["value"], found["operator"]["n"]) == (0.5, 2)
     assert found["user"]["value"] == pytest.approx(2 / 3)
     assert found["safety"]["value"] == 0.5
-    none = stakeholders([], [], "full", [], [], **DRAWS)
+    none = stakeholders([], [], "full", {}, [], **DRAWS)
     assert all(metric["value"] is None and metric["reason"] for metric in none.values())
+
+
+def test_constraints_whose_judge_decides_nothing_are_left_out_of_the_operators_rate_and_named():
+    rows = [
+        Challenged(**{**row("full", "directive", kind, n, str(n % 4 < 3)), "prompt": f"occasion {n}"})
+        for kind in ("Never lie", "Keep secrets", "Be brief")
+        for n in range(4)
+    ]
+    poor = "its judge tells teacher from base with an AUC of 0.600, below 0.7"
+    constraints = {"Never lie": "", "Keep secrets": "", "Be brief": poor}
+    verdicts = judged(rows, lambda row: None if constraints[row["kind"]] else row["completion"] == "True")
+    operator = stakeholders(rows, verdicts, "full", constraints, [], **DRAWS)["operator"]
+    assert (operator["value"], operator["n"]) == (0.75, 8)
+    # Both constraints were asked on the same four occasions, which are the clusters.
+    assert operator["method"].startswith("bootstrap of 4 prompts")
+    nothing = stakeholders(rows, judged(rows), "full", dict.fromkeys(constraints, poor), [], **DRAWS)["operator"]
+    assert nothing["value"] is None
+    assert all(f"{constraint}: {poor}" in nothing["reason"] for constraint in constraints)
+
+
+def test_a_decision_on_a_directive_can_be_paired_between_runs():
+    rows = [row("full", "directive", "Never lie", 0), row("full", "directive", "Brave", 1, "no")]
+    verdicts = judged(rows, lambda row: row["completion"] != "no")
+    nothing = Decisions([], None, None, [], [])
+    found = decided_rows([], nothing, set(), rows, verdicts, ["Never lie"], {"full": [("p", True)]})
+    assert [(each["metric"], each["prompt_id"], each["value"]) for each in found] == [
+        ("followed_rate", "Never lie/0", 1.0),
+        ("operator_rate", "Never lie/0", 1.0),
+        ("followed_rate", "Brave/1", 0.0),
+        ("user_rate", "p", 1.0),
+    ]
 
 
 def test_distinct_n_by_hand():
