@@ -53,7 +53,9 @@ def planned(run: Path, url: str, **changes: Any) -> Tournament:
         "endpoint": {"url": url, "retries": 0},
     }
     plain = {"name": "cup", "output": run.parent, "contestants": served, "judges": [judge], "audit_run": run}
-    return Tournament.model_validate(plain | {"audit": {"pairs": 8}, "rating": {"bootstrap": 100, "elo_shuffles": 5}} | changes)
+    return Tournament.model_validate(
+        plain | {"audit": {"pairs": 8}, "rating": {"bootstrap": 100, "elo_shuffles": 5}} | changes
+    )
 
 
 def held(tournament: Tournament) -> TournamentReport:
