@@ -7,7 +7,7 @@ run, to the same prompts. All are judged by the new version, with a threshold fi
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,8 @@ __all__ = ["BEFORE", "Known", "known_completions", "report_update", "updated_ans
 
 BEFORE = "before"
 """The arm of the character as it was."""
+
+Scorer = Callable[[Context, Persona, str, Sequence[ScoreRequest]], dict[str, float]]
 
 # The untouched prompts whose teacher and base completions help to fix the threshold.
 UNTOUCHED = 64
@@ -109,6 +111,7 @@ def report_update(
     calibration: tuple[Sequence[float], Sequence[float]],
     delta: Artefact,
     updated: Artefact,
+    score_rows: Scorer = score,
 ) -> Report:
     """Measure the updated character beside the old one and the untrained student, and write the report.
 
@@ -121,6 +124,7 @@ def report_update(
         calibration: Scores of teacher and untrained student on training prompts, under the new version.
         delta: The training of what changed.
         updated: Character and delta as one adapter.
+        score_rows: Scores completions under the new version.
 
     Raises:
         ReportError: Too few known completions fix a threshold.
@@ -131,7 +135,7 @@ def report_update(
         ScoreRequest(row_id=f"{each['arm']}/{each['row_id']}", prompt=each["prompt"], completion=each["completion"])
         for each in answers
     ]
-    scores = score(context, persona, "scores-answers", rows)
+    scores = score_rows(context, persona, "scores-answers", rows)
     answers = [Answer(**{**each, "score": scores[f"{each['arm']}/{each['row_id']}"]}) for each in answers]
     write_rows(folder / "answers.parquet", answers, ANSWER)
     threshold = fit_threshold(*calibration)
