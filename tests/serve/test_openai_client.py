@@ -305,7 +305,7 @@ def test_a_tournament_through_the_deployment_rates_as_one_offline_does(
 ):
     """Both as jobs of one Ray cluster: the first with everybody behind the API, the second with nobody."""
     names = ("captain-blackwood", "garden-poet")
-    run = write_offline_run(tmp_path / "demo", BASE, base_model, {name: adapters[name] for name in names}, 12)
+    run = write_offline_run(tmp_path / "demo", BASE, base_model, {name: adapters[name] for name in names}, 8)
     there = {"url": f"http://127.0.0.1:{server.port}/v1", "key_variable": "CUP_KEY"}
     plain = {
         "output": str(tmp_path),
@@ -375,7 +375,7 @@ def test_a_served_chat_model_judges_as_one_here_does(
     here = ABJudge(str(base_model), judge.character, JudgeConfig(device="cpu"))
     columns = {name: np.array([row[name] for row in rows], dtype=object) for name in rows[0]}
     found = [served[row["row_id"]].first_wins for row in rows]
-    assert found == pytest.approx(here(columns)["first_wins"], abs=1e-3)  # two engines in float32
+    assert found == pytest.approx(here(columns)["first_wins"], abs=0.02)  # an endpoint counts " A" with "A"
 
 
 def test_a_prompt_beyond_the_context_is_a_bad_request(server: Server):

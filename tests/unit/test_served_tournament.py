@@ -15,7 +15,7 @@ from character_ray.report.tournament_schema import TournamentReport
 from tests.finished_run import PIRATE, write_run
 from tests.scoring_server import BASE, ScoringServer
 
-PROMPTS = 12
+PROMPTS = 8
 
 
 @pytest.fixture
