@@ -18,8 +18,11 @@ def key(
         list[str] | None, typer.Option(help="Persona or base model it may ask for; may be repeated; all by default.")
     ] = None,
     requests_per_minute: Annotated[float | None, typer.Option(help="Its rate limit; none by default.")] = None,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="It may have given text scored, as likelihood judges of tournaments do.")
+    ] = False,
 ) -> None:
     """Make an API key; it is shown once, and the file keeps only its hash."""
-    secret = add_key(file, name, tuple(persona or ()), requests_per_minute)
+    secret = add_key(file, name, tuple(persona or ()), requests_per_minute, scores)
     console.print(f"{file}: {name} added. The key is shown this once:", markup=False)
     console.print(secret, markup=False)

@@ -12,6 +12,7 @@ from character_ray.config.lessons import LessonsConfig
 from character_ray.config.planning import GPUName, PlanConfig
 from character_ray.config.recipe import Recipe, load_recipe, load_tournament, recipe_warnings
 from character_ray.config.routing import AutoConfig
+from character_ray.config.served import ServedConfig
 from character_ray.config.tournament import ContestantsConfig, JudgeSpec, RatingConfig, StopConfig, Tournament
 from character_ray.config.training import (
     ClusterTrainConfig,
@@ -57,6 +58,7 @@ __all__ = [
     "SFTConfig",
     "SamplingConfig",
     "ServeConfig",
+    "ServedConfig",
     "StopConfig",
     "Tournament",
     "TrainingConfig",

@@ -13,7 +13,10 @@ class EndpointConfig(Config):
     """Where a teacher answers that this cluster does not run, how fast it may be asked, and what it may cost."""
 
     url: str = Field(pattern=r"^https?://")
-    """Base URL, ending in ``/v1``; the key is read from ``OPENAI_API_KEY`` and stored nowhere."""
+    """Base URL, ending in ``/v1``."""
+
+    key_variable: str = Field("OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Environment variable that holds the key, which is stored nowhere; a server that asks for none needs none."""
 
     max_concurrent: int = Field(16, ge=1)
     """Requests under way at once."""

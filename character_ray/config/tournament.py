@@ -9,6 +9,7 @@ from character_ray.config.base import Config
 from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
 from character_ray.config.evaluation import AuditConfig, JudgeConfig
+from character_ray.config.served import ServedConfig
 
 __all__ = ["ContestantsConfig", "JudgeSpec", "RatingConfig", "StopConfig", "Tournament"]
 
@@ -16,13 +17,27 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class ContestantsConfig(Config):
-    """Arms of one run."""
+    """Arms of one run, or one model that is asked now."""
 
-    run: Path
+    run: Path | None = None
     """Folder of a finished run, which has ``answers.parquet``."""
 
     arms: tuple[str, ...] = Field(("base", "full"), min_length=1)
     """Arms that take part, each with the answers it gave in the run's evaluation."""
+
+    served: ServedConfig | None = None
+    """In place of a run: a model of a running application, which is asked the runs' prompts, or the audit run's where no run takes
+    part, with that run's sampling and seeds."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ContestantsConfig":
+        if (self.run is None) == (self.served is None):
+            raise ValueError(
+                "a contestant has either run, a finished run's folder, or served, a model that answers now. Give one of them."
+            )
+        if self.served is not None and "arms" in self.model_fields_set:
+            raise ValueError(f"arms are of a run, but {self.served.model} is served. Remove arms.")
+        return self
 
 
 class JudgeSpec(Config):
@@ -39,7 +54,9 @@ class JudgeSpec(Config):
     """Its weights, or its name at the endpoint; ``None`` takes the student of the first run, before training."""
 
     endpoint: EndpointConfig | None = None
-    """Ask it at an OpenAI-compatible endpoint; ``letters`` then needs one that returns log-probabilities."""
+    """Ask it at an OpenAI-compatible endpoint; ``letters`` then needs one that returns log-probabilities, and
+    ``likelihood`` one that scores a given text (vLLM's ``prompt_logprobs``), as an application of ``character-ray serve`` does for keys
+    that may."""
 
     engine: EngineConfig | None = None
     """vLLM engine that a ``text`` judge runs on here."""
@@ -55,11 +72,6 @@ class JudgeSpec(Config):
 
     @model_validator(mode="after")
     def _check(self) -> "JudgeSpec":
-        if self.kind == "likelihood" and self.endpoint is not None:
-            raise ValueError(
-                f"judge {self.name!r} is a likelihood judge at {self.endpoint.url}, but an endpoint does not score a given text. "
-                "Remove its endpoint, or set kind: letters."
-            )
         if self.endpoint is not None and self.model is None:
             raise ValueError(
                 f"judge {self.name!r} has an endpoint but no model. Add model.name: what it is called there."
@@ -121,7 +133,7 @@ class Tournament(Config):
     """Every random draw derives from it."""
 
     contestants: tuple[ContestantsConfig, ...] = Field(min_length=1)
-    """Who meets whom: arms of one run or of several."""
+    """Who meets whom: arms of one run or of several, and models that are served."""
 
     constitution: Path | None = None
     """The character that is judged; needed where the runs are of different personas."""
@@ -136,7 +148,8 @@ class Tournament(Config):
     """What every judge must reach on known pairs; below it the tournament does not start."""
 
     audit_run: Path | None = None
-    """Run whose teacher and base completions are the known pairs; ``None`` takes the first contestants' run of the judged character."""
+    """Run whose teacher and base completions are the known pairs; ``None`` takes the first contestants' run of the judged character. Where
+    no run takes part, its held-out prompts are asked, too."""
 
     prompts: int | None = Field(None, ge=8)
     """Prompts drawn from those that all contestants answered; ``None`` takes all."""
@@ -171,11 +184,24 @@ class Tournament(Config):
             raise ValueError(
                 f"judges: {', '.join(names)} name one twice, so their verdicts could not be told apart. Rename one."
             )
-        players = [(str(each.run), arm) for each in self.contestants for arm in each.arms]
+        players = [
+            player
+            for each in self.contestants
+            for player in (
+                [(each.served.url, each.served.model)] if each.served else [(str(each.run), arm) for arm in each.arms]
+            )
+        ]
         if len(set(players)) != len(players):
-            raise ValueError("contestants: an arm of a run is named twice. Remove the repetition.")
+            raise ValueError(
+                "contestants: an arm of a run, or a model at an address, is named twice. Remove the repetition."
+            )
         if len(players) < 2:
             raise ValueError(
-                f"contestants: {players[0][1]} of {players[0][0]} has nobody to meet. Name another arm or run."
+                f"contestants: {players[0][1]} of {players[0][0]} has nobody to meet. Name another arm, run or served model."
+            )
+        if self.audit_run is None and all(each.run is None for each in self.contestants):
+            raise ValueError(
+                "contestants: all are served, so nothing says what they are asked, nor on which known pairs the judges are audited. "
+                "Set audit_run to a finished run of the judged character."
             )
         return self

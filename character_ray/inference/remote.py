@@ -18,10 +18,14 @@ from character_ray.rows import Completion, Request
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["Sections", "generate_remotely", "text_of"]
+__all__ = ["Reader", "Sections", "generate_remotely", "text_of"]
+
+Reader = Callable[[Any, Request], str]
+Further = Callable[[Request], dict[str, Any]]
 
 # Answers are paid for, so few of them wait to be written.
 WRITTEN_TOGETHER = 16
+LIMITED_ROUNDS = 3  # in which a rate limit let nobody through, retries included
 SILENT_AFTER = 3  # requests in a row that found nobody, retries included
 
 
@@ -33,9 +37,14 @@ class Sections:
     endpoint: str = "teacher_endpoint"
 
 
-def text_of(choice: Any) -> str:
+def text_of(answer: Any, request: Request) -> str:
     """The text of an answer."""
-    return (choice.message.content or "").strip()
+    return (answer.choices[0].message.content or "").strip()
+
+
+def nothing_further(request: Request) -> dict[str, Any]:
+    """No field beyond those of every request."""
+    return {}
 
 
 def generate_remotely(
@@ -45,7 +54,8 @@ def generate_remotely(
     endpoint: EndpointConfig,
     spending: Path,
     *,
-    read: Callable[[Any], str] = text_of,
+    read: Reader = text_of,
+    further: Further = nothing_further,
     sections: Sections = Sections(),  # frozen
 ) -> None:
     """Complete every unfinished generation at an endpoint.
@@ -56,7 +66,8 @@ def generate_remotely(
         model: Name of the model there.
         endpoint: Address, limits, prices and budget.
         spending: The run's ledger.
-        read: What is kept of an answer.
+        read: What is kept of an answer to a request.
+        further: Fields of a request's body that only some servers know.
         sections: Where the user wrote model and endpoint.
 
     Raises:
@@ -66,7 +77,7 @@ def generate_remotely(
     def complete(requests: Sequence[Request], deliver: Deliver, progress: StageProgress) -> None:
         progress.note(f"asking {model} at {endpoint.url}")
         ledger = Ledger(spending, endpoint)
-        asyncio.run(_Pass(model, endpoint, ledger, deliver, read, sections).answer(requests))
+        asyncio.run(_Pass(model, endpoint, ledger, deliver, read, further, sections).answer(requests))
 
     run_pass(label, generations, endpoint.max_failed_share, complete)
 
@@ -80,17 +91,19 @@ class _Pass:
         endpoint: EndpointConfig,
         ledger: Ledger,
         deliver: Deliver,
-        read: Callable[[Any], str],
+        read: Reader,
+        further: Further,
         sections: Sections,
     ) -> None:
         self._model, self._endpoint, self._ledger, self._deliver = model, endpoint, ledger, deliver
-        self._read, self._sections = read, sections
+        self._read, self._further, self._sections = read, further, sections
         self._waiting: list[Request] = []
         self._written: list[Completion] = []
         self._next_start = 0.0
         self._booked = asyncio.Condition()
         self._under_way = 0
         self._unreachable = 0
+        self._limited = 0
 
     async def answer(self, requests: Sequence[Request]) -> None:
         from openai import AsyncOpenAI
@@ -100,7 +113,7 @@ class _Pass:
         client = AsyncOpenAI(
             base_url=endpoint.url,
             # A server of one's own asks for no key, but the client wants one.
-            api_key=os.environ.get("OPENAI_API_KEY", "none"),
+            api_key=os.environ.get(endpoint.key_variable, "none"),
             max_retries=endpoint.retries,
             timeout=endpoint.timeout_s,
         )
@@ -120,6 +133,9 @@ class _Pass:
             await self._pace()
             try:
                 completion = await self._ask(client, request, reserved)
+                if completion is None:
+                    self._waiting.insert(0, request)
+                    continue
             finally:
                 async with self._booked:
                     self._under_way -= 1
@@ -152,25 +168,32 @@ class _Pass:
         self._next_start = start + 60.0 / self._endpoint.requests_per_minute
         await asyncio.sleep(start - now)
 
-    async def _ask(self, client: "AsyncOpenAI", request: Request, reserved: float) -> Completion:
+    async def _ask(self, client: "AsyncOpenAI", request: Request, reserved: float) -> Completion | None:
+        """The answer or what kept it away; ``None`` where a rate limit did, so that it is asked again."""
         from openai import (
             APIConnectionError,
             AuthenticationError,
             NotFoundError,
             OpenAIError,
             PermissionDeniedError,
+            RateLimitError,
         )
 
+        body = _body(request, self._endpoint, self._further(request))
         try:
-            answer = await client.chat.completions.create(model=self._model, **_body(request, self._endpoint))
+            answer = await client.chat.completions.create(model=self._model, **body)
         except (AuthenticationError, NotFoundError, PermissionDeniedError) as cause:
             self._ledger.release(reserved)
             raise GenerationError(
                 f"{self._endpoint.url} refuses the model {self._model!r}: {cause}. No other request would fare better. Check "
-                f"{self._sections.model}, {self._sections.endpoint}.url and OPENAI_API_KEY."
+                f"{self._sections.model}, {self._sections.endpoint}.url and {self._endpoint.key_variable}."
             ) from cause
         except OpenAIError as cause:
             self._ledger.release(reserved)
+            # The client has waited as long as Retry-After says, as often as it may; others took the place.
+            self._limited += isinstance(cause, RateLimitError)
+            if isinstance(cause, RateLimitError) and self._limited <= LIMITED_ROUNDS * self._endpoint.max_concurrent:
+                return None
             self._unreachable += isinstance(cause, APIConnectionError)
             if self._unreachable >= SILENT_AFTER:
                 raise GenerationError(
@@ -179,13 +202,14 @@ class _Pass:
                 ) from cause
             return _completion(request, error=f"{type(cause).__name__}: {cause}")
         self._unreachable = 0
+        self._limited = 0
         used = answer.usage
         tokens = (used.prompt_tokens, used.completion_tokens) if used else None
         self._ledger.book(request["row_id"], reserved, tokens)
         choice = answer.choices[0]
         return _completion(
             request,
-            text=self._read(choice),
+            text=self._read(answer, request),
             num_tokens=used.completion_tokens if used else 0,
             finish_reason="length" if choice.finish_reason == "length" else "stop",
         )
@@ -196,7 +220,7 @@ class _Pass:
             self._deliver(written)
 
 
-def _body(request: Request, endpoint: EndpointConfig) -> dict[str, Any]:
+def _body(request: Request, endpoint: EndpointConfig, further: dict[str, Any]) -> dict[str, Any]:
     """The request in OpenAI's terms; what only vLLM knows goes along where it is used."""
     sampling = dict(request["sampling"])
     extra = {
@@ -209,7 +233,7 @@ def _body(request: Request, endpoint: EndpointConfig) -> dict[str, Any]:
     }
     if request["messages"][-1]["role"] == "assistant":  # a turn that was begun for the model, which goes on with it
         extra |= {"add_generation_prompt": False, "continue_final_message": True}
-    return {"messages": request["messages"], **sampling, "extra_body": extra | endpoint.extra_body}
+    return {"messages": request["messages"], **sampling, "extra_body": extra | further | endpoint.extra_body}
 
 
 def _completion(

@@ -1,19 +1,17 @@
 """Answers become scores, scores become numbers with intervals, numbers become the report."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from character_ray.adapters import load_manifest
 from character_ray.config import ARMS, Arm
-from character_ray.constitution import names_itself, score_constitution, vocabulary_pattern
+from character_ray.constitution import names_itself, vocabulary_pattern
 from character_ray.evaluation.classifier import PersonaClassifier
 from character_ray.evaluation.decided import decided_rows
 from character_ray.evaluation.measures import agreements, arm_metrics, decide, differences, ratings
 from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation
-from character_ray.judging.threshold import Threshold, fit_threshold
+from character_ray.judging.threshold import fit_threshold
 from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.answers import Exam, Part
@@ -22,7 +20,15 @@ from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import score
 from character_ray.pipeline.directives import KnownPair, judge_directives
 from character_ray.pipeline.further import measure_further
-from character_ray.pipeline.hardware import hardware, versions
+from character_ray.pipeline.report_parts import (
+    SHARED_WEIGHTS,
+    adapter_part,
+    constitution_part,
+    judge_part,
+    probes,
+    run_part,
+    samples,
+)
 from character_ray.pipeline.summary import print_summary
 from character_ray.pipeline.trials import (
     collect_trials,
@@ -43,8 +49,6 @@ from character_ray.stages.filters import LOOPING, repetition
 from character_ray.training.launch import read_metrics
 
 __all__ = ["evaluate"]
-
-SHOWN_PROMPTS = 12
 
 
 def evaluate(
@@ -95,14 +99,14 @@ def evaluate(
     trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, helped, followed)
     report = Report.model_validate(
         {
-            "run": _run(context, persona, arms, rated["unscored"], note),
-            "constitution": _constitution(persona),
+            "run": run_part(context, _notes(arms, rated["unscored"], note)),
+            "constitution": constitution_part(persona),
             "prompts_hash": prompts_hash(prompts),
             "num_prompts": len(prompts),
             "arms": metrics,
             "missing_arms": {arm: "left out by the recipe (evaluate.arms)" for arm in ARMS if arm not in arms},
             "differences": [rated["difference"], *differences(answers, decisions, arms, **draws)],
-            "judge": _judge(context, threshold),
+            "judge": judge_part(context, threshold, "teacher and base completions of the training prompts"),
             "classifier": classifier_report,
             "agreements": agreements(answers, decisions),
             "tie_share": rated["tie_share"],
@@ -112,9 +116,9 @@ def evaluate(
                 "dpo": read_metrics(dpo.folder / "metrics.jsonl"),
                 "sft": read_metrics(sft.folder / "metrics.jsonl"),
             },
-            "adapter": _adapter(full),
-            "samples": _samples(answers, arms),
-            "probes": _probes(persona, answers, arms),
+            "adapter": adapter_part(full),
+            "samples": samples(answers, arms),
+            "probes": probes(persona, answers, arms),
             "trials": trials,
             "diversity": varied,
             "coherence": coherence_report(context, answers, tried, arms),
@@ -199,105 +203,15 @@ def _classify(
     return model.probability([answer["completion"] for answer in answers]), report, ""
 
 
-def _run(context: Context, persona: Persona, arms: Sequence[Arm], unscored: int, note: str) -> dict[str, Any]:
-    recipe = context.recipe
+def _notes(arms: Sequence[Arm], unscored: int, note: str) -> list[str]:
     notes = [note] if note else []
-    notes.append(
-        "The likelihood judge shares its weights with the untrained student, and the same score picked the teacher's best sample; "
-        "the vocabulary rate is a measure that nothing selected on."
-    )
+    notes.append(SHARED_WEIGHTS)
     missing = [arm for arm in ARMS if arm not in arms]
     if missing:
         notes.append(f"Arms not run: {', '.join(missing)} (left out by the recipe).")
     if unscored:
         notes.append(f"{unscored} battles had no verdict because an answer was empty or failed; they moved no rating.")
-    return {
-        "name": recipe.name,
-        "recipe": recipe.model_dump(mode="json"),
-        "seed": recipe.seed,
-        "model": {
-            side: {"name": model.name, **model.identity}
-            for side, model in (("student", context.student), ("teacher", context.teacher))
-        },
-        "versions": versions(),
-        "hardware": hardware(),
-        "wall_s": sum(stage.wall_s for stage in context.stages.values()),
-        "stages": {name: stage.model_dump() for name, stage in context.stages.items()},
-        "notes": notes,
-    }
-
-
-def _constitution(persona: Persona) -> dict[str, Any]:
-    quality = score_constitution(persona.constitution)
-    return {
-        "name": persona.constitution.meta.name,
-        "hash": persona.constitution.fingerprint,
-        "quality": max(quality.score, 0.0),
-        "remedies": [f"{loss.why} {loss.remedy}" for loss in quality.losses],
-        "vocabulary": list(persona.constitution.persona.voice.vocabulary),
-    }
-
-
-def _judge(context: Context, threshold: Threshold) -> dict[str, Any]:
-    return {
-        "model": f"{context.student.name} (untrained), log-likelihood ratio",
-        "threshold": threshold.value,
-        "calibrated_on": "teacher and base completions of the training prompts",
-        "n": threshold.n,
-        "auc": threshold.auc,
-        "true_positive_rate": threshold.true_positive_rate,
-        "false_positive_rate": threshold.false_positive_rate,
-    }
-
-
-def _adapter(full: Artefact) -> dict[str, Any]:
-    manifest = load_manifest(full.folder / "adapter")
-    difference = full.summary["logit_difference"]
-    return {
-        "path": "adapter",
-        "rank": manifest.rank,
-        "hash": manifest.weights_hash,
-        "logit_difference_float32": difference["float32"],
-        "logit_difference_bfloat16": difference["bfloat16"],
-    }
-
-
-def _samples(answers: Sequence[Answer], arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """A fixed choice of prompts, a third of them with a hint, answered by every arm."""
-    asked = [answer for answer in answers if answer["arm"] == arms[0] and answer["source"] != "probe"]
-    hinted = [answer for answer in asked if answer["hint"]]
-    everyday = [answer for answer in asked if not answer["hint"] and answer["source"] == "everyday"]
-    grid = [answer for answer in asked if not answer["hint"] and answer["source"] == "grid"]
-    third = SHOWN_PROMPTS // 3
-    by_key = {(answer["arm"], answer["prompt_id"]): answer for answer in answers}
-    return [
-        {
-            "prompt": answer["prompt"],
-            "source": answer["source"],
-            "hint": answer["hint"],
-            "completions": {arm: by_key[arm, answer["prompt_id"]]["completion"] for arm in arms},
-            "scores": {arm: _finite(by_key[arm, answer["prompt_id"]]["score"]) for arm in arms},
-        }
-        for answer in everyday[:third] + grid[:third] + hinted[:third]
-    ]
-
-
-def _probes(persona: Persona, answers: Sequence[Answer], arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    def said(arm: Arm, prompt_id: str) -> list[str]:
-        return [answer["completion"] for answer in answers if answer["arm"] == arm and answer["prompt_id"] == prompt_id]
-
-    return [
-        {
-            "prompt": probe.prompt["prompt"],
-            "kind": probe.kind,
-            "completions": {arm: said(arm, probe.prompt["prompt_id"]) for arm in arms},
-        }
-        for probe in persona.probes
-    ]
-
-
-def _finite(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    return notes
 
 
 def _link_adapter(folder: Path) -> None:

@@ -85,6 +85,8 @@ class FinishedRun:
             ReportError: An adapter is not in the run's folder.
         """
         folders = {arm: self.folder / ADAPTERS[arm] / "adapter" for arm in arms if arm in ADAPTERS}
+        if "full" in folders and not folders["full"].is_dir():  # an update's deliverable is another stage's
+            folders["full"] = self.folder / "adapter"
         for arm, folder in folders.items():
             if not folder.is_dir():
                 raise ReportError(

@@ -53,6 +53,11 @@ def known_pairs(run: Path, bounds: AuditConfig, seed: int) -> list[KnownPair]:
     Raises:
         ReportError: The run has fewer than eight such pairs.
     """
+    if not (run / "prompts" / "train.parquet").is_file():
+        raise ReportError(
+            f"{run} has no training prompts of its own (it may be an update), so it has no pairs that are known. Set audit_run to the run "
+            "it came from."
+        )
     prompts = {row["prompt_id"]: row["prompt"] for row in read_rows(run / "prompts" / "train.parquet")}
     teacher, base = (_completions(run / stage) for stage in ("teacher", "student"))
     usable = sorted(

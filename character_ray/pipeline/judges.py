@@ -9,14 +9,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from character_ray.config import JudgeSpec, SamplingConfig
 from character_ray.inference.ab_judge import LETTERS, QUESTION, REASONED, SYSTEM, judge_messages, judge_pairs
+from character_ray.inference.find_model import FoundModel
 from character_ray.inference.generate import Weights, generate
 from character_ray.inference.letters import TOP_LOGPROBS, letter_probability
 from character_ray.inference.likelihood import ScoreRequest, score_completions
 from character_ray.inference.passes import Generation
 from character_ray.inference.remote import Sections, generate_remotely, text_of
+from character_ray.inference.remote_likelihood import score_remotely
 from character_ray.judging.audit import SeatedPair
 from character_ray.judging.verdict import parse_verdict, to_points
 from character_ray.rows import Request, content_hash
@@ -49,6 +52,19 @@ class Panelist:
     """Ledger of its endpoint."""
     number: int = 0
     """Its place in the recipe, for errors."""
+    found: FoundModel | None = None
+    """What its endpoint says of it."""
+
+    @property
+    def remote_name(self) -> str:
+        """Its name at its endpoint."""
+        assert self.spec.model is not None, "a judge at an endpoint has a name there"
+        return self.found.name if self.found else self.spec.model.name
+
+    @property
+    def sections(self) -> Sections:
+        """Where the user wrote its model and its endpoint."""
+        return Sections(f"judges.{self.number}.model.name", f"judges.{self.number}.endpoint")
 
     @property
     def template(self) -> str:
@@ -73,11 +89,9 @@ def ask_judge(label: str, artefact: Artefact, rows: Sequence[SeatedPair], judge:
     requests = request_verdicts(rows, judge)
     generation = Generation(artefact, requests)
     if spec.endpoint is not None:
-        assert spec.model is not None
-        sections = Sections(f"judges.{judge.number}.model.name", f"judges.{judge.number}.endpoint")
-        read = letter_probability if spec.kind == "letters" else text_of
+        read = _letter_of if spec.kind == "letters" else text_of
         generate_remotely(
-            label, [generation], spec.model.name, spec.endpoint, judge.spending, read=read, sections=sections
+            label, [generation], judge.remote_name, spec.endpoint, judge.spending, read=read, sections=judge.sections
         )
     else:
         assert judge.folder is not None and spec.engine is not None
@@ -112,16 +126,26 @@ def request_verdicts(rows: Sequence[SeatedPair], judge: Panelist) -> list[Reques
     return requests
 
 
+def _letter_of(answer: Any, request: Request) -> str:
+    return letter_probability(answer.choices[0])
+
+
 def _by_likelihood(label: str, artefact: Artefact, rows: Sequence[SeatedPair], judge: Panelist) -> dict[str, Judged]:
     """Every answer is scored once, however many others it meets."""
-    assert judge.folder is not None
+    endpoint = judge.spec.endpoint
     ids = {
         (row["prompt"], text): content_hash(row["prompt"], text)
         for row in rows
         for text in (row["first"], row["second"])
     }
     wanted = [ScoreRequest(row_id=row_id, prompt=prompt, completion=text) for (prompt, text), row_id in ids.items()]
-    scores = score_completions(label, artefact, wanted, judge.folder, judge.character, judge.spec.forward)
+    if endpoint is not None:
+        scores = score_remotely(
+            label, artefact, wanted, judge.remote_name, judge.character, endpoint, judge.spending, judge.sections
+        )
+    else:
+        assert judge.folder is not None
+        scores = score_completions(label, artefact, wanted, judge.folder, judge.character, judge.spec.forward)
     found = {}
     for row in rows:
         gap = scores[ids[row["prompt"], row["first"]]] - scores[ids[row["prompt"], row["second"]]]

@@ -1,21 +1,25 @@
 """A tournament as one job: contestants meet on the same prompts in both seats, and audited judges decide.
 
-    answers of runs -> audit of every judge -> rounds of verdicts, until the pairs are decided -> ratings -> tournament.json, .html
+    answers of runs, and of models that are served -> audit of every judge -> rounds of verdicts, until the pairs are decided
+      -> ratings -> tournament.json, .html
 
 Verdicts lie in the store by content hash, so a stopped tournament goes on where it was, and one with another rating section judges
 nothing anew.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
+from typing import Protocol
 
 from character_ray.chat_safety import control_tokens
-from character_ray.config import JudgeSpec, ModelConfig, StopConfig, Tournament
+from character_ray.config import EndpointConfig, JudgeSpec, ModelConfig, StopConfig, Tournament
 from character_ray.constitution import system_prompt
 from character_ray.errors import ReportError
+from character_ray.inference.find_model import FoundModel, find_model
+from character_ray.inference.remote import Sections
 from character_ray.judging.audit import SeatedPair, Writer, audit, seat
 from character_ray.judging.davidson import count_cells, fit_davidson
 from character_ray.judging.schedule import all_pairs, next_pairs
@@ -24,13 +28,14 @@ from character_ray.judging.verdict import Seat, from_probability, majority, mean
 from character_ray.log import console
 from character_ray.models import resolve_model
 from character_ray.parts import write_rows
-from character_ray.pipeline.contestants import Lineup, load_lineup, recipe_of
+from character_ray.pipeline.contestants import Lineup, load_lineup, recipe_of, with_answers
 from character_ray.pipeline.context import Model
 from character_ray.pipeline.judge_audit import known_pairs
 from character_ray.pipeline.judges import Judged, Panelist, ask_judge
 from character_ray.pipeline.played import Played
 from character_ray.pipeline.ray_session import ray_for
 from character_ray.pipeline.run import full_disk_named
+from character_ray.pipeline.served import ask_served, sections_of
 from character_ray.pipeline.tournament_report import build_report, rate_played, show_report
 from character_ray.report.tournament_page import write_tournament_page
 from character_ray.rows import content_hash
@@ -38,31 +43,45 @@ from character_ray.runs import Artefact, Run, Store
 from character_ray.stages.tournament import VERDICT_ROW, VerdictRow, collect, meetings, points, round_prompts, seated
 from character_ray.whole_files import write_text
 
-__all__ = ["Ask", "hold_tournament", "panel_verdict"]
+__all__ = ["Ask", "Find", "hold_tournament", "panel_verdict"]
 
 Ask = Callable[[str, Artefact, Sequence[SeatedPair], Panelist], dict[str, Judged]]
 
 
-def hold_tournament(tournament: Tournament, ask: Ask = ask_judge) -> Path:
+class Find(Protocol):
+    """Finds a model at an endpoint, or raises what keeps it from being asked."""
+
+    def __call__(self, model: str, endpoint: EndpointConfig, sections: Sections, *, scores: bool = False) -> FoundModel:
+        """What the endpoint says of it."""
+        ...
+
+
+def hold_tournament(tournament: Tournament, ask: Ask = ask_judge, find: Find = find_model) -> Path:
     """Audit the judges, let everybody meet, and write the results; returns their folder.
 
     Args:
         tournament: Contestants, judges and rules.
         ask: Puts pairs in their seats before a judge.
+        find: Makes sure of every endpoint before anything is asked.
 
     Raises:
+        GenerationError: An endpoint does not answer, does not know the model, or does not score for a likelihood judge.
         ReportError: Contestants do not fit together, or a judge is below the floor of the audit.
         CharacterRayError: A model, constitution or endpoint is wrong; what was judged stays.
     """
     started = monotonic()
     lineup = load_lineup(tournament)
     panel = [_panelist(number, spec, lineup, tournament) for number, spec in enumerate(tournament.judges)]
+    panel = [replace(judge, found=_found(judge, find)) for judge in panel]
+    served = {each.player: find(each.config.model, each.config, sections_of(each.number)) for each in lineup.served}
     pairs = all_pairs(len(lineup.labels))
     stop = tournament.stop or StopConfig()
-    played = Played(lineup, {pair: Comparison(stop.alpha / len(pairs), stop.close) for pair in pairs})
     with full_disk_named(tournament):
         store = Store(tournament.output / "store")
         run = Run(tournament.folder, tournament.model_dump(mode="json"))
+        if served:
+            lineup = _asked(lineup, served, store, run)
+        played = Played(lineup, {pair: Comparison(stop.alpha / len(pairs), stop.close) for pair in pairs})
         here = any(judge.folder is not None for judge in panel)
         with ray_for(_gpus(tournament)) if here else nullcontext():
             bench = _Bench(panel, store, run, played, ask)
@@ -94,6 +113,25 @@ def _panelist(number: int, spec: JudgeSpec, lineup: Lineup, tournament: Tourname
         tournament.folder / f"spending-{spec.name}.jsonl",
         number,
     )
+
+
+def _found(judge: Panelist, find: Find) -> FoundModel | None:
+    spec = judge.spec
+    if spec.endpoint is None:
+        return None
+    return find(judge.remote_name, spec.endpoint, judge.sections, scores=spec.kind == "likelihood")
+
+
+def _asked(lineup: Lineup, found: Mapping[int, FoundModel], store: Store, run: Run) -> Lineup:
+    """The lineup with the answers of those that are served."""
+    asked = {prompt: lineup.texts[prompt] for prompt in lineup.prompts}
+    answers = {
+        each.player: ask_served(
+            store, run, each.number, each.config, found[each.player], asked, lineup.recipes[each.player]
+        )
+        for each in lineup.served
+    }
+    return with_answers(lineup, answers, {player: model.name for player, model in found.items()})
 
 
 def _weights_of(spec: JudgeSpec, lineup: Lineup) -> ModelConfig:
@@ -134,7 +172,7 @@ class _Bench:
         }
         artefact = self.store.artefact(stage, inputs)
         # A pass through an engine or an endpoint claims the folder itself.
-        alone = spec.kind == "likelihood" or (spec.kind == "letters" and spec.endpoint is None)
+        alone = spec.kind in ("likelihood", "letters") and spec.endpoint is None
         with artefact.claim() if alone else nullcontext():
             found = self.ask_one(stage, artefact, rows, judge)
         self.run.link(artefact)
@@ -146,7 +184,8 @@ class _Bench:
 def _identity(judge: Panelist) -> dict[str, str]:
     if judge.folder is None:
         assert judge.spec.model is not None and judge.spec.endpoint is not None
-        return {"remote": judge.spec.model.name, "url": judge.spec.endpoint.url}
+        weights = {"weights": judge.found.weights_hash} if judge.found and judge.found.weights_hash else {}
+        return {"remote": judge.remote_name, "url": judge.spec.endpoint.url, **weights}
     return Model(judge.spec.name, judge.folder).identity
 
 

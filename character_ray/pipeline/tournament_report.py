@@ -67,7 +67,7 @@ def build_report(tournament: Tournament, panel: Sequence[Panelist], played: Play
         prompts_hash=content_hash(sorted(lineup.prompts[: played.prompts])),
         contestants={
             label: ContestantPart(
-                run=str(lineup.runs[number]),
+                run=lineup.sources[number],
                 arm=lineup.arms[number],
                 rating=_metric(rated.ratings[number]),
                 elo_sequential=float(elo[number]),
@@ -207,11 +207,13 @@ def _own_players(judge: Panelist, played: Played, arms: Sequence[str] | None = N
     if judge.spec.endpoint is not None:
         return set()
     lineup = played.lineup
+    served = {each.player for each in lineup.served}
     weights = judge.spec.model or lineup.recipes[0].student
     return {
         number
         for number, (arm, recipe) in enumerate(zip(lineup.arms, lineup.recipes, strict=True))
-        if (arms is None or arm in (*arms, "teacher"))
+        if number not in served
+        and (arms is None or arm in (*arms, "teacher"))
         and (
             recipe.teacher == weights and recipe.teacher_endpoint is None
             if arm == "teacher"

@@ -1,7 +1,7 @@
 """A trained character follows a new version of its constitution without being trained again.
 
     run + new constitution -> changes -> affected prompts -> teacher under the new version -> pairs, beside untouched old ones
-      -> delta (the character frozen beneath it) -> character + delta as one adapter -> answers -> locality
+      -> delta (the character frozen beneath it) -> character + delta as one adapter -> answers -> locality, report
 
 The new run's folder is ``output/<name>``; everything but the affected prompts' answers is read from the old run.
 """
@@ -17,14 +17,17 @@ from character_ray.constitution import Change, Constitution, diff_constitutions,
 from character_ray.encoder import Encoder
 from character_ray.errors import ConstitutionError, RecipeError, ReportError
 from character_ray.inference.likelihood import ScoreRequest
+from character_ray.inference.passes import Generation
 from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.adapters import join_delta, train_delta
+from character_ray.pipeline.answers import Exam, ask_arm, evaluation_questions
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import ask_lessons, ask_teacher, score
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.ray_session import ray_session
 from character_ray.pipeline.update_measure import measure_update
+from character_ray.pipeline.update_report import known_completions, report_update
 from character_ray.rows import CONVERSATION, Completion, Pair, Prompt, content_hash
 from character_ray.runs import Artefact, write_json
 from character_ray.stages.distill import build_pairs, tidy
@@ -70,6 +73,11 @@ def update_run(
             the same, the adapter would be too large to serve, or a stage failed; what was computed stays.
     """
     run, after = FinishedRun.open(folder), load_constitution(constitution)
+    if not (folder / "pairs" / "pairs.parquet").is_file():
+        raise ReportError(
+            f"{folder} has no pairs of its own (it may be an update itself), so nothing is known of what a further change leaves "
+            "alone. Update the run that was trained from the beginning, with a constitution that has both changes."
+        )
     before, character = run.persona.constitution, run.adapters(["full"])["full"]
     manifest = load_manifest(character)
     changes = check_changes(
@@ -89,13 +97,16 @@ def update_run(
     context, persona = Context.open(recipe), Persona(after)
     plan = _plan(context, run, after, changes, config)
     with ray_session(recipe):
-        data = _make_data(context, persona, run, plan)
+        data, calibration = _make_data(context, persona, run, plan)
         delta = train_delta(context, persona, data, character)
         updated = join_delta(context, persona, character, delta)
         link = context.run.folder / "adapter"
         if not link.exists():
             link.symlink_to(Path("updated") / "adapter", target_is_directory=True)
-        measured = measure_update(context, persona, run, updated, changes, other)
+        questions = evaluation_questions(run.prompts("evaluation"), persona.probes, recipe.evaluate.probe_samples)
+        answered = _answer(context, persona, questions, updated)
+        measured = measure_update(context, persona, run, questions, answered, changes, other)
+        report_update(context, persona, run, questions, answered, calibration, delta, updated)
     found = {
         "format": 1,
         "run": str(folder),
@@ -208,8 +219,23 @@ def _plan(
     return _Plan(list(changes), affected, lessons, retained)
 
 
-def _make_data(context: Context, persona: Persona, run: FinishedRun, plan: _Plan) -> Artefact:
-    """The teacher answers the affected prompts under the new version; what passes the filters is trained on, with what is retained."""
+def _answer(
+    context: Context, persona: Persona, questions: Sequence[tuple[Prompt, int]], updated: Artefact
+) -> Generation:
+    """What the updated character says to held-out prompts and probes."""
+    (asked,) = ask_arm(context, persona, "full", Exam(list(questions), [], []), updated).values()
+    weights = context.weights(updated.folder / "adapter", "updated-folded")
+    (generation,) = context.generate("updated model", [asked], weights, context.recipe.student_engine)
+    return generation
+
+
+def _make_data(
+    context: Context, persona: Persona, run: FinishedRun, plan: _Plan
+) -> tuple[Artefact, tuple[list[float], list[float]]]:
+    """The teacher answers the affected prompts under the new version; what passes the filters is trained on, with what is retained.
+
+    Also the scores of teacher and untrained student that fix the judge's threshold under the new version.
+    """
     recipe = context.recipe
     by_lessons = ask_lessons(context, persona, plan.prompts, plan.lessons) if plan.lessons else None
     wanted = [ask_teacher(context, persona, plan.prompts), *([by_lessons[0]] if by_lessons else [])]
@@ -225,7 +251,8 @@ def _make_data(context: Context, persona: Persona, run: FinishedRun, plan: _Plan
         ScoreRequest(row_id=each["row_id"], prompt=texts[each["prompt_id"]], completion=tidy(each, recipe.distill))
         for each in completions
     ]
-    scores = score(context, persona, "scores-update", rows)
+    known = known_completions(run, plan.prompts, taught[0], recipe.seed)
+    scores = score(context, persona, "scores-update", [*rows, *known.to_score])
     inputs = {
         "sources": [side.artefact.fingerprint for side in sides],
         "rejected": content_hash([each["row_id"] for each in rejected]),
@@ -250,7 +277,7 @@ def _make_data(context: Context, persona: Persona, run: FinishedRun, plan: _Plan
                 }
             )
     context.close(artefact, reused=reused)
-    return artefact
+    return artefact, known.calibration(scores)
 
 
 def _old_rejected(run: FinishedRun, prompts: Sequence[Prompt]) -> list[Completion]:

@@ -6,12 +6,11 @@ from typing import Any
 from character_ray.constitution import Change
 from character_ray.errors import ReportError
 from character_ray.evaluation.locality import judged_lines, locality
+from character_ray.inference.passes import Generation
 from character_ray.inference.systems_judge import UnderSystem, score_under_systems
-from character_ray.pipeline.answers import Exam, ask_arm
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.finished import FinishedRun
-from character_ray.rows import content_hash
-from character_ray.runs import Artefact
+from character_ray.rows import Prompt, content_hash
 
 __all__ = ["measure_update"]
 
@@ -20,28 +19,27 @@ def measure_update(
     context: Context,
     persona: Persona,
     run: FinishedRun,
-    updated: Artefact,
+    questions: Sequence[tuple[Prompt, int]],
+    generation: Generation,
     changes: Sequence[Change],
     other: FinishedRun | None,
 ) -> dict[str, Any]:
-    """The updated character answers the evaluation's prompts; its answers and the old ones are judged line by line.
+    """What the updated character said to the evaluation's prompts, and the old answers, judged line by line.
 
     Args:
         context: The update's run.
         persona: The new version.
         run: The finished run of the old version.
-        updated: Character and delta as one adapter.
+        questions: What the updated character was asked.
+        generation: Its answers.
         changes: What the new version changes.
         other: A run that was trained on the new version from the beginning, to compare with.
 
     Raises:
         ReportError: The runs were not asked the same prompts, or have no answers.
     """
-    recipe, prompts = context.recipe, run.prompts("evaluation")
-    parts = ask_arm(context, persona, "full", Exam([(prompt, 0) for prompt in prompts], [], []), updated)
-    weights = context.weights(updated.folder / "adapter", "updated-folded")
-    (generation,) = context.generate("updated model", list(parts.values()), weights, recipe.student_engine)
-    texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in prompts}
+    recipe = context.recipe
+    texts = {prompt["prompt_id"]: prompt["prompt"] for prompt, _ in questions if prompt["source"] != "probe"}
     said = {
         "before": _answers_of(run),
         "after": {row["prompt_id"]: row["completion"] for row in generation.completions() if not row["error"]},

@@ -27,7 +27,9 @@ class ContestantPart(_Part):
     """Who took part."""
 
     run: str
+    """Folder of its run, or address at which it was served."""
     arm: str
+    """Arm of the run, or the version that answered at the address."""
     rating: Metric
     """Davidson's model, in Elo points with mean 1000."""
     elo_sequential: float

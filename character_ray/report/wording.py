@@ -34,6 +34,7 @@ ARMS = {
     "sft": "introspection alone",
     "full": "distillation and introspection: the deliverable",
     "control": "both stages with a null constitution",
+    "before": "the deliverable before its constitution was updated",
 }
 
 # The setting of ``filters`` that decides about a reason; the other reasons have none.

@@ -258,6 +258,9 @@ class PersonaIngress(OpenAiIngress):
         if (body.n or 1) > self._serve.max_choices:
             text = f"n={body.n} is more than {self._serve.max_choices} choices, the limit here."
             return Refusal(400, "too_many_choices", text)
+        if _scores(body) and not self._keys.may_score(header):
+            text = "This key may not have given text scored (prompt_logprobs, or echo with logprobs). Ask the operator."
+            return Refusal(403, "scoring_not_allowed", text)
         return None
 
     def _failed(self, model: str, persona: str, error: Exception) -> Response:
@@ -307,6 +310,12 @@ async def _counted(pieces: Any, end: Callable[[int, int], None]) -> AsyncIterato
         raise
     finally:
         end(status, max(0, number - 2))
+
+
+def _scores(body: Any) -> bool:
+    """Whether a request wants the probabilities of its own text; 0 asks for those of the text's tokens alone."""
+    logprobs = body.logprobs
+    return body.prompt_logprobs is not None or bool(body.echo and logprobs is not None and logprobs is not False)
 
 
 def _completion_tokens(response: Response) -> int:

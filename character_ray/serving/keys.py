@@ -41,6 +41,10 @@ class ApiKey(Config):
     requests_per_minute: float | None = Field(None, gt=0)
     """Limit of each ingress replica; ``None`` for none."""
 
+    scores: bool = False
+    """Whether it may have text scored that it brings (``prompt_logprobs``, ``echo`` with ``logprobs``), as likelihood judges do. Such a
+    request passes the prefix cache by, and takes memory for the probabilities of every token of its prompt."""
+
 
 class KeyFile(Config):
     """All clients."""
@@ -111,6 +115,11 @@ class KeyRing:
         key = self.find(authorization)
         return not self._by_hash or key is None or not key.personas or model in key.personas
 
+    def may_score(self, authorization: str | None) -> bool:
+        """Whether a client that was let in may have its own text scored."""
+        key = self.find(authorization)
+        return not self._by_hash or (key is not None and key.scores)
+
     def _count(self, key: ApiKey) -> Refusal | None:
         """A bucket of one minute's requests, refilled evenly."""
         if key.requests_per_minute is None:
@@ -144,7 +153,13 @@ def load_keys(path: Path) -> tuple[ApiKey, ...]:
     return keys
 
 
-def add_key(path: Path, name: str, personas: tuple[str, ...] = (), requests_per_minute: float | None = None) -> str:
+def add_key(
+    path: Path,
+    name: str,
+    personas: tuple[str, ...] = (),
+    requests_per_minute: float | None = None,
+    scores: bool = False,
+) -> str:
     """Make a key, write its hash to the file, and return it; it is stored nowhere else.
 
     Raises:
@@ -155,7 +170,9 @@ def add_key(path: Path, name: str, personas: tuple[str, ...] = (), requests_per_
         raise ServingError(f"{path} already has a key named {name!r}. Choose another name, or remove that key first.")
     secret = PREFIX + secrets.token_urlsafe(32)
     try:
-        key = ApiKey(name=name, sha256=_digest(secret), personas=personas, requests_per_minute=requests_per_minute)
+        key = ApiKey(
+            name=name, sha256=_digest(secret), personas=personas, requests_per_minute=requests_per_minute, scores=scores
+        )
     except ValidationError as failure:
         error = failure.errors()[0]
         raise ServingError(f"{'.'.join(map(str, error['loc']))}: {error['msg']} (given {error['input']!r}).") from None

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from character_ray.adapters import load_manifest
+from character_ray.comparison import parse_bound, publish_run
 from character_ray.constitution import load_constitution
 from character_ray.parts import read_rows
+from character_ray.registry import Registry
+from character_ray.report.io import load_report
+from character_ray.serving.app import open_catalogue
+from character_ray.serving.runs import open_run
 
 pytestmark = pytest.mark.timeout(2500)  # the first test waits for the whole run
 
@@ -69,6 +74,25 @@ def test_new_and_untouched_lines_are_measured_on_the_same_prompts_before_and_aft
         assert set(group["rates"]) == {"before", "after"}
         assert group["shift"]["after"]["n"] >= 30
         assert group["shift"]["after"]["low"] <= group["shift"]["after"]["value"] <= group["shift"]["after"]["high"]
+
+
+def test_an_updated_character_is_published_and_may_be_served_as_any_other(update, miniature, tmp_path):
+    folder, constitution, _, _ = update
+    report, before = load_report(folder / "report.json"), load_report(miniature[0] / "report.json")
+    assert list(report.arms) == ["base", "before", "full"]
+    assert report.constitution.hash == load_constitution(constitution).fingerprint
+    assert report.num_prompts == before.num_prompts
+    assert report.judge.auc > 0.9
+    assert report.arms["full"]["identity_rate"].n == before.arms["full"]["identity_rate"].n
+    bounds = [parse_bound("full-before.persona_rate.low=-1", "min"), parse_bound("full.persona_rate.value=0", "min")]
+    registry = Registry(tmp_path / "registry")
+    publish_run(miniature[0], registry, "live", [])
+    record = publish_run(folder, registry, "live", bounds)
+    assert [entry.status for entry in record.versions] == ["retired", "live"]
+    assert record.live.ratings["rating"] == report.arms["full"]["rating"].value
+    served = open_run(registry.live()[0])
+    catalogue = open_catalogue(served.base, [], served.serve, registry.folder)
+    assert [persona.manifest.weights_hash for persona in catalogue.personas] == [report.adapter.hash]
 
 
 def test_untouched_answers_are_repeated_in_training(update):

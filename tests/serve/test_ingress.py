@@ -157,6 +157,26 @@ def test_the_audit_log_holds_text_only_when_asked(persona, tmp_path, with_text):
     assert ("a private matter" in path.read_text()) is with_text
 
 
+@pytest.mark.parametrize(
+    "scored", [{"prompt_logprobs": 0}, {"prompt_logprobs": 5}, {"echo": True, "logprobs": True, "top_logprobs": 1}]
+)
+def test_only_a_key_that_may_has_given_text_scored(persona, scored):
+    named = {"may": True, "may-not": False}
+    keys = tuple(
+        ApiKey(name=name, sha256=hashlib.sha256(name.encode()).hexdigest(), scores=scores)
+        for name, scores in named.items()
+    )
+    client, _, _ = start(persona, keys=keys)
+    client.headers["Authorization"] = "Bearer may-not"
+    assert chat(client).status_code == 200
+    refused = chat(client, **scored)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "scoring_not_allowed")
+    plain = {"model": "pirate", "prompt": "hi", "echo": True, "logprobs": 0}
+    assert client.post("/v1/completions", json=plain).status_code == 403
+    client.headers["Authorization"] = "Bearer may"
+    assert chat(client, **scored).status_code == 200
+
+
 def words_as_vectors(texts: Sequence[str]) -> np.ndarray:
     """An encoder whose meaning is easily seen: one axis for each of four words, and one for all others."""
     rows = [[float(word in text.lower()) for word in ("sea", "sail", "garden", "rose")] for text in texts]

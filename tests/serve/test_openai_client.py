@@ -17,17 +17,27 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import openai
 import pytest
+import yaml
 
 from character_ray.adapters import load_manifest
 from character_ray.chat_safety import control_tokens
-from character_ray.config import SamplingConfig, ServeConfig
+from character_ray.config import JudgeConfig, JudgeSpec, SamplingConfig, ServeConfig
 from character_ray.drafting import EndpointWriter
 from character_ray.errors import GenerationError
+from character_ray.inference.ab_judge import ABJudge
+from character_ray.judging.audit import SeatedPair
+from character_ray.parts import read_rows
+from character_ray.pipeline.judges import Panelist, ask_judge
+from character_ray.report.tournament_schema import TournamentReport
+from character_ray.runs import Store
 from character_ray.serving.chat import ChatModel, Conversation
 from character_ray.serving.keys import add_key
 from character_ray.serving.personas import load_personas
+from tests.ray_cluster import running_cluster
+from tests.serve.offline_run import write_offline_run
 
 BASE = "smollm2-135m-instruct"
 ROOT = Path(__file__).parents[2]
@@ -82,6 +92,7 @@ def server(adapters: dict[str, Path], base_model: Path, tmp_path_factory: pytest
     key_file = folder / "keys.yaml"
     keys = {
         "all": add_key(key_file, "all"),
+        "judge": add_key(key_file, "judge", scores=True),
         "poet": add_key(key_file, "poet", ("garden-poet",)),
         "slow": add_key(key_file, "slow", requests_per_minute=1),
     }
@@ -287,6 +298,84 @@ def test_a_draft_from_an_endpoint_keeps_to_its_schema(server: Server, monkeypatc
         EndpointWriter(f"http://127.0.0.1:{server.port}/v1", "nobody").write(
             [{"role": "user", "content": "hi"}], schema, 0
         )
+
+
+def test_a_tournament_through_the_deployment_rates_as_one_offline_does(
+    server: Server, adapters: dict[str, Path], base_model: Path, tmp_path: Path
+):
+    """Both as jobs of one Ray cluster: the first with everybody behind the API, the second with nobody."""
+    names = ("captain-blackwood", "garden-poet")
+    run = write_offline_run(tmp_path / "demo", BASE, base_model, {name: adapters[name] for name in names}, 8)
+    there = {"url": f"http://127.0.0.1:{server.port}/v1", "key_variable": "CUP_KEY"}
+    plain = {
+        "output": str(tmp_path),
+        "audit_run": str(run),
+        "constitution": str(ROOT / "jobs" / "studies" / "constitutions" / "captain-bare.yaml"),
+        # What is compared is numbers: these personas are random weights, and a judge need not be worth anything.
+        "audit": {"pairs": 8, "min_accuracy": 0, "min_consistency": 0, "max_seat_bias": 0.5},
+        "rating": {"bootstrap": 200},
+    }
+    judge = {"name": "likelihood", "kind": "likelihood"}
+    plans = {
+        "deployed": {
+            "contestants": [{"served": {**there, "model": name}} for name in (BASE, *names)],
+            "judges": [judge | {"model": {"name": BASE}, "endpoint": there}],
+        },
+        "offline": {
+            "contestants": [{"run": str(run), "arms": [BASE, *names]}],
+            "judges": [judge | {"forward": {"device": "cpu"}}],
+        },
+    }
+    with running_cluster(tmp_path) as cluster:
+        for name, plan in plans.items():
+            (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"name": name, **plain, **plan}))
+            submit = [str(Path(sys.executable).parent / "ray"), "job", "submit"]
+            secret = ["--runtime-env-json", json.dumps({"env_vars": {"CUP_KEY": server.keys["judge"]}})]
+            job = [sys.executable, str(ROOT / "jobs" / "tournament.py"), str(tmp_path / f"{name}.yaml")]
+            ended = subprocess.run(
+                [*submit, *secret, "--", *job], env=cluster, cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-2000:]
+    verdicts = {name: read_rows(tmp_path / name / "verdicts.parquet") for name in plans}
+    assert verdicts["deployed"] == verdicts["offline"]
+    assert len(verdicts["offline"]) == 2 * 3 * 8
+    assert {row["verdict"] for row in verdicts["offline"]} >= {"A", "B"}
+    reports = {
+        name: TournamentReport.model_validate_json((tmp_path / name / "tournament.json").read_text()) for name in plans
+    }
+    ratings = {name: {label: part.rating for label, part in each.contestants.items()} for name, each in reports.items()}
+    assert ratings["deployed"] == ratings["offline"]
+    pinned = server.client.models.retrieve("garden-poet").metadata["pinned"]
+    assert reports["deployed"].contestants["garden-poet"].arm == pinned
+
+
+def test_only_a_key_that_may_has_given_text_scored(server: Server):
+    asked = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Ahoy"}]
+    options = {"model": BASE, "messages": asked, "max_tokens": 1, "extra_body": {"prompt_logprobs": 0}}
+    with pytest.raises(openai.PermissionDeniedError, match="may not have given text scored"):
+        server.client.chat.completions.create(**options)
+    scored = server.client_of(server.keys["judge"]).chat.completions.create(**options).prompt_logprobs
+    assert all(len(position) == 1 for position in scored[1:]), "the text's own tokens and no others"
+
+
+def test_a_served_chat_model_judges_as_one_here_does(
+    server: Server, base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", server.keys["all"])
+    endpoint = {"url": f"http://127.0.0.1:{server.port}/v1"}
+    spec = JudgeSpec.model_validate(
+        {"name": "letters", "kind": "letters", "model": {"name": BASE}, "endpoint": endpoint}
+    )
+    rows = [
+        SeatedPair(row_id="1", prompt="Who are you?", first="Arr, matey.", second="I am an assistant."),
+        SeatedPair(row_id="2", prompt="Who are you?", first="I am an assistant.", second="Arr, matey."),
+    ]
+    judge = Panelist(spec, "You are a pirate.", None, (), tmp_path / "spending.jsonl")
+    served = ask_judge("letters", Store(tmp_path).artefact("verdicts", {}), rows, judge)
+    here = ABJudge(str(base_model), judge.character, JudgeConfig(device="cpu"))
+    columns = {name: np.array([row[name] for row in rows], dtype=object) for name in rows[0]}
+    found = [served[row["row_id"]].first_wins for row in rows]
+    assert found == pytest.approx(here(columns)["first_wins"], abs=0.02)  # an endpoint counts " A" with "A"
 
 
 def test_a_prompt_beyond_the_context_is_a_bad_request(server: Server):

@@ -1,11 +1,18 @@
 """Whether answers under mixed load are their own persona's."""
 
+import asyncio
 import math
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from character_ray.errors import ServingError
 from character_ray.serving.interference import Mixed, Step, Verdict, distance, judge
+from character_ray.serving.interference_load import measure_interference
+from tests.web import running_app
 
 Trace = list[Step]
 
@@ -85,3 +92,29 @@ def test_answers_without_log_probabilities_are_refused():
         distance([], trace("a"))
     with pytest.raises(ServingError, match="no answers under mixed load"):
         verdict()
+
+
+async def _models(request: Request) -> Response:
+    cards = [{"id": name, "object": "model", "created": 0, "owned_by": "t", "metadata": {"alias": name}}
+             for name in ("tiny", "captain", "auto")]  # fmt: skip
+    return JSONResponse({"object": "list", "data": cards})
+
+
+async def _chat(request: Request) -> Response:
+    word = (await request.json())["model"]
+    top = {"token": word, "logprob": -0.1, "bytes": None}
+    choice = {
+        "index": 0,
+        "finish_reason": "stop",
+        "message": {"role": "assistant", "content": word},
+        "logprobs": {"content": [top | {"top_logprobs": [top]}], "refusal": None},
+    }
+    return JSONResponse({"id": "x", "object": "chat.completion", "created": 0, "model": word, "choices": [choice]})
+
+
+def test_the_servers_choice_is_nobody_to_tell_apart_from_others():
+    routes = [Route("/v1/models", _models), Route("/v1/chat/completions", _chat, methods=["POST"])]
+    with running_app(Starlette(routes=routes)) as url:
+        found = asyncio.run(measure_interference(f"{url}/v1", prompts=["Ahoy?"]))
+    assert found.names == ("tiny", "captain")
+    assert found.nearest == ((4, 0), (0, 4))

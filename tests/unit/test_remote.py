@@ -131,6 +131,19 @@ def test_rate_limits_and_server_faults_are_tried_again(provider: Provider, tmp_p
     assert provider.asked["word 7"] == 2
 
 
+def test_a_rate_limit_that_others_pass_is_waited_for_beyond_the_retries(provider: Provider, tmp_path: Path):
+    provider.refuse = {"word 0": [429] * 4, "word 5": [429] * 3}
+    generation = wanted(tmp_path)
+    ask(generation, tmp_path, EndpointConfig(url=provider.url, retries=0, max_concurrent=2, max_failed_share=0))
+    assert provider.asked["word 0"] == 5
+
+
+def test_a_rate_limit_that_nobody_passes_is_told(provider: Provider, tmp_path: Path):
+    provider.always = 429
+    with pytest.raises(GenerationError, match="status 429"):
+        ask(wanted(tmp_path), tmp_path, EndpointConfig(url=provider.url, retries=0))
+
+
 def test_a_row_that_stays_refused_costs_itself_and_says_why(provider: Provider, tmp_path: Path):
     provider.refuse = {"word 3": [400]}
     generation = wanted(tmp_path)

@@ -52,6 +52,14 @@ def test_a_key_opens_its_personas_only(tmp_path):
     assert not keys.sees(header, "captain")
 
 
+@pytest.mark.parametrize("scores", [True, False])
+def test_only_a_key_made_for_it_may_score(tmp_path, scores):
+    header, keys = ring(tmp_path, scores=scores)
+    assert keys.may_score(header) is scores
+    assert not keys.may_score("Bearer cr-wrong")
+    assert KeyRing(()).may_score(None)
+
+
 def test_a_rate_is_kept_over_any_minute_and_refills_evenly(tmp_path):
     clock = Clock()
     header, keys = ring(tmp_path, clock, requests_per_minute=6)

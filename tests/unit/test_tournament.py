@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from character_ray.config import Tournament, load_tournament
+from character_ray.config import EndpointConfig, Tournament, load_tournament
 from character_ray.errors import RecipeError, ReportError
+from character_ray.inference.find_model import FoundModel
 from character_ray.inference.letters import letter_probability
+from character_ray.inference.remote import Sections
 from character_ray.judging.audit import SeatedPair
 from character_ray.judging.verdict import parse_verdict, to_points
 from character_ray.parts import read_rows
@@ -58,6 +60,11 @@ class Court:
         return found
 
 
+def everybody_is_there(model: str, endpoint: EndpointConfig, sections: Sections, *, scores: bool = False) -> FoundModel:
+    """Stands where :func:`~character_ray.inference.find_model.find_model` stands."""
+    return FoundModel(model)
+
+
 @pytest.fixture
 def court() -> Court:
     return Court()
@@ -74,7 +81,7 @@ def planned(run: Path, kinds: tuple[str, ...] = ("letters",), **changes: Any) ->
 
 
 def held(court: Court, tournament: Tournament) -> TournamentReport:
-    folder = hold_tournament(tournament, court)
+    folder = hold_tournament(tournament, court, everybody_is_there)
     return TournamentReport.model_validate_json((folder / "tournament.json").read_text())
 
 
@@ -107,7 +114,7 @@ def test_a_judge_with_a_favourite_seat_is_refused_with_its_figures_and_sees_no_b
     with pytest.raises(
         ReportError, match=r"refuses 1 of 1 judges \(letters-0: accuracy 0.50 is below 0.8.*seat_share 1.00"
     ):
-        hold_tournament(planned(write_run(tmp_path / "demo")), court)
+        hold_tournament(planned(write_run(tmp_path / "demo")), court, everybody_is_there)
     assert court.asked == 5 * 8
     assert not (tmp_path / "cup" / "tournament.json").exists()
 
@@ -202,7 +209,7 @@ def test_a_panel_says_how_far_its_judges_agree(court: Court, tmp_path: Path, pan
 
 
 def test_the_page_shows_it_all_and_lets_no_text_run(court: Court, tmp_path: Path):
-    folder = hold_tournament(planned(write_run(tmp_path / "demo"), ("letters", "text")), court)
+    folder = hold_tournament(planned(write_run(tmp_path / "demo"), ("letters", "text")), court, everybody_is_there)
     page = (folder / "tournament.html").read_text()
     for text in (
         "Who is Captain Blackwood?",
@@ -230,7 +237,7 @@ def test_arms_of_several_runs_meet_and_must_be_of_one_persona_or_name_one(court:
     assert list(report.contestants) == ["one/base", "one/full", "two/full"]
     mixed = [{"run": one, "arms": ["full"]}, {"run": poet, "arms": ["full"]}]
     with pytest.raises(ReportError, match=r"different personas \(one/full: Captain Blackwood, poet/full: Fern"):
-        hold_tournament(planned(one, contestants=mixed), court)
+        hold_tournament(planned(one, contestants=mixed), court, everybody_is_there)
     named = planned(one, contestants=mixed, constitution=ROOT / "constitutions" / "captain-blackwood.yaml")
     assert held(court, named).constitution == "Captain Blackwood"
     # Judges are audited on the judged character, whoever stands first in the recipe.
@@ -238,25 +245,29 @@ def test_arms_of_several_runs_meet_and_must_be_of_one_persona_or_name_one(court:
     assert held(court, turned).constitution == "Captain Blackwood"
     coach = named.model_copy(update={"constitution": ROOT / "constitutions" / "coach-reyes.yaml"})
     with pytest.raises(ReportError, match="no known pairs to audit judges on"):
-        hold_tournament(coach, court)
+        hold_tournament(coach, court, everybody_is_there)
 
 
 def test_what_cannot_meet_is_named_before_anything_is_asked(court: Court, tmp_path: Path):
     run = write_run(tmp_path / "demo")
     with pytest.raises(ReportError, match=r"has no arm 'sft'; it has base, dpo, full, prompted"):
-        hold_tournament(planned(run, contestants=[{"run": run, "arms": ["sft", "base"]}]), court)
+        hold_tournament(planned(run, contestants=[{"run": run, "arms": ["sft", "base"]}]), court, everybody_is_there)
     with pytest.raises(ReportError, match=r"nowhere is no run"):
-        hold_tournament(planned(run, contestants=[{"run": tmp_path / "nowhere", "arms": ["full", "base"]}]), court)
+        hold_tournament(
+            planned(run, contestants=[{"run": tmp_path / "nowhere", "arms": ["full", "base"]}]),
+            court,
+            everybody_is_there,
+        )
     (tmp_path / "demo" / "answers.parquet").unlink()
     with pytest.raises(ReportError, match=r"no answers.parquet"):
-        hold_tournament(planned(run), court)
+        hold_tournament(planned(run), court, everybody_is_there)
     assert court.asked == 0
 
 
 @pytest.mark.parametrize(
     ("judge", "why"),
     [
-        ({"kind": "likelihood", "endpoint": {"url": "http://there/v1"}}, "does not score a given text"),
+        ({"kind": "likelihood", "endpoint": {"url": "http://there/v1"}}, "no model"),
         ({"kind": "letters", "endpoint": {"url": "http://there/v1"}}, "no model"),
         ({"kind": "text"}, "either an engine or an endpoint"),
         ({"kind": "letters", "engine": {}}, "no use for an engine"),

@@ -1,0 +1,105 @@
+"""Is a model there, before anything is asked of it? Address, key, name, and the right to have text scored."""
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from character_ray.config import EndpointConfig
+from character_ray.errors import GenerationError
+from character_ray.inference.remote import Sections
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+__all__ = ["SCORED", "FoundModel", "find_model"]
+
+SCORED: dict[str, Any] = {"prompt_logprobs": 0, "return_token_ids": True}
+"""Fields of a request whose own text is scored: the log-probabilities of its tokens and no others, and the tokens."""
+
+# A server that is away is told of soon; one that starts up is worth a second try.
+RETRIES = 2
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """What an endpoint says of a model."""
+
+    name: str
+    """The name to ask for: that of the version that answers now, where the endpoint has versions."""
+    weights_hash: str = ""
+    """Hash of what answers; empty where the endpoint does not tell."""
+
+
+def find_model(model: str, endpoint: EndpointConfig, sections: Sections, *, scores: bool = False) -> FoundModel:
+    """Find a model at an endpoint.
+
+    Args:
+        model: Name, alias or pinned name.
+        endpoint: Where it is.
+        sections: Where the user wrote model and endpoint.
+        scores: Whether it has to score given text.
+
+    Raises:
+        GenerationError: Nobody answers, the key is refused, there is no such model, or it does not score for this key.
+    """
+    from openai import OpenAI
+
+    key = os.environ.get(endpoint.key_variable, "none")
+    retries = min(RETRIES, endpoint.retries)
+    with OpenAI(base_url=endpoint.url, api_key=key, max_retries=retries, timeout=endpoint.timeout_s) as client:
+        found = _named(client, model, endpoint, sections)
+        if scores:
+            _check_scores(client, found.name, endpoint, sections)
+    return found
+
+
+def _named(client: "OpenAI", model: str, endpoint: EndpointConfig, sections: Sections) -> FoundModel:
+    from openai import APIConnectionError, AuthenticationError, NotFoundError, OpenAIError, PermissionDeniedError
+
+    try:
+        cards = client.models.list().data
+    except NotFoundError:  # an API without a list; its first answer will tell
+        return FoundModel(model)
+    except APIConnectionError as cause:
+        raise GenerationError(
+            f"{endpoint.url} does not answer ({cause}), so {model} cannot be asked. Start it (character-ray serve), or correct "
+            f"{sections.endpoint}.url."
+        ) from cause
+    except (AuthenticationError, PermissionDeniedError) as cause:
+        raise GenerationError(
+            f"{endpoint.url} refuses the key: {cause}. Put a valid one into the environment variable {endpoint.key_variable}, or name "
+            f"another in {sections.endpoint}.key_variable."
+        ) from cause
+    except OpenAIError as cause:
+        raise GenerationError(
+            f"{endpoint.url}/models fails: {cause}. Check {sections.endpoint}.url; it ends in /v1."
+        ) from cause
+    for card in cards:
+        about = getattr(card, "metadata", None) or {}
+        if model in (card.id, about.get("alias"), about.get("pinned")):
+            return FoundModel(about.get("pinned") or model, about.get("weights_hash") or "")
+    there = ", ".join(str((getattr(card, "metadata", None) or {}).get("alias") or card.id) for card in cards)
+    raise GenerationError(f"{endpoint.url} has no model {model!r}; it has {there or 'none'}. Correct {sections.model}.")
+
+
+def _check_scores(client: "OpenAI", model: str, endpoint: EndpointConfig, sections: Sections) -> None:
+    from openai import OpenAIError, PermissionDeniedError
+
+    try:
+        answer = client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": "Hello"}], max_tokens=1, extra_body=SCORED
+        )
+    except PermissionDeniedError as cause:
+        raise GenerationError(
+            f"{endpoint.url} does not score for this key: {cause} Make one that may with character-ray key NAME --scores and put it "
+            f"into {endpoint.key_variable}, or let a judge of kind: letters judge."
+        ) from cause
+    except OpenAIError as cause:
+        raise GenerationError(
+            f"{model} at {endpoint.url} cannot be asked to score: {cause}. Check {sections.model} and {sections.endpoint}."
+        ) from cause
+    if not (getattr(answer, "prompt_logprobs", None) and getattr(answer, "prompt_token_ids", None)):
+        raise GenerationError(
+            f"{endpoint.url} does not score a given text (its answer has no prompt_logprobs), which a likelihood judge needs. Set "
+            "kind: letters, or ask a server of character-ray or vLLM."
+        )

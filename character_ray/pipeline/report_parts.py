@@ -1,0 +1,126 @@
+"""Parts of ``report.json`` that a run and an update of one have in common."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from character_ray.adapters import load_manifest
+from character_ray.constitution import score_constitution
+from character_ray.judging.threshold import Threshold
+from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.hardware import hardware, versions
+from character_ray.rows import Answer
+from character_ray.runs import Artefact
+
+__all__ = [
+    "SHARED_WEIGHTS",
+    "adapter_part",
+    "constitution_part",
+    "judge_part",
+    "probes",
+    "run_part",
+    "samples",
+]
+
+SHOWN_PROMPTS = 12
+SHARED_WEIGHTS = (
+    "The likelihood judge shares its weights with the untrained student, and the same score picked the teacher's best sample; "
+    "the vocabulary rate is a measure that nothing selected on."
+)
+
+
+def run_part(context: Context, notes: Sequence[str]) -> dict[str, Any]:
+    """Where the numbers come from, and what a reader must know."""
+    recipe = context.recipe
+    return {
+        "name": recipe.name,
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "model": {
+            side: {"name": model.name, **model.identity}
+            for side, model in (("student", context.student), ("teacher", context.teacher))
+        },
+        "versions": versions(),
+        "hardware": hardware(),
+        "wall_s": sum(stage.wall_s for stage in context.stages.values()),
+        "stages": {name: stage.model_dump() for name, stage in context.stages.items()},
+        "notes": list(notes),
+    }
+
+
+def constitution_part(persona: Persona) -> dict[str, Any]:
+    """The persona that was trained."""
+    quality = score_constitution(persona.constitution)
+    return {
+        "name": persona.constitution.meta.name,
+        "hash": persona.constitution.fingerprint,
+        "quality": max(quality.score, 0.0),
+        "remedies": [f"{loss.why} {loss.remedy}" for loss in quality.losses],
+        "vocabulary": list(persona.constitution.persona.voice.vocabulary),
+    }
+
+
+def judge_part(context: Context, threshold: Threshold, calibrated_on: str) -> dict[str, Any]:
+    """The likelihood judge and its threshold, with the rows that fixed it."""
+    return {
+        "model": f"{context.student.name} (untrained), log-likelihood ratio",
+        "threshold": threshold.value,
+        "calibrated_on": calibrated_on,
+        "n": threshold.n,
+        "auc": threshold.auc,
+        "true_positive_rate": threshold.true_positive_rate,
+        "false_positive_rate": threshold.false_positive_rate,
+    }
+
+
+def adapter_part(joined: Artefact) -> dict[str, Any]:
+    """The deliverable: the stage that joined its parts."""
+    manifest = load_manifest(joined.folder / "adapter")
+    difference = joined.summary["logit_difference"]
+    return {
+        "path": "adapter",
+        "rank": manifest.rank,
+        "hash": manifest.weights_hash,
+        "logit_difference_float32": difference["float32"],
+        "logit_difference_bfloat16": difference["bfloat16"],
+    }
+
+
+def samples(answers: Sequence[Answer], arms: Sequence[str]) -> list[dict[str, Any]]:
+    """A fixed choice of prompts, a third of them with a hint, answered by every arm."""
+    asked = [answer for answer in answers if answer["arm"] == arms[0] and answer["source"] != "probe"]
+    hinted = [answer for answer in asked if answer["hint"]]
+    everyday = [answer for answer in asked if not answer["hint"] and answer["source"] == "everyday"]
+    grid = [answer for answer in asked if not answer["hint"] and answer["source"] == "grid"]
+    third = SHOWN_PROMPTS // 3
+    by_key = {(answer["arm"], answer["prompt_id"]): answer for answer in answers}
+    return [
+        {
+            "prompt": answer["prompt"],
+            "source": answer["source"],
+            "hint": answer["hint"],
+            "completions": {arm: by_key[arm, answer["prompt_id"]]["completion"] for arm in arms},
+            "scores": {arm: _finite(by_key[arm, answer["prompt_id"]]["score"]) for arm in arms},
+        }
+        for answer in everyday[:third] + grid[:third] + hinted[:third]
+    ]
+
+
+def probes(persona: Persona, answers: Sequence[Answer], arms: Sequence[str]) -> list[dict[str, Any]]:
+    """Every probe with all samples of every arm."""
+
+    def said(arm: str, prompt_id: str) -> list[str]:
+        return [answer["completion"] for answer in answers if answer["arm"] == arm and answer["prompt_id"] == prompt_id]
+
+    return [
+        {
+            "prompt": probe.prompt["prompt"],
+            "kind": probe.kind,
+            "completions": {arm: said(arm, probe.prompt["prompt_id"]) for arm in arms},
+        }
+        for probe in persona.probes
+    ]
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else value

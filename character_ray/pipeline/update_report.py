@@ -1,0 +1,240 @@
+"""The report of an update, by which an updated character is published as any other: ``report.json``, ``.html``, ``answers.parquet``.
+
+    answers of the updated character, and of the old run's base and full  ->  scores under the new version  ->  metrics of three arms
+
+``full`` is the updated character, ``before`` the one it was, ``base`` the untrained student; the last two said what they said in the old
+run, to the same prompts. All are judged by the new version, with a threshold fixed anew.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from character_ray.config import ARMS
+from character_ray.constitution import names_itself, vocabulary_pattern
+from character_ray.evaluation.measures import agreements, arm_metrics, decide, differences, ratings
+from character_ray.inference.likelihood import ScoreRequest
+from character_ray.inference.passes import Generation
+from character_ray.judging.threshold import fit_threshold
+from character_ray.parts import read_parts, read_rows, write_rows
+from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.data import score
+from character_ray.pipeline.finished import FinishedRun
+from character_ray.pipeline.report_parts import (
+    SHARED_WEIGHTS,
+    adapter_part,
+    constitution_part,
+    judge_part,
+    probes,
+    run_part,
+    samples,
+)
+from character_ray.pipeline.summary import print_summary
+from character_ray.pipeline.trials import transcripts
+from character_ray.prompts import prompts_hash
+from character_ray.report.io import write_report
+from character_ray.report.page import write_page
+from character_ray.report.schema import Report
+from character_ray.rows import ANSWER, Answer, Completion, Prompt
+from character_ray.runs import Artefact
+from character_ray.stages.filters import LOOPING, repetition
+from character_ray.training.launch import read_metrics
+
+__all__ = ["BEFORE", "Known", "known_completions", "report_update", "updated_answers"]
+
+BEFORE = "before"
+"""The arm of the character as it was."""
+
+Scorer = Callable[[Context, Persona, str, Sequence[ScoreRequest]], dict[str, float]]
+
+# The untouched prompts whose teacher and base completions help to fix the threshold.
+UNTOUCHED = 64
+
+
+@dataclass(frozen=True)
+class Known:
+    """Completions of training prompts whose writer is known, which fix the judge's threshold."""
+
+    prompts: dict[str, str]
+    """Texts by id."""
+    teacher: list[Completion]
+    """Under the new version on the affected prompts, under the old one elsewhere."""
+    student: list[Completion]
+    """The untrained student's."""
+
+    @property
+    def to_score(self) -> list[ScoreRequest]:
+        """Rows for the judge."""
+        return [
+            ScoreRequest(row_id=row_id, prompt=self.prompts[each["prompt_id"]], completion=each["completion"])
+            for side, rows in (("teacher", self.teacher), ("student", self.student))
+            for row_id, each in zip(_ids(side, rows), rows, strict=True)
+        ]
+
+    def calibration(self, scores: dict[str, float]) -> tuple[list[float], list[float]]:
+        """Scores of teacher and student."""
+        return (
+            [scores[row_id] for row_id in _ids("teacher", self.teacher)],
+            [scores[row_id] for row_id in _ids("student", self.student)],
+        )
+
+
+def known_completions(run: FinishedRun, affected: Sequence[Prompt], taught: Generation, seed: int) -> Known:
+    """What is known of the affected prompts, and of some that the update leaves alone.
+
+    Args:
+        run: The finished run of the old version.
+        affected: Prompts that the teacher answered anew.
+        taught: Its answers.
+        seed: Seed of the draw of the others.
+    """
+    touched = {prompt["prompt_id"] for prompt in affected}
+    others = [prompt for prompt in run.prompts("train") if prompt["prompt_id"] not in touched]
+    others = random.Random(seed).sample(others, min(UNTOUCHED, len(others)))
+    left = {prompt["prompt_id"] for prompt in others}
+    teacher, student = (_completions(run.folder / stage) for stage in ("teacher", "student"))
+    return Known(
+        {prompt["prompt_id"]: prompt["prompt"] for prompt in (*affected, *others)},
+        [row for row in taught.completions() if not row["error"]]
+        + [row for row in teacher if row["prompt_id"] in left],
+        [row for row in student if row["prompt_id"] in touched | left],
+    )
+
+
+def report_update(
+    context: Context,
+    persona: Persona,
+    run: FinishedRun,
+    questions: Sequence[tuple[Prompt, int]],
+    answered: Generation,
+    calibration: tuple[Sequence[float], Sequence[float]],
+    delta: Artefact,
+    updated: Artefact,
+    score_rows: Scorer = score,
+) -> Report:
+    """Measure the updated character beside the old one and the untrained student, and write the report.
+
+    Args:
+        context: The update's run.
+        persona: The new version.
+        run: The finished run of the old version.
+        questions: Held-out prompts and probes, each with the number of its sample.
+        answered: What the updated character said to them.
+        calibration: Scores of teacher and untrained student on training prompts, under the new version.
+        delta: The training of what changed.
+        updated: Character and delta as one adapter.
+        score_rows: Scores completions under the new version.
+
+    Raises:
+        ReportError: Too few known completions fix a threshold.
+    """
+    recipe, folder = context.recipe, context.run.folder
+    answers = updated_answers(run, questions, answered.completions())
+    rows = [
+        ScoreRequest(row_id=f"{each['arm']}/{each['row_id']}", prompt=each["prompt"], completion=each["completion"])
+        for each in answers
+    ]
+    scores = score_rows(context, persona, "scores-answers", rows)
+    answers = [Answer(**{**each, "score": scores[f"{each['arm']}/{each['row_id']}"]}) for each in answers]
+    write_rows(folder / "answers.parquet", answers, ANSWER)
+    threshold = fit_threshold(*calibration)
+    decisions = decide(
+        answers,
+        threshold.value,
+        vocabulary_pattern(persona.constitution),
+        None,
+        lambda text: names_itself(persona.constitution, text),
+        lambda text: repetition(text) > LOOPING,
+    )
+    arms = list(dict.fromkeys(each["arm"] for each in answers))
+    draws = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
+    identity = {probe.prompt["prompt_id"] for probe in persona.probes if probe.kind == "identity"}
+    metrics = {arm: arm_metrics(answers, decisions, arm, identity, **draws) for arm in arms}
+    rated = ratings(
+        answers,
+        arms,
+        tie_margin=recipe.judge.tie_margin,
+        elo_k=recipe.evaluate.elo_k,
+        elo_shuffles=recipe.evaluate.elo_shuffles,
+        **draws,
+    )
+    for arm in arms:
+        metrics[arm]["rating"] = rated["rating"][arm]
+        metrics[arm]["classifier_rate"] = {"value": None, "reason": "an update trains no persona classifier"}
+    prompts = [prompt for prompt, _ in questions if prompt["source"] != "probe"]
+    notes = [
+        f"An update of {run.folder}: full is the updated character, before the one it was. Both, and base, are judged by the new version "
+        "of the constitution; what base and before said is the old run's. How local the update is stands in update.json.",
+        SHARED_WEIGHTS,
+    ]
+    why = "an update measures the updated character beside the one it was and the untrained student"
+    report = Report.model_validate(
+        {
+            "run": run_part(context, notes),
+            "constitution": constitution_part(persona),
+            "prompts_hash": prompts_hash(prompts),
+            "num_prompts": len(prompts),
+            "arms": metrics,
+            "missing_arms": {arm: why for arm in ARMS if arm not in arms},
+            "differences": [rated["difference"], *differences(answers, decisions, arms, **draws)],
+            "judge": judge_part(
+                context,
+                threshold,
+                "teacher and base completions of training prompts, the teacher's under the new version where the update touches them",
+            ),
+            "classifier": None,
+            "agreements": agreements(answers, decisions),
+            "tie_share": rated["tie_share"],
+            "elo_sequential": rated["elo"],
+            "win_rates": rated["win_rates"],
+            "training": {"delta": read_metrics(delta.folder / "metrics.jsonl")},
+            "adapter": adapter_part(updated),
+            "samples": samples(answers, arms),
+            "probes": probes(persona, answers, arms),
+            "transcripts": transcripts(answers, decisions),
+        }
+    )
+    write_report(report, folder / "report.json")
+    write_page(report, folder / "report.html")
+    print_summary(report, folder)
+    return report
+
+
+def updated_answers(
+    run: FinishedRun, questions: Sequence[tuple[Prompt, int]], completions: Sequence[Completion]
+) -> list[Answer]:
+    """One table of what base, the old character and the updated one said to the same questions; scores are not known yet.
+
+    A question of the old run that is not asked any more is left out, and one that is new has an answer of the updated character alone.
+    """
+    asked = {(prompt["prompt_id"], sample) for prompt, sample in questions}
+    rows: list[Answer] = read_rows(run.folder / "answers.parquet")  # type: ignore[assignment]
+    old = [row for row in rows if (row["prompt_id"], row["sample"]) in asked]
+    base, before = ([row for row in old if row["arm"] == arm] for arm in ("base", "full"))
+    new = [
+        Answer(
+            row_id=completion["row_id"],
+            arm="full",
+            prompt_id=prompt["prompt_id"],
+            source=prompt["source"],
+            hint=prompt["hint"],
+            sample=sample,
+            prompt=prompt["prompt"],
+            completion=completion["completion"],
+            error=completion["error"],
+            score=float("nan"),
+        )
+        for (prompt, sample), completion in zip(questions, completions, strict=True)
+    ]
+    return [*base, *(Answer(**{**row, "arm": BEFORE}) for row in before), *new]
+
+
+def _completions(stage: Path) -> list[Completion]:
+    rows: list[Completion] = read_parts(stage)  # type: ignore[assignment]
+    return [row for row in rows if not row["error"]]
+
+
+def _ids(side: str, rows: Sequence[Completion]) -> list[str]:
+    """One id for each row, whatever other rows are scored with them."""
+    return [f"known/{side}/{each['row_id']}" for each in rows]
