@@ -18,7 +18,7 @@ from character_ray.config.tournament import Tournament
 from character_ray.config.training import ClusterTrainConfig, DPOConfig, SFTConfig
 from character_ray.documents import Document, explain, load_document
 from character_ray.errors import RecipeError, StorageError
-from character_ray.s3 import S3Address
+from character_ray.s3 import S3Address, is_s3
 
 __all__ = ["Recipe", "load_recipe", "load_tournament", "recipe_warnings"]
 
@@ -112,6 +112,16 @@ class Recipe(Config):
         if self.teacher_endpoint is not None:
             return "remote"
         return (self.teacher_engine or self.student_engine).dtype
+
+    @field_validator("output", mode="before")
+    @classmethod
+    def _check_output(cls, place: object) -> object:
+        if is_s3(place):
+            raise ValueError(
+                f"{place} is a bucket, but rows, checkpoints and locks of a stage in the making need a folder. Name a folder, and set "
+                "mirror to the bucket: finished stages then go there."
+            )
+        return place
 
     @field_validator("mirror")
     @classmethod

@@ -22,7 +22,6 @@ from character_ray.s3 import Bucket, S3Address
 
 __all__ = ["BucketShelf"]
 
-_ATTEMPTS = 60
 _LONGEST_WAIT_S = 0.5
 
 # What this process last read of every record, so that a look asks for those only whose tag is another.
@@ -30,10 +29,15 @@ _LAST_READ: dict[tuple[str, str], tuple[str, str]] = {}
 
 
 class BucketShelf:
-    """The objects below one address."""
+    """The objects below one address.
 
-    def __init__(self, address: S3Address) -> None:
-        self._address, self._bucket = address, Bucket(address)
+    Args:
+        address: The address.
+        attempts: How often a change is made again that others overtook.
+    """
+
+    def __init__(self, address: S3Address, attempts: int = 60) -> None:
+        self._address, self._bucket, self._attempts = address, Bucket(address), attempts
         server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
         self._place = f"{server} {address}"
 
@@ -84,7 +88,7 @@ class BucketShelf:
             RegistryError: Others changed it all the time.
             StorageError: The bucket cannot be read or written.
         """
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(self._attempts):
             found = self._bucket.read("personas", f"{slug}.json")
             text = edit(None if found is None else self._text(slug, found.data))
             tag = None if found is None else found.tag
@@ -93,7 +97,7 @@ class BucketShelf:
             # One of those who collide is always let through, so waiting a little is enough.
             time.sleep(min(0.02 * attempt, _LONGEST_WAIT_S))
         raise RegistryError(
-            f"{self._address}: others changed the record of {slug} {_ATTEMPTS} times while it was to be changed. Try again."
+            f"{self._address}: others changed the record of {slug} {self._attempts} times while it was to be changed. Try again."
         )
 
     def adapter(self, weights_hash: str) -> Path:

@@ -14,7 +14,7 @@ _PART = re.compile(r"[A-Za-z0-9._=+@-]{1,255}")
 
 def is_s3(place: object) -> bool:
     """Whether a place that a user named lies in a bucket, and not in a folder."""
-    return str(place).startswith(_SCHEME)
+    return str(place).startswith("s3:")  # with one slash too few it is a slip, not a folder
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class S3Address:
         """
         bucket, _, prefix = text.removeprefix(_SCHEME).partition("/")
         address = cls(bucket, prefix.rstrip("/"))
-        whole = is_s3(text) and _BUCKET.fullmatch(bucket) is not None
+        whole = text.startswith(_SCHEME) and _BUCKET.fullmatch(bucket) is not None
         if not whole or not all(_is_plain(part) for part in address.prefix.split("/") if address.prefix):
             raise StorageError(
                 f"{text!r} is not the address of a bucket. Write s3://bucket or s3://bucket/prefix, with letters, digits and ._=+@- "

@@ -9,6 +9,8 @@ from character_ray.adapters import weights_hash
 from character_ray.cli import app
 from character_ray.errors import RegistryError, StorageError
 from character_ray.registry import Registry, absolute_place
+from character_ray.registry.bucket_shelf import BucketShelf
+from character_ray.s3 import S3Address
 from tests.unit.test_registry import adapter
 
 CAPTAIN = "captain-blackwood"
@@ -68,13 +70,18 @@ def test_a_registry_is_copied_between_folder_and_bucket_as_it_is(bucket, tmp_pat
     assert Registry(bucket.address).live()
 
 
-def test_a_record_that_others_change_all_the_time_is_given_up_in_words(bucket, tmp_path, monkeypatch):
-    registry = Registry(bucket.address)
-    registry.publish(adapter(tmp_path / "one", "one"), "live")
-    monkeypatch.setattr("character_ray.s3.bucket.Bucket.replace", lambda *_, **__: False)
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    with pytest.raises(RegistryError, match="others changed the record of captain-blackwood"):
-        registry.retire(CAPTAIN)
+def test_a_record_that_others_change_all_the_time_is_given_up_in_words(bucket):
+    seen = []
+
+    def overtaken(text: str | None) -> str:
+        seen.append(text)
+        bucket.write(f"personas/{CAPTAIN}.json", f"{len(seen)}".encode())
+        return "mine"
+
+    with pytest.raises(RegistryError, match=f"others changed the record of {CAPTAIN} 3 times"):
+        BucketShelf(S3Address.parse(bucket.address), attempts=3).change(CAPTAIN, overtaken)
+    assert seen == [None, "1", "2"]
+    assert bucket.read(f"personas/{CAPTAIN}.json") == b"3"
 
 
 def test_the_place_of_a_bucket_is_the_same_in_every_folder(tmp_path, monkeypatch):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from character_ray.config import Recipe, load_recipe
+from character_ray.config import load_recipe
 from character_ray.errors import RecipeError, ResumeError, StorageError
 from character_ray.mirror import Mirror
-from character_ray.pipeline.context import Context
 from character_ray.runs import Artefact, Store
+from character_ray.s3 import S3Address
 from tests.places import BucketPlace
 
 INPUTS = {"rank": 8}
@@ -196,20 +196,17 @@ def test_what_is_soon_made_anew_stays_here(here, bucket):
     assert bucket.names() == []
 
 
-def test_a_bucket_that_is_not_there_is_named_before_anything_is_made(bucket, tmp_path):
-    recipe = Recipe(
-        name="demo", constitution=Path("constitutions/captain-blackwood.yaml"), output=tmp_path, mirror=bucket.address
-    )
-    Context.open(recipe)
+def test_a_bucket_that_is_not_there_is_named_by_a_check(bucket, mirror):
+    mirror.check()
     assert bucket.names() == ["writable.txt"]
     with pytest.raises(StorageError, match="there is no bucket nowhere-at-all"):
-        Context.open(recipe.model_copy(update={"mirror": "s3://nowhere-at-all/x", "output": tmp_path / "other"}))
-    assert not (tmp_path / "other").exists()
+        Mirror(S3Address.parse("s3://nowhere-at-all/x")).check()
 
 
 def test_a_mirror_that_is_no_bucket_is_refused_with_the_recipe(tmp_path):
-    (tmp_path / "r.yaml").write_text(
-        "name: demo\nconstitution: constitutions/captain-blackwood.yaml\nmirror: /shared\n"
-    )
+    path = tmp_path / "r.yaml"
+    path.write_text("name: demo\nconstitution: constitutions/captain-blackwood.yaml\nmirror: /shared\n")
     with pytest.raises(RecipeError, match=r"r\.yaml:3: mirror: .*'/shared' is not the address of a bucket"):
-        load_recipe(tmp_path / "r.yaml")
+        load_recipe(path)
+    with pytest.raises(RecipeError, match=r"output: .*s3://runs/x is a bucket.* set mirror to the bucket"):
+        load_recipe(path, ["mirror=null", "output=s3://runs/x"])
