@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import pytest
+from botocore.exceptions import ClientError
 
 from character_ray.errors import StorageError
 from character_ray.s3 import Bucket, S3Address
+from character_ray.s3.client import failures_told
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,13 @@ def test_a_missing_credential_is_named(bucket, monkeypatch, tmp_path):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     with pytest.raises(StorageError, match="no credentials were found"):
         Bucket(S3Address.parse(bucket.address)).read("x")
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "403", "ExpiredToken", "InvalidAccessKeyId"])
+def test_a_refusal_says_what_must_be_allowed(code):
+    told = pytest.raises(StorageError, match=r"access was refused .*must allow s3:GetObject, s3:PutObject")
+    with told, failures_told(S3Address.parse("s3://bucket/x")):
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "PutObject")
 
 
 def test_a_server_that_does_not_answer_is_named(bucket, monkeypatch):
