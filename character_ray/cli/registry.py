@@ -14,15 +14,18 @@ __all__ = ["registry"]
 
 registry = typer.Typer(no_args_is_help=True, help="Publish personas, promote, roll back and retire them.")
 
-Folder = Annotated[Path, typer.Option("--registry", help="The registry's folder, on storage that servers see.")]
+Place = Annotated[
+    str,
+    typer.Option("--registry", help="The registry's folder, on storage that servers see, or s3://bucket/prefix."),
+]
 Slug = Annotated[str, typer.Argument(help="The persona's name, such as captain-blackwood.")]
-DEFAULT = Path("registry")
+DEFAULT = "registry"
 
 
 @registry.command()
 def publish(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    folder: Folder = DEFAULT,
+    place: Place = DEFAULT,
     live: Annotated[bool, typer.Option(help="Serve it from now on; else it is a candidate.")] = False,
     min_: Annotated[
         list[str] | None, typer.Option("--min", help="Bound as for gate; broken, nothing is published.")
@@ -37,35 +40,35 @@ def publish(
 ) -> None:
     """Publish a run's adapter, if it keeps the bounds."""
     bounds = [parse_bound(text, "min") for text in min_ or ()] + [parse_bound(text, "max") for text in max_ or ()]
-    _show([publish_run(run, Registry(folder), "live" if live else "candidate", bounds, canary=canary)])
+    _show([publish_run(run, Registry(place), "live" if live else "candidate", bounds, canary=canary)])
 
 
 @registry.command("list")
-def list_(folder: Folder = DEFAULT) -> None:
+def list_(place: Place = DEFAULT) -> None:
     """Every persona with all its versions."""
-    _show(Registry(folder).records())
+    _show(Registry(place).records())
 
 
 @registry.command()
 def promote(
     slug: Slug,
     version: Annotated[str, typer.Argument(help="The version's hash, or its beginning.")],
-    folder: Folder = DEFAULT,
+    place: Place = DEFAULT,
 ) -> None:
     """Make a published version the live one."""
-    _show([Registry(folder).promote(slug, version)])
+    _show([Registry(place).promote(slug, version)])
 
 
 @registry.command()
-def rollback(slug: Slug, folder: Folder = DEFAULT) -> None:
+def rollback(slug: Slug, place: Place = DEFAULT) -> None:
     """Make the version before the live one live again."""
-    _show([Registry(folder).roll_back(slug)])
+    _show([Registry(place).roll_back(slug)])
 
 
 @registry.command()
-def retire(slug: Slug, folder: Folder = DEFAULT) -> None:
+def retire(slug: Slug, place: Place = DEFAULT) -> None:
     """Take a persona out of service; its versions stay."""
-    _show([Registry(folder).retire(slug)])
+    _show([Registry(place).retire(slug)])
 
 
 def _show(records: list[PersonaRecord]) -> None:

@@ -33,7 +33,10 @@ def serve(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Run folders such as runs/demo, or adapter folders, of one base model.")
     ] = None,
-    registry: Annotated[Path | None, typer.Option(help="Serve every live persona of this registry, too.")] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option(help="Serve every live persona of this registry, too: its folder, or s3://bucket/prefix."),
+    ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; loopback unless the recipe or you say otherwise.")
     ] = None,
@@ -104,7 +107,7 @@ def serve(
         console.print("stopped")
 
 
-def _studio(port: int | None, url: str, registry: Path | None) -> AbstractContextManager[object]:
+def _studio(port: int | None, url: str, registry: str | None) -> AbstractContextManager[object]:
     """The pages beside the API, where they are asked for."""
     from character_ray.log import console
     from character_ray.studio import Settings

@@ -19,7 +19,9 @@ def studio(
     api: Annotated[str, typer.Option(help="OpenAI-compatible API that answers.")] = DEFAULT.api,
     constitutions: Annotated[Path, typer.Option(help="Folder of constitutions.")] = DEFAULT.constitutions,
     runs: Annotated[Path, typer.Option(help="Folder that holds run folders.")] = DEFAULT.runs,
-    registry: Annotated[Path, typer.Option(help="Registry that runs are promoted to.")] = DEFAULT.registry,
+    registry: Annotated[
+        str, typer.Option(help="Registry that runs are promoted to: its folder, or s3://bucket/prefix.")
+    ] = DEFAULT.registry,
     data: Annotated[Path, typer.Option(help="Folder of votes and of earlier constitutions.")] = DEFAULT.data,
     database: Annotated[
         str, typer.Option(help="postgresql://USER@HOST/NAME for the votes; a SQLite file in --data by default.")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from character_ray.config.base import Config
 from character_ray.config.data import DistillConfig, IntrospectConfig, PromptsConfig
@@ -17,7 +17,8 @@ from character_ray.config.planning import PlanConfig
 from character_ray.config.tournament import Tournament
 from character_ray.config.training import ClusterTrainConfig, DPOConfig, SFTConfig
 from character_ray.documents import Document, explain, load_document
-from character_ray.errors import RecipeError
+from character_ray.errors import RecipeError, StorageError
+from character_ray.s3 import S3Address, is_s3
 
 __all__ = ["Recipe", "load_recipe", "load_tournament", "recipe_warnings"]
 
@@ -39,7 +40,11 @@ class Recipe(Config):
     """Constitution without a character, for the ``control`` arm."""
 
     output: Path = Path("runs")
-    """Folder of all runs; it must be on storage that every node sees."""
+    """Folder of all runs; it must be on storage that every node of the cluster sees."""
+
+    mirror: str | None = None
+    """Bucket (``s3://bucket/prefix``) that finished stages are sent to and taken from, so that machines without a common folder share
+    them. Endpoint, region and credentials come from the usual AWS environment variables."""
 
     seed: int = Field(0, ge=0)
     """Every random draw of the run derives from it."""
@@ -107,6 +112,24 @@ class Recipe(Config):
         if self.teacher_endpoint is not None:
             return "remote"
         return (self.teacher_engine or self.student_engine).dtype
+
+    @field_validator("output", mode="before")
+    @classmethod
+    def _check_output(cls, place: object) -> object:
+        if is_s3(place):
+            raise ValueError(
+                f"{place} is a bucket, but rows, checkpoints and locks of a stage in the making need a folder. Name a folder, and set "
+                "mirror to the bucket: finished stages then go there."
+            )
+        return place
+
+    @field_validator("mirror")
+    @classmethod
+    def _check_mirror(cls, place: str | None) -> str | None:
+        try:
+            return place and str(S3Address.parse(place))
+        except StorageError as error:
+            raise ValueError(str(error)) from None
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> "Recipe":

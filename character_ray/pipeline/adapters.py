@@ -136,7 +136,7 @@ def _references(context: Context, parents: list[str]) -> Path:
         "parents": parents,
         "train": context.recipe.train.model_dump(include={"device", "precision"}),
     }
-    return context.store.artefact("reference", reference).folder.resolve()
+    return context.store.artefact("reference", reference, mirrored=False).folder.resolve()
 
 
 def _write_manifest(context: Context, persona: Persona, artefact: Artefact, stage: str, parents: list[str]) -> None:

@@ -17,6 +17,7 @@ from character_ray.inference.passes import Generation, ScriptedTalks, SelfIntera
 from character_ray.inference.remote import generate_remotely
 from character_ray.live_adapter import check_live
 from character_ray.log import console, describe_counts
+from character_ray.mirror import Mirror
 from character_ray.models import model_hash, resolve_model, template_hash
 from character_ray.pipeline.parallelism import check_split
 from character_ray.pipeline.parent import check_parent
@@ -121,7 +122,11 @@ class Context:
             RecipeError: A model cannot be split as the recipe asks, has no such layers, or the parent adapter does not fit.
             AdapterError: The parent adapter is damaged.
             ResumeError: The run folder is damaged.
+            StorageError: The mirror cannot be written.
         """
+        mirror = Mirror.at(recipe.mirror)
+        if mirror is not None:
+            mirror.check()
         student = Model(recipe.student.name, resolve_model(recipe.student))
         check_split("student_engine", recipe.student_engine, student.folder)
         teacher: Model | RemoteModel = student
@@ -139,12 +144,12 @@ class Context:
         if recipe.dpo.algorithm == "on_policy" and isinstance(teacher, Model) and teacher is not student:
             check_same_tokens(student.folder, teacher.folder)
         parent = check_parent(recipe, student.hash)
-        store, run = Store(recipe.output / "store"), Run(recipe.folder, recipe.model_dump(mode="json"))
+        store, run = Store(recipe.output / "store", mirror), Run(recipe.folder, recipe.model_dump(mode="json"))
         return cls(recipe, student, teacher, store, run, parent)
 
-    def artefact(self, stage: str, inputs: dict[str, Any]) -> Artefact:
+    def artefact(self, stage: str, inputs: dict[str, Any], *, mirrored: bool = True) -> Artefact:
         """The folder of a stage; says what changed when an earlier attempt of this run made it from other inputs."""
-        artefact = self.store.artefact(stage, inputs)
+        artefact = self.store.artefact(stage, inputs, mirrored=mirrored)
         changes = self.run.changes(artefact)
         if changes and not artefact.is_done:
             console.print(
@@ -227,9 +232,9 @@ class Context:
             check_live(folder, load_manifest(folder).persona, targets)
             return Weights(self.student.folder, self.student.special_tokens, folder, lora_size(adapter_rank(folder)))
         dtype = "bfloat16" if engine.dtype == "auto" else engine.dtype
-        folded = self.artefact(
-            label, {"base": self.student.hash, "adapter": load_manifest(folder).weights_hash, "dtype": dtype}
-        )
+        inputs = {"base": self.student.hash, "adapter": load_manifest(folder).weights_hash, "dtype": dtype}
+        # As large as the model, and sooner made of its parts than fetched.
+        folded = self.artefact(label, inputs, mirrored=False)
         reused = folded.is_done
         with folded.making() as to_make:
             if to_make:

@@ -1,6 +1,6 @@
-"""A folder of published adapters: which version of every persona is live, and which came before."""
+"""Published adapters, in a folder or a bucket: which version of every persona is live, and which came before."""
 
 from character_ray.registry.entries import Entry, PersonaRecord, Status
-from character_ray.registry.registry import Registry
+from character_ray.registry.registry import Registry, absolute_place
 
-__all__ = ["Entry", "PersonaRecord", "Registry", "Status"]
+__all__ = ["Entry", "PersonaRecord", "Registry", "Status", "absolute_place"]

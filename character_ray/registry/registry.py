@@ -1,17 +1,12 @@
-"""Publishing, promoting and rolling back adapters in a folder that several people and servers share.
+"""Publishing, promoting and rolling back adapters in a place that several people and servers share: a folder, or a bucket.
 
-    adapters/<weights hash>/    adapter_config.json · adapter_model.safetensors · manifest.json     never changed once written
-    personas/<slug>.json        every version, and which one is live                                replaced as a whole
-
-A reader sees the record before a change or after it, never between, and the adapter that a record names is there before the record.
+A reader sees a persona's record before a change or after it, never between, and the adapter that a record names is there before the
+record.
 """
 
 import getpass
-import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,71 +16,106 @@ from character_ray.adapters import Manifest, load_manifest
 from character_ray.canary import Canary
 from character_ray.errors import AdapterError, RegistryError
 from character_ray.manifest import AUTO
-from character_ray.models import build_once
+from character_ray.registry.bucket_shelf import BucketShelf
 from character_ray.registry.entries import Entry, PersonaRecord, Status
-from character_ray.runs import write_json
+from character_ray.registry.folder_shelf import FolderShelf
+from character_ray.registry.shelf import Shelf
+from character_ray.s3 import S3Address, is_s3
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "absolute_place"]
 
 # As a manifest's, and no longer than a file's name may be.
 _SLUG = re.compile(r"(?=.{1,128}\Z)[a-z0-9]+(-[a-z0-9]+)*")
-_FILES = ("adapter_config.json", "adapter_model.safetensors", "manifest.json")
+
+
+def absolute_place(place: Path | str) -> str:
+    """A registry's place as every process names it, whatever folder it works in."""
+    return str(place) if is_s3(place) else str(Path(place).resolve())
 
 
 class Registry:
-    """A registry folder; made when something is first published."""
+    """A registry; made when something is first published.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        place: A folder, or ``s3://bucket/prefix``.
+
+    Raises:
+        StorageError: The address of a bucket is not valid.
+    """
+
+    def __init__(self, place: Path | str) -> None:
+        self.place = str(place)
+        self.folder = None if is_s3(place) else Path(place)
+        """The folder; ``None`` of a registry in a bucket."""
+        self._shelf: Shelf = (
+            BucketShelf(S3Address.parse(self.place)) if self.folder is None else FolderShelf(self.folder)
+        )
 
     def records(self) -> list[PersonaRecord]:
         """Every persona, by name.
 
         Raises:
             RegistryError: A record is damaged.
+            StorageError: The bucket cannot be read.
         """
-        return [self._load(path) for path in sorted((self.folder / "personas").glob("*.json"))]
+        records = []
+        for found in self.look().values():
+            if isinstance(found, Exception):
+                raise found
+            records.append(found)
+        return records
+
+    def look(self) -> dict[str, PersonaRecord | Exception]:
+        """Every persona, or why its record cannot be read, by name; cheap enough for looking again and again.
+
+        Raises:
+            StorageError: The bucket cannot be read.
+        """
+        found: dict[str, PersonaRecord | Exception] = {}
+        for slug, text in self._shelf.look().items():
+            try:
+                found[slug] = text if isinstance(text, Exception) else self._parse(slug, text)
+            except RegistryError as error:
+                found[slug] = error
+        return found
 
     def slugs(self) -> list[str]:
         """Names of all personas.
 
         Raises:
             RegistryError: The folder is not there, as when its storage is not mounted.
+            StorageError: The bucket cannot be read.
         """
-        try:
-            names = os.listdir(self.folder / "personas")
-        except OSError as cause:
-            raise RegistryError(
-                f"{self.folder} cannot be read ({cause.strerror}). Publish a run first, or mount its storage."
-            ) from None
-        return sorted(name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != ".")
+        return self._shelf.names()
 
     def record(self, slug: str) -> PersonaRecord:
         """One persona.
 
         Raises:
             RegistryError: There is none of that name, or its record is damaged.
+            StorageError: The bucket cannot be read.
         """
-        path = self._path(slug)
-        if not path.is_file():
-            known = ", ".join(record.slug for record in self.records()) or "none"
-            raise RegistryError(f"{self.folder} has no persona {slug!r}; it has {known}. Publish a run first.")
-        return self._load(path)
+        text = self._shelf.read(_checked(slug))
+        if text is None:
+            raise self._nobody(slug)
+        return self._parse(slug, text)
 
     def adapter(self, entry: Entry) -> Path:
-        """The folder of a version, checked against its hash.
+        """The folder of a version on this machine, checked against its hash.
 
         Raises:
-            RegistryError: The folder is missing or was changed.
+            RegistryError: The adapter is missing or was changed.
+            StorageError: The bucket cannot be read.
         """
-        folder = self.folder / "adapters" / entry.weights_hash
+        where = f"{self.place}/adapters/{entry.weights_hash}"
         try:
+            folder = self._shelf.adapter(entry.weights_hash)
             found = load_manifest(folder).weights_hash
         except AdapterError as cause:
-            raise RegistryError(f"{folder}: {cause} The registry's copy is damaged; publish the run again.") from cause
+            raise RegistryError(f"{where}: {cause} The registry's copy is damaged; publish the run again.") from cause
         if found != entry.weights_hash:
             raise RegistryError(
-                f"{folder} holds weights {found}, not those it is named by: somebody changed it. Publish the run again."
+                f"{where} holds weights {found}, not those it is named by: somebody changed it. Publish the run again."
             )
         return folder
 
@@ -94,6 +124,7 @@ class Registry:
 
         Raises:
             RegistryError: A record or an adapter is damaged.
+            StorageError: The bucket cannot be read.
         """
         return [self.adapter(record.live) for record in self.records() if record.live is not None]
 
@@ -122,6 +153,7 @@ class Registry:
         Raises:
             AdapterError: The adapter is damaged or unsafe.
             RegistryError: It belongs to another base model than the persona's other versions, or has a reserved name.
+            StorageError: The bucket cannot be read or written.
         """
         manifest = load_manifest(adapter)
         if manifest.slug == AUTO:
@@ -129,7 +161,7 @@ class Registry:
                 f"{adapter}: the persona is named {AUTO}, which clients ask for who leave the choice to the server. "
                 "Train it under another meta.name."
             )
-        self._store(adapter, manifest)
+        self._shelf.store(adapter, manifest.weights_hash)
         entry = Entry(
             weights_hash=manifest.weights_hash,
             status=status,
@@ -140,104 +172,121 @@ class Registry:
             gate=list(gate),
             canary=canary,
         )
-        with self._changing(manifest.slug, manifest.persona) as record:
+
+        def add(record: PersonaRecord) -> None:
             self._check_base(record, manifest, adapter)
             older = [each for each in record.versions if each.weights_hash != entry.weights_hash]
             same = [each.canary for each in record.versions if each.weights_hash == entry.weights_hash]
-            if entry.canary is None and same:
-                entry = entry.model_copy(update={"canary": same[0]})
-            record.versions = [*(_demoted(each) if status == "live" else each for each in older), entry]
-        return record
+            new = entry.model_copy(update={"canary": same[0]}) if entry.canary is None and same else entry
+            record.versions = [*(_demoted(each) if status == "live" else each for each in older), new]
+
+        return self._change(manifest.slug, add, persona=manifest.persona)
 
     def promote(self, slug: str, weights_hash: str) -> PersonaRecord:
         """Make a published version the live one; the beginning of its hash is enough.
 
         Raises:
             RegistryError: There is no such version, or several.
+            StorageError: The bucket cannot be read or written.
         """
-        with self._changing(slug) as record:
-            found = [entry for entry in record.versions if entry.weights_hash.startswith(weights_hash)]
-            if len(found) != 1:
-                versions = ", ".join(entry.weights_hash for entry in record.versions)
-                raise RegistryError(
-                    f"{slug} has {len(found)} versions whose hash begins with {weights_hash!r}; it has {versions}. Name one."
-                )
-            self.adapter(found[0])
-            record.versions = [
-                entry.model_copy(update={"status": "live"}) if entry is found[0] else _demoted(entry)
-                for entry in record.versions
-            ]
-        return record
+        return self._change(slug, lambda record: self._make_live(record, weights_hash))
 
     def roll_back(self, slug: str) -> PersonaRecord:
         """Make the version live that was live before; candidates that never were are passed over.
 
         Raises:
-            RegistryError: Nothing is live, or nothing came before.
+            RegistryError: Nothing is live, nothing came before, or another version went live in the meantime.
+            StorageError: The bucket cannot be read or written.
         """
-        record = self.record(slug)
-        live = record.live
+        seen = self.record(slug)
+        live = seen.live
         if live is None:
             raise RegistryError(f"{slug} has no live version to roll back from. Promote one.")
-        earlier = [each for each in record.versions[: record.versions.index(live)] if each.status == "retired"]
+        earlier = [each for each in seen.versions[: seen.versions.index(live)] if each.status == "retired"]
         if not earlier:
             raise RegistryError(
                 f"{slug}: nothing was live before {live.weights_hash}, so there is nothing to roll back to."
             )
-        return self.promote(slug, earlier[-1].weights_hash)
+        target, left = earlier[-1].weights_hash, live.weights_hash
+
+        def back(record: PersonaRecord) -> None:
+            now = record.live.weights_hash if record.live else "none"
+            if now not in (left, target):
+                raise RegistryError(
+                    f"{slug}: {left} was to be rolled back, but {now} is live by now. Look at it, and roll back again if it is to go."
+                )
+            self._make_live(record, target)
+
+        return self._change(slug, back)
 
     def retire(self, slug: str) -> PersonaRecord:
         """Take a persona out of service; its versions stay.
 
         Raises:
             RegistryError: There is none of that name.
+            StorageError: The bucket cannot be read or written.
         """
-        with self._changing(slug) as record:
+
+        def end(record: PersonaRecord) -> None:
             record.versions = [_demoted(entry) for entry in record.versions]
-        return record
 
-    def _store(self, adapter: Path, manifest: Manifest) -> None:
-        def copy(folder: Path) -> None:
-            for name in _FILES:
-                shutil.copyfile(adapter / name, folder / name)
-            load_manifest(folder)  # what was copied is what was checked
+        return self._change(slug, end)
 
-        (self.folder / "adapters").mkdir(parents=True, exist_ok=True)
-        build_once(self.folder / "adapters" / manifest.weights_hash, copy)
+    def _make_live(self, record: PersonaRecord, weights_hash: str) -> None:
+        found = [entry for entry in record.versions if entry.weights_hash.startswith(weights_hash)]
+        if len(found) != 1:
+            versions = ", ".join(entry.weights_hash for entry in record.versions)
+            raise RegistryError(
+                f"{record.slug} has {len(found)} versions whose hash begins with {weights_hash!r}; it has {versions}. Name one."
+            )
+        self.adapter(found[0])
+        record.versions = [
+            entry.model_copy(update={"status": "live"}) if entry is found[0] else _demoted(entry)
+            for entry in record.versions
+        ]
 
     def _check_base(self, record: PersonaRecord, manifest: Manifest, adapter: Path) -> None:
         for entry in record.versions:
-            other = load_manifest(self.folder / "adapters" / entry.weights_hash).base_model
+            other = self._shelf.manifest(entry.weights_hash).base_model
             if other.hash != manifest.base_model.hash:
                 raise RegistryError(
                     f"{adapter} was trained on {manifest.base_model.name} ({manifest.base_model.hash}), but the other versions of "
                     f"{manifest.slug} on {other.name} ({other.hash}), and one deployment serves one base. Use a registry of its own."
                 )
 
-    @contextmanager
-    def _changing(self, slug: str, persona: str = "") -> Iterator[PersonaRecord]:
-        """A persona's record, written back as a whole unless the block fails; others who change it wait."""
-        from filelock import FileLock
+    def _change(self, slug: str, change: Callable[[PersonaRecord], None], *, persona: str = "") -> PersonaRecord:
+        """A persona's record after a change, which is made again where another's came first; a new one if it has a name."""
+        written: list[PersonaRecord] = []
 
-        path = self._path(slug)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            record = self._load(path) if path.is_file() or not persona else PersonaRecord(slug=slug, persona=persona)
-            yield record
-            write_json(path, record.model_dump())
+        def edit(text: str | None) -> str:
+            if text is None and not persona:
+                raise self._nobody(slug)
+            record = PersonaRecord(slug=slug, persona=persona) if text is None else self._parse(slug, text)
+            change(record)
+            written.append(record)
+            return record.model_dump_json(indent=1) + "\n"
 
-    def _path(self, slug: str) -> Path:
-        if not _SLUG.fullmatch(slug):
-            raise RegistryError(f"{slug[:120]!r} is not the name of a persona. Names are such as captain-blackwood.")
-        return self.folder / "personas" / f"{slug}.json"
+        self._shelf.change(_checked(slug), edit)
+        return written[-1]
 
-    def _load(self, path: Path) -> PersonaRecord:
+    def _nobody(self, slug: str) -> RegistryError:
+        known = ", ".join(self._shelf.look()) or "none"
+        return RegistryError(f"{self.place} has no persona {slug!r}; it has {known}. Publish a run first.")
+
+    def _parse(self, slug: str, text: str) -> PersonaRecord:
         try:
-            return PersonaRecord.model_validate_json(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise RegistryError(f"{self.folder} has no persona {path.stem!r}. Publish a run first.") from None
-        except (OSError, ValidationError) as cause:
-            raise RegistryError(f"{path} cannot be read ({cause}). Restore it; the adapters lie beside it.") from cause
+            return PersonaRecord.model_validate_json(text)
+        except ValidationError as cause:
+            raise RegistryError(
+                f"{self.place}/personas/{slug}.json cannot be read ({cause}). Restore it; the adapters lie beside it."
+            ) from cause
+
+
+def _checked(slug: str) -> str:
+    """The slug, if it is one: it becomes part of a path or a key."""
+    if not _SLUG.fullmatch(slug):
+        raise RegistryError(f"{slug[:120]!r} is not the name of a persona. Names are such as captain-blackwood.")
+    return slug
 
 
 def _demoted(entry: Entry) -> Entry:

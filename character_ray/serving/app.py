@@ -14,7 +14,7 @@ from character_ray.config import EngineConfig, ModelConfig, ServeConfig
 from character_ray.errors import ServingError
 from character_ray.live_adapter import check_live
 from character_ray.models import model_hash, resolve_model
-from character_ray.registry import Registry
+from character_ray.registry import Registry, absolute_place
 from character_ray.serving.catalogue import Catalogue, base_id
 from character_ray.serving.keys import load_keys
 from character_ray.serving.personas import load_personas
@@ -29,7 +29,7 @@ __all__ = ["build_persona_app", "open_catalogue"]
 
 
 def open_catalogue(
-    base: ModelConfig, adapters: Sequence[Path], serve: ServeConfig, registry: Path | None = None
+    base: ModelConfig, adapters: Sequence[Path], serve: ServeConfig, registry: Path | str | None = None
 ) -> Catalogue:
     """What would be served, after every check that needs no engine.
 
@@ -37,6 +37,7 @@ def open_catalogue(
         ModelError: The base model cannot be found.
         AdapterError: An adapter may not be served on it.
         RegistryError: The registry is damaged.
+        StorageError: The registry's bucket cannot be read.
     """
     folder = resolve_model(base)
     live = Registry(registry).live() if registry else []
@@ -48,7 +49,7 @@ def build_persona_app(
     adapters: Sequence[Path],
     serve: ServeConfig,
     engine: EngineConfig,
-    registry: Path | None = None,
+    registry: Path | str | None = None,
 ) -> "Application":
     """An application that answers as the base model and as every persona.
 
@@ -59,14 +60,15 @@ def build_persona_app(
         adapters: PEFT folders with a manifest, on storage that every node sees.
         serve: Adapters per replica, replicas.
         engine: What one replica runs on.
-        registry: Folder of a registry whose live personas are served, too, and followed: what is published, promoted, rolled
-            back or retired while the application runs is taken up without a restart.
+        registry: Folder or ``s3://bucket/prefix`` of a registry whose live personas are served, too, and followed: what is published,
+            promoted, rolled back or retired while the application runs is taken up without a restart.
 
     Raises:
         ModelError: The base model cannot be found.
         AdapterError: An adapter is damaged, belongs to another base, has too large a rank or another's name, or would be
             applied in part only.
         ServingError: The key file is not valid.
+        StorageError: The registry's bucket cannot be read.
     """
     from ray import serve as ray_serve
     from ray.llm._internal.serve.core.configs.openai_api_models import to_model_metadata
@@ -86,7 +88,7 @@ def build_persona_app(
         folder=folder,
         serve=serve.model_copy(update={"audit": serve.audit and serve.audit.resolve()}),
         fixed=catalogue.personas[: len(adapters)],
-        registry=registry.resolve() if registry else None,
+        registry=absolute_place(registry) if registry else None,
         targets=tuple(config.engine_kwargs["lora_target_modules"]),
         rank=config.engine_kwargs["max_lora_rank"],
     )

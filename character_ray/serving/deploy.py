@@ -3,6 +3,7 @@
     import_path: character_ray.serving.deploy:build
     args: {runs: [/runs/captain, /runs/tutor], serve: {max_replicas: 4}}
     args: {registry: /registry}
+    args: {registry: s3://models/registry}
 
 Address and port belong to the file's ``http_options``.
 """
@@ -30,8 +31,8 @@ class DeployArguments(Config):
     runs: tuple[Path, ...] = ()
     """Run folders, or adapter folders, of one base model, on storage that every node sees."""
 
-    registry: Path | None = None
-    """Folder of a registry, on such storage; its live personas are served, too, and followed."""
+    registry: str | None = None
+    """Folder of a registry, on such storage, or its s3://bucket/prefix; its live personas are served, too, and followed."""
 
     serve: dict[str, Any] = Field(default_factory=dict)
     """Fields of the recipe's ``serve`` section to override."""
@@ -46,6 +47,7 @@ def build(args: dict[str, Any]) -> "Application":
     Raises:
         ServingError: The arguments are not valid.
         RegistryError: The registry is damaged.
+        StorageError: The registry's bucket cannot be read.
         ModelError: The base model cannot be found.
         AdapterError: A run has no adapter, or one that may not be served beside the others.
     """
@@ -62,6 +64,6 @@ def build(args: dict[str, Any]) -> "Application":
         problems = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in failure.errors())
         raise ServingError(
             f"the arguments of character_ray.serving.deploy:build are not valid: {problems}. They are runs (a list of folders), "
-            "registry (a folder), serve and engine (fields of the recipe's serve and student_engine sections)."
+            "registry (a folder or s3://bucket/prefix), serve and engine (fields of the recipe's serve and student_engine sections)."
         ) from None
     return build_persona_app(first.base, [each.adapter for each in trained], serve, engine, wanted.registry)

@@ -15,7 +15,7 @@ from ray.serve.llm import LLMConfig, LLMServer
 from ray.serve.llm.openai_api_models import CompletionRequest
 
 from character_ray.canary import Canary, check_canary
-from character_ray.errors import AdapterError, RegistryError
+from character_ray.errors import AdapterError, RegistryError, StorageError
 from character_ray.serving.metrics import EngineMetrics
 from character_ray.serving.pacing import StreamPacer
 from character_ray.serving.personas import Persona, pinned_copy
@@ -27,7 +27,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class FolderLoader(LoraModelLoader):
-    """Takes adapters from folders every replica sees, where Ray's own loader takes them from a bucket."""
+    """Takes adapters from folders every replica sees, or from the registry, where Ray's own loader takes them from a bucket."""
 
     def __init__(self, source: PersonaSource, loaded: dict[str, Persona], **limits: Any) -> None:
         super().__init__(**limits)
@@ -53,7 +53,7 @@ class FolderLoader(LoraModelLoader):
     def _find(self, engine_id: str) -> Persona:
         try:
             return self._source.find(engine_id.rpartition(":")[2])
-        except RegistryError as cause:
+        except (RegistryError, StorageError) as cause:
             raise AdapterError(str(cause)) from cause
 
 

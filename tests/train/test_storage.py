@@ -1,12 +1,15 @@
 """What a training will write is known before it begins, and so is whether it fits."""
 
+from pathlib import Path
+
 import pytest
 from peft import LoraConfig as PeftLora
 from peft import get_peft_model
 from transformers import AutoModelForCausalLM
 
-from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig
-from character_ray.errors import TrainingError
+from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig, ModelConfig, Recipe
+from character_ray.errors import StorageError, TrainingError
+from character_ray.pipeline.context import Context
 from character_ray.training.job import TrainJob
 from character_ray.training.storage import check_storage
 from character_ray.training.targets import adapter_parameters
@@ -42,3 +45,19 @@ def test_too_little_room_is_named_with_what_is_needed(tiny_base, tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tiny_base, tmp_path):
     with pytest.raises(TrainingError, match="missing cannot be written"):
         check_storage(job_in(tmp_path / "missing", tiny_base))
+
+
+def test_a_mirror_that_cannot_be_written_is_named_before_a_run_has_a_folder(tiny_base, bucket, tmp_path):
+    recipe = Recipe(
+        name="demo",
+        constitution=Path("constitutions/captain-blackwood.yaml"),
+        output=tmp_path / "runs",
+        student=ModelConfig(name=str(tiny_base)),
+        teacher=ModelConfig(name=str(tiny_base)),
+        mirror=bucket.address,
+    )
+    with pytest.raises(StorageError, match="there is no bucket nowhere-at-all"):
+        Context.open(recipe.model_copy(update={"mirror": "s3://nowhere-at-all/x"}))
+    assert not (tmp_path / "runs").exists()
+    assert Context.open(recipe).artefact("prompts", {}).mirror is not None
+    assert bucket.names() == ["writable.txt"]

@@ -1,4 +1,4 @@
-"""A registry: versions come and go, one is live, and nothing damaged or out of place gets in or out."""
+"""A registry in a folder and in a bucket: versions come and go, one is live, and nothing damaged or out of place gets in or out."""
 
 import json
 import threading
@@ -8,7 +8,8 @@ import pytest
 
 from character_ray.adapters import BaseModelId, Manifest, weights_hash, write_manifest
 from character_ray.errors import AdapterError, RegistryError
-from character_ray.registry import Registry
+from character_ray.registry import PersonaRecord, Registry
+from tests.places import Place
 
 
 def adapter(folder: Path, weights: str, base: str = "b", slug: str = "captain-blackwood") -> Path:
@@ -30,8 +31,8 @@ def adapter(folder: Path, weights: str, base: str = "b", slug: str = "captain-bl
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "registry")
+def registry(place: Place) -> Registry:
+    return Registry(place.address)
 
 
 def statuses(registry: Registry) -> list[str]:
@@ -43,10 +44,10 @@ def test_a_live_version_takes_the_place_of_the_last_and_can_be_rolled_back(regis
     registry.publish(first, "live", run="runs/one", ratings={"persona_rate": 0.9})
     registry.publish(second, "live")
     assert statuses(registry) == ["retired", "live"]
-    assert registry.live() == [registry.folder / "adapters" / weights_hash(second)]
+    assert [weights_hash(folder) for folder in registry.live()] == [weights_hash(second)]
     registry.roll_back("captain-blackwood")
     assert statuses(registry) == ["live", "retired"]
-    assert registry.live() == [registry.folder / "adapters" / weights_hash(first)]
+    assert [weights_hash(folder) for folder in registry.live()] == [weights_hash(first)]
     assert registry.record("captain-blackwood").versions[0].ratings == {"persona_rate": 0.9}
     with pytest.raises(RegistryError, match="nothing to roll back to"):
         registry.roll_back("captain-blackwood")
@@ -88,12 +89,17 @@ def test_what_the_run_does_later_does_not_change_what_was_published(registry, tm
     assert statuses(registry) == ["live"]
 
 
-def test_a_copy_that_was_tampered_with_is_refused(registry, tmp_path):
+@pytest.mark.parametrize(
+    ("file", "data"), [("adapter_model.safetensors", b"evil"), ("adapter_config.json", b"{}"), ("manifest.json", b"{}")]
+)
+def test_a_copy_that_was_tampered_with_is_refused_until_it_is_published_again(registry, place, tmp_path, file, data):
     registry.publish(adapter(tmp_path / "one", "one"), "live")
-    (copy,) = (registry.folder / "adapters").glob("*/adapter_model.safetensors")
-    copy.write_bytes(b"evil")
+    (copy,) = (name for name in place.names() if name.endswith(file))
+    place.write(copy, data)
     with pytest.raises(RegistryError, match="damaged"):
         registry.live()
+    registry.publish(tmp_path / "one", "live")
+    assert [weights_hash(folder) for folder in registry.live()] == [weights_hash(tmp_path / "one")]
 
 
 def test_a_version_on_another_base_is_refused_and_leaves_the_record_alone(registry, tmp_path):
@@ -104,17 +110,72 @@ def test_a_version_on_another_base_is_refused_and_leaves_the_record_alone(regist
 
 
 @pytest.mark.parametrize("slug", ["../../etc/passwd", "", ".hidden", "nobody"])
-def test_names_cannot_leave_the_folder(registry, tmp_path, slug):
+def test_names_cannot_leave_the_place(registry, place, tmp_path, slug):
     registry.publish(adapter(tmp_path / "one", "one"), "live")
-    with pytest.raises(RegistryError):
-        registry.record(slug)
+    before = place.names()
+    for ask in (registry.record, registry.roll_back, registry.retire):
+        with pytest.raises(RegistryError):
+            ask(slug)
+    assert {name for name in place.names() if not name.endswith(".lock")} == {
+        name for name in before if not name.endswith(".lock")
+    }
 
 
-def test_many_who_publish_at_once_lose_nothing(registry, tmp_path):
+def test_many_who_publish_at_once_lose_nothing(place, tmp_path):
+    registry = Registry(place.address)
     folders = [adapter(tmp_path / f"a{number}", str(number)) for number in range(8)]
-    threads = [threading.Thread(target=registry.publish, args=(folder, "live")) for folder in folders]
+    threads = [threading.Thread(target=Registry(place.address).publish, args=(folder, "live")) for folder in folders]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sorted(statuses(registry)) == ["live"] + ["retired"] * 7
+
+
+def test_of_two_who_make_different_versions_live_at_once_one_is_the_last(place, tmp_path):
+    registry = Registry(place.address)
+    versions = [
+        registry.publish(adapter(tmp_path / name, name), "candidate").versions[-1].weights_hash
+        for name in ("one", "two")
+    ]
+    for _ in range(5):
+        threads = [
+            threading.Thread(target=Registry(place.address).promote, args=("captain-blackwood", version))
+            for version in versions
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(statuses(registry)) == ["live", "retired"]
+
+
+def test_a_version_that_went_live_in_the_meantime_is_not_rolled_back_unseen(place, tmp_path):
+    first, second, third = (adapter(tmp_path / name, name) for name in ("one", "two", "three"))
+    registry = Registry(place.address)
+    registry.publish(first, "live")
+    registry.publish(second, "live")
+
+    class Overtaken(Registry):
+        """Another publishes after this one has looked."""
+
+        def record(self, slug: str) -> PersonaRecord:
+            seen = super().record(slug)
+            registry.publish(third, "live")
+            return seen
+
+    with pytest.raises(RegistryError, match=f"{weights_hash(third)} is live by now"):
+        Overtaken(place.address).roll_back("captain-blackwood")
+    assert statuses(registry) == ["retired", "retired", "live"]
+
+
+def test_a_look_tells_every_record_and_names_the_damaged(registry, place, tmp_path):
+    assert registry.look() == {}
+    registry.publish(adapter(tmp_path / "one", "one"), "live")
+    registry.publish(adapter(tmp_path / "two", "two", slug="garden-poet"), "live")
+    place.write("personas/garden-poet.json", b"{")
+    found = registry.look()
+    assert found["captain-blackwood"] == registry.record("captain-blackwood")
+    assert isinstance(found["garden-poet"], RegistryError)
+    with pytest.raises(RegistryError, match=r"garden-poet\.json cannot be read"):
+        registry.records()

@@ -16,6 +16,7 @@ from character_ray.registry import Registry
 from character_ray.serving.catalogue import Catalogue
 from character_ray.serving.personas import load_personas
 from character_ray.serving.source import PersonaSource
+from tests.places import Place
 
 TARGETS = ("q_proj",)
 
@@ -56,14 +57,14 @@ def make(tmp_path: Path, base: Path):
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "registry")
+def registry(place: Place) -> Registry:
+    return Registry(place.address)
 
 
 @pytest.fixture
 def source(base: Path, registry: Registry) -> PersonaSource:
     return PersonaSource(
-        ModelConfig(name="tiny"), base, ServeConfig(), registry=registry.folder, targets=TARGETS, rank=8
+        ModelConfig(name="tiny"), base, ServeConfig(), registry=registry.place, targets=TARGETS, rank=8
     )
 
 
@@ -119,25 +120,26 @@ def test_a_new_version_that_may_not_be_served_leaves_the_old_one(registry, sourc
     assert reason in problems["pirate"]
 
 
-def test_a_damaged_record_or_adapter_leaves_everybody_in_service(registry, source, make):
+def test_a_damaged_record_or_adapter_leaves_everybody_in_service(registry, place, source, make):
     registry.publish(make("pirate", 1), "live")
     registry.publish(make("poet", 1), "live")
     before, _ = source.read(EMPTY)
-    (registry.folder / "personas" / "pirate.json").write_text("{")
+    place.write("personas/pirate.json", b"{")
     registry.publish(make("poet", 2), "live")
-    (weights,) = (registry.folder / "adapters" / registry.record("poet").live.weights_hash).glob("*.safetensors")
-    weights.write_bytes(b"evil")
+    place.write(f"adapters/{registry.record('poet').live.weights_hash}/adapter_model.safetensors", b"evil")
     after, problems = source.read(before)
     assert served(after) == served(before)
     assert set(problems) == {"pirate", "poet"}
 
 
-@pytest.mark.parametrize("loss", ["folder", "record"])
-def test_storage_that_went_away_leaves_everybody_in_service(registry, source, make, loss):
+@pytest.mark.parametrize("loss", ["place", "record"])
+def test_storage_that_went_away_leaves_everybody_in_service(registry, place, source, make, loss):
     registry.publish(make("pirate", 1), "live")
     before, _ = source.read(EMPTY)
-    path = registry.folder if loss == "folder" else registry.folder / "personas" / "pirate.json"
-    path.rename(path.with_name("elsewhere"))
+    if loss == "place":
+        place.remove_all()
+    else:
+        place.remove("personas/pirate.json")
     after, problems = source.read(before)
     assert served(after) == served(before)
     assert problems
@@ -145,7 +147,7 @@ def test_storage_that_went_away_leaves_everybody_in_service(registry, source, ma
 
 def test_a_run_folder_goes_before_the_registrys_persona_of_its_name(registry, make, base):
     fixed = load_personas("tiny", base, [make("pirate", 1)], ServeConfig())
-    source = PersonaSource(ModelConfig(name="tiny"), base, ServeConfig(), fixed, registry.folder, TARGETS, 8)
+    source = PersonaSource(ModelConfig(name="tiny"), base, ServeConfig(), fixed, registry.place, TARGETS, 8)
     registry.publish(make("pirate", 2), "live")
     catalogue, problems = source.read(Catalogue("tiny", "h", fixed))
     assert catalogue.personas == fixed
