@@ -2,7 +2,8 @@
 
 python tests/engine/generation.py FOLDER                  on one node; the test kills the whole process
 python tests/engine/generation.py FOLDER talk             conversations beside single requests
-python tests/engine/generation.py FOLDER lose-a-node      on three nodes, of which the engine's own is killed midway
+python tests/engine/generation.py FOLDER lose-a-node      on three nodes, of which the engine's own is lost midway; "talk" may follow
+python tests/engine/generation.py FOLDER lose-every-node  on three nodes, of which only the head is left
 """
 
 import sys
@@ -13,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
-import ray._private.state
 from ray.cluster_utils import Cluster
 
 from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, ModelConfig, SamplingConfig
+from character_ray.errors import ClusterError
 from character_ray.inference.generate import Weights, generate
 from character_ray.inference.passes import Generation, SelfInteraction
 from character_ray.models import resolve_model
@@ -26,6 +27,7 @@ from character_ray.pipeline.orphans import no_orphans
 from character_ray.rows import Dialogue, Message
 from character_ray.runs import Store
 from character_ray.stages.requests import build_request
+from tests.lost_nodes import cluster_of, lose, nodes_of
 
 ENGINE = EngineConfig(
     device="cpu",
@@ -36,6 +38,7 @@ ENGINE = EngineConfig(
     batch_size=2,
     kv_cache_gib=0.25,
     enforce_eager=True,
+    wait_for_nodes_s=3,
 )
 POISONOUS = 7
 
@@ -66,29 +69,22 @@ def talk(folder: Path) -> SelfInteraction:
     return SelfInteraction(Store(folder).artefact("talk", {"rows": 8}), rows)
 
 
-def lose_the_engines_node(cluster: Cluster, generation: Generation) -> None:
-    """Kills the node that the engine runs on as soon as a few rows are there."""
+def lose_nodes(cluster: Cluster, generation: Generation, every: bool) -> None:
+    """Loses the node that the engine runs on, or every one but the head, as soon as a few rows are there."""
     while len(read_parts(generation.artefact.folder)) < 6:
         time.sleep(0.02)
-    actors = ray._private.state.actors().values()
-    home = next(a["Address"]["NodeID"] for a in actors if "vLLMEngine" in a["ActorClassName"] and a["State"] == "ALIVE")
-    cluster.remove_node(next(node for node in cluster.worker_nodes if node.node_id == home), allow_graceful=False)
+    # The first names the actor of single requests, the second that of conversations.
+    for node in list(cluster.worker_nodes) if every else nodes_of(cluster, "vLLMEngine", "Talker"):
+        lose(cluster, node)
     (generation.artefact.folder.parent / "node-lost").touch()
 
 
 @contextmanager
-def three_nodes(generation: Generation) -> Iterator[None]:
-    """A head without work and two workers, of which one is lost; all are gone in the end."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=3)
-        ray.init(address=cluster.address, log_to_driver=False)
-        threading.Thread(target=lose_the_engines_node, args=(cluster, generation), daemon=True).start()
+def three_nodes(generation: Generation, every: bool) -> Iterator[None]:
+    """A head without work and two workers, of which one or both are lost; all are gone in the end."""
+    with cluster_of(2, num_cpus=3) as cluster:
+        threading.Thread(target=lose_nodes, args=(cluster, generation, every), daemon=True).start()
         yield
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
 @contextmanager
@@ -102,7 +98,13 @@ def one_node() -> Iterator[None]:
 
 if __name__ == "__main__":
     model = resolve_model(ModelConfig())
-    folder = Path(sys.argv[1])
-    talks = [talk(folder)] if sys.argv[2:] == ["talk"] else []
-    with three_nodes(stage(folder)) if sys.argv[2:] == ["lose-a-node"] else one_node():
-        generate("fruit", [*talks, stage(folder), part(folder)], Weights(model, tuple(control_tokens(model))), ENGINE)
+    folder, options = Path(sys.argv[1]), sys.argv[2:]
+    talks = [talk(folder)] if "talk" in options else []
+    every = "lose-every-node" in options
+    with three_nodes(stage(folder), every) if every or "lose-a-node" in options else one_node():
+        try:
+            generate(
+                "fruit", [*talks, stage(folder), part(folder)], Weights(model, tuple(control_tokens(model))), ENGINE
+            )
+        except ClusterError as error:
+            sys.exit(str(error))
