@@ -21,7 +21,7 @@ from tests.train.conftest import pair_row
 
 ROWS = 24
 CONFIG = DPOConfig(
-    lora=LoRAConfig(rank=4, alpha=8), batch_size=4, micro_batch_size=2, max_length=64, learning_rate=1e-2, epochs=4
+    lora=LoRAConfig(rank=4, alpha=8), batch_size=4, micro_batch_size=2, max_length=64, learning_rate=1e-2, epochs=6
 )
 # Two workers of one core on nodes of one core: each has a node of its own.
 TWO_NODES = ClusterTrainConfig(
