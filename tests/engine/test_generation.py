@@ -16,13 +16,13 @@ from tests.engine.generation import POISONOUS, part, stage, talk
 ROOT = Path(__file__).parents[2]
 
 
-def start(folder: Path, *options: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(ROOT / "tests" / "engine" / "generation.py"), str(folder), *options]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {
         "PYTHONPATH": str(ROOT),
         "TEST_FOLDER": str(folder),
     }
-    return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr)
+    return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")
@@ -110,18 +110,6 @@ def test_a_node_lost_midway_costs_time_alone(undisturbed, tmp_path):
     assert generation.completions() == stage(undisturbed).completions()
     rows = [row["row_id"] for row in read_parts(generation.artefact.folder) if not row["error"]]
     assert len(rows) == len(set(rows)) == 29
-
-
-def test_when_every_node_is_lost_the_run_says_what_it_needs_and_keeps_what_it_has(undisturbed, tmp_path):
-    process = start(tmp_path, "lose-every-node", stderr=subprocess.PIPE)
-    said = process.communicate(timeout=600)[1].decode()
-    assert process.returncode == 1
-    assert "smollm2-135m-instruct needs 1 node with 1 CPU," in said
-    assert "have room for 0 (1 with no CPU), and no others joined within wait_for_nodes_s=3" in said
-    wanted = {row["row_id"]: row["completion"] for row in stage(undisturbed).completions()}
-    kept = read_parts(stage(tmp_path).artefact.folder)
-    assert len(kept) >= 6
-    assert all(row["completion"] == wanted[row["row_id"]] for row in kept)
 
 
 def test_conversations_and_requests_share_an_engine(undisturbed, talked):

@@ -1,17 +1,24 @@
-"""Training on three nodes that loses one ends with the weights of an undisturbed one; where too few are left it says so."""
+"""A training that loses one of three nodes ends with the weights of an undisturbed one; where too few are left a run says so.
+
+What a generation makes of a lost node is shown with real engines in ``tests/engine/test_generation.py``.
+"""
 
 import json
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray.data
 from ray.cluster_utils import Cluster
 from safetensors.torch import load_file
 
+from character_ray.cluster_room import Need
 from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig
 from character_ray.errors import ClusterError
+from character_ray.inference.arrivals import arriving
 from character_ray.parts import write_rows
 from character_ray.rows import PAIR
 from character_ray.training.job import TrainJob
@@ -47,6 +54,14 @@ def job(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path):
         return TrainJob("dpo", tiny_base, folder / "pairs.parquet", folder / name, CONFIG, cluster, seed=7)
 
     return make
+
+
+class Slow:
+    """Stands for an engine."""
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(0.1)
+        return batch
 
 
 def lose_a_worker_after(cluster: Cluster, job: TrainJob, step: int) -> threading.Thread:
@@ -90,3 +105,16 @@ def test_nodes_that_cannot_hold_the_workers_are_named_after_a_while(cluster, job
     assert f"dpo training needs {more.workers} workers with 1 CPU each" in str(caught.value)
     assert f"have room for {more.workers - 1} (" in str(caught.value)
     assert "wait_for_nodes_s=2" in str(caught.value)
+
+
+def test_rows_that_no_node_can_make_any_more_are_waited_for_only_a_while(cluster):
+    numbers = ray.data.from_items([{"number": number} for number in range(200)], override_num_blocks=200)
+    dataset = numbers.map_batches(Slow, batch_size=1, concurrency=1, num_cpus=1)
+    need = Need("an engine", "node", {"CPU": 1}, 1, "start them with CPUs")
+    arrived = []
+    with pytest.raises(ClusterError, match=r"an engine needs 1 node with 1 CPU, .* have room for 0 \(1 with no CPU\)"):
+        for rows in arriving(dataset, need, patience_s=2):
+            arrived += [row["number"] for row in rows]
+            for node in list(cluster.worker_nodes):
+                lose(cluster, node)
+    assert 0 < len(arrived) == len(set(arrived)) < 200
