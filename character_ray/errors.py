@@ -9,6 +9,7 @@ processes.
 __all__ = [
     "AdapterError",
     "CharacterRayError",
+    "ClusterError",
     "ConstitutionError",
     "GenerationError",
     "ModelError",
@@ -45,6 +46,10 @@ class AdapterError(CharacterRayError, ValueError):
 
 class GenerationError(CharacterRayError, RuntimeError):
     """Too many rows of a generation failed, or its engine could not run."""
+
+
+class ClusterError(CharacterRayError, RuntimeError):
+    """The nodes that a stage needs are not there, or no longer."""
 
 
 class TrainingError(CharacterRayError, RuntimeError):

@@ -4,7 +4,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,15 +34,20 @@ class Work:
 def do_all(works: Sequence[Work], at_once: int) -> list[str]:
     """Do every work, ``at_once`` at a time; returns the error of each, empty where there was none.
 
-    A work that fails does not stop the others. Each gets a fresh process: Ray and CUDA hold on to theirs.
+    A work that fails does not stop the others, nor does one that is killed. Each gets a fresh process: Ray and CUDA hold on to theirs.
     """
-    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        started = {pool.submit(_apart, work): work for work in works}
-        for number, future in enumerate(as_completed(started), start=1):
-            work, error = started[future], future.exception() or future.result()
-            log = work.folder / LOG
-            console.print(f"{number} of {len(works)}: {work.label}: {error or 'done'} ({log})", markup=False)
-    return [str(future.exception() or future.result()) for future in started]
+    with ThreadPoolExecutor(at_once) as pool:
+        started = {pool.submit(_in_a_process, work): work for work in works}
+        try:
+            for number, future in enumerate(as_completed(started), start=1):
+                work, error = started[future], future.result()
+                log = work.folder / LOG
+                console.print(f"{number} of {len(works)}: {work.label}: {error or 'done'} ({log})", markup=False)
+        except BaseException:
+            # Interrupted: those that wait must not begin.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [future.result() for future in started]
 
 
 def error_of(task: Callable[[], object]) -> str:
@@ -51,6 +57,15 @@ def error_of(task: Callable[[], object]) -> str:
     except CharacterRayError as error:
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def _in_a_process(work: Work) -> str:
+    # A pool of its own for each: a process that is killed breaks its whole pool.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(_apart, work).result()
+        except BrokenProcessPool:
+            return "its process was ended from outside, as the system does when memory runs out; run again to continue"
 
 
 def _apart(work: Work) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from character_ray.config.base import Config
+from character_ray.config.base import Config, WaitsForNodes
 
 __all__ = ["EngineConfig", "ModelConfig", "SamplingConfig"]
 
@@ -40,7 +40,7 @@ class SamplingConfig(Config):
     at 1.15, a teacher's markers fell from 0.94 to 0.22). Loops are removed by filters instead."""
 
 
-class EngineConfig(Config):
+class EngineConfig(WaitsForNodes):
     """One kind of vLLM engine and how many copies of it run side by side."""
 
     device: Literal["cpu", "gpu"] = "gpu"
@@ -112,4 +112,9 @@ class EngineConfig(Config):
     @property
     def gpus(self) -> int:
         """GPUs of all replicas that are started together."""
-        return 0 if self.device == "cpu" else self.replicas * self.tensor_parallel * self.pipeline_parallel
+        return self.replicas * self.gpus_of_one
+
+    @property
+    def gpus_of_one(self) -> int:
+        """GPUs of one replica."""
+        return 0 if self.device == "cpu" else self.tensor_parallel * self.pipeline_parallel

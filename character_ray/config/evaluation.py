@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, field_validator
 
-from character_ray.config.base import Config
+from character_ray.config.base import Config, WaitsForNodes
 from character_ray.config.challenges import ChallengesConfig
 from character_ray.config.coherence import CoherenceConfig
 from character_ray.config.engines import SamplingConfig
@@ -42,7 +42,7 @@ class AuditConfig(Config):
     """Share of seatings in which a judge's reply may hold no verdict."""
 
 
-class JudgeConfig(Config):
+class JudgeConfig(WaitsForNodes):
     """The likelihood judge: log p(completion | constitution) minus log p(completion), per token, under the student's base model."""
 
     device: Literal["cpu", "gpu"] = "gpu"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from character_ray.config.base import Config
+from character_ray.config.base import Config, WaitsForNodes
 
 __all__ = [
     "ClusterTrainConfig",
@@ -180,7 +180,7 @@ class SFTConfig(TrainingConfig):
     """Longest example, in tokens."""
 
 
-class ClusterTrainConfig(Config):
+class ClusterTrainConfig(WaitsForNodes):
     """What Ray Train runs both stages on."""
 
     device: Literal["cpu", "gpu"] = "gpu"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from character_ray.config import EngineConfig
 from character_ray.inference.arrivals import arriving
+from character_ray.inference.engine_room import needed_by_engine
 from character_ray.inference.passes import Asked, Deliver, Generation, SelfInteraction, run_pass
 from character_ray.inference.processor import build_processor, to_completion, to_engine_row
 from character_ray.inference.talker import converse
@@ -25,6 +26,7 @@ def generate(
 
     Raises:
         GenerationError: A larger share of a generation's rows failed than ``engine.max_failed_share``.
+        ClusterError: No nodes that are alive can hold an engine, and none joined in time.
     """
 
     def complete(asked: Sequence[Asked], deliver: Deliver, progress: StageProgress) -> None:
@@ -51,5 +53,5 @@ def _completions(requests: Sequence[Request], weights: Weights, engine: EngineCo
         [to_engine_row(request) for request in requests],
         override_num_blocks=max(1, -(-len(requests) // engine.batch_size)),
     )
-    for rows in arriving(processor(dataset)):
+    for rows in arriving(processor(dataset), needed_by_engine(weights, engine), engine.wait_for_nodes_s):
         yield [to_completion(row) for row in rows]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from character_ray.cluster_room import Need
 from character_ray.config import JudgeConfig
 from character_ray.inference.arrivals import arriving
 
@@ -24,9 +25,13 @@ def judged_rows(
         arguments: What it is built with, once per replica.
         rows: In the order they are judged; rows of similar length side by side spare padding.
         judge: Replicas, device and batch size.
+
+    Raises:
+        ClusterError: No node that is alive can hold a judge, and none joined in time.
     """
     import ray.data
 
+    num_cpus, num_gpus = (judge.cpus, 0) if judge.device == "cpu" else (1, 1)
     dataset = ray.data.from_items(
         [dict(row) for row in rows], override_num_blocks=-(-len(rows) // judge.batch_size)
     ).map_batches(
@@ -34,11 +39,13 @@ def judged_rows(
         fn_constructor_args=arguments,
         batch_size=judge.batch_size,
         concurrency=judge.replicas,
-        num_cpus=judge.cpus if judge.device == "cpu" else 1,
-        num_gpus=0 if judge.device == "cpu" else 1,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
         runtime_env={"env_vars": {"OMP_NUM_THREADS": str(judge.cpus)}},
     )
-    yield from arriving(dataset)
+    # Judges that are left go on; one is enough.
+    need = Need("the judge", "replica", {"CPU": num_cpus, "GPU": num_gpus}, 1, "lower judge.cpus")
+    yield from arriving(dataset, need, judge.wait_for_nodes_s)
 
 
 def load_judge_model(folder: Path, judge: JudgeConfig) -> "PreTrainedModel":

@@ -18,6 +18,7 @@ import numpy as np
 from character_ray.chat_safety import neutralize
 from character_ray.config import EngineConfig
 from character_ray.inference.arrivals import arriving
+from character_ray.inference.engine_room import needed_by_talker
 from character_ray.inference.weights import Weights
 from character_ray.rows import Completion, Dialogue, Message, Request, Scripted, Talk, content_hash
 from character_ray.vllm_options import engine_environment, engine_kwargs
@@ -46,10 +47,10 @@ def converse(
         # Twice what fills the engine: a batch ends with its slowest row, and its free places go to the next one's.
         max_concurrency=max(2, -(-2 * engine.max_num_seqs // engine.batch_size)),
         num_cpus=1,
-        num_gpus=engine.gpus // engine.replicas,
+        num_gpus=engine.gpus_of_one,
         runtime_env={"env_vars": engine_environment(engine)},
     )
-    for finished in arriving(dataset):
+    for finished in arriving(dataset, needed_by_talker(weights, engine), engine.wait_for_nodes_s):
         yield [json.loads(row["row_json"]) for row in finished]
 
 

@@ -2,12 +2,13 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from character_ray.config import Recipe
-from character_ray.errors import RecipeError
+from character_ray.errors import CharacterRayError, RecipeError
 from character_ray.pipeline.orphans import no_orphans
 
 __all__ = ["ray_for", "ray_session"]
@@ -71,6 +72,12 @@ def _quieten() -> None:
     for name in list(logging.root.manager.loggerDict):
         if name == "ray" or name.startswith("ray."):
             logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.data.exceptions").addFilter(_is_a_fault)
+
+
+def _is_a_fault(record: logging.LogRecord) -> bool:
+    """Whether what Ray Data reports as a fault of its own is one: an error of ours, raised on purpose, is shown by us."""
+    return not isinstance(sys.exc_info()[1], CharacterRayError)
 
 
 def _check_gpus(sections: Mapping[str, int]) -> None:

@@ -17,6 +17,7 @@ from trl import DPOTrainer
 from character_ray.config import DPOConfig
 from character_ray.prefix_packing import takes_a_mask
 from character_ray.training.reference_cache import ReferenceCache
+from character_ray.training.saves_together import SavesTogether
 from character_ray.training.shared_prompt import share_prompts
 
 __all__ = ["PersonaDPOTrainer", "drift", "mean_nll"]
@@ -37,7 +38,7 @@ def drift(log_probs_BT: torch.Tensor, reference_BT: torch.Tensor, mask_BT: torch
     return ((log_probs_BT - reference_BT).square() * mask_BT).sum() / mask_BT.sum()
 
 
-class PersonaDPOTrainer(DPOTrainer):
+class PersonaDPOTrainer(SavesTogether, DPOTrainer):
     """TRL's trainer plus the terms that the recipe weights above 0; both are logged whenever they are computed.
 
     Args:

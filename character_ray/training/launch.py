@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from character_ray.cluster_room import RoomWatch
 from character_ray.config import DPOConfig
-from character_ray.errors import TrainingError
+from character_ray.errors import ClusterError, TrainingError
 from character_ray.log import StageProgress, stage_progress
 from character_ray.training.failures import root_cause
 from character_ray.training.interrupts import interruptible
@@ -34,6 +35,7 @@ def train(job: TrainJob, label: str, num_rows: int) -> None:
         TrainingError: The storage cannot take what will be written, training left its path (see
             :mod:`character_ray.training.guards`), or its workers failed too often.
         KeyboardInterrupt: It was stopped; what is trained so far is kept, and the next call goes on from there.
+        ClusterError: The nodes that are alive cannot hold the workers, and none joined in time; checkpoints are kept.
     """
     check_storage(job)
     (job.folder / FATAL).unlink(missing_ok=True)
@@ -81,6 +83,9 @@ def _fit(job: TrainJob) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    from character_ray.training.has_room import HasRoom, needed_by
+
+    need = needed_by(job)
     gpu = job.cluster.device == "gpu"
     trainer = TorchTrainer(
         train_worker,
@@ -89,12 +94,13 @@ def _fit(job: TrainJob) -> None:
         scaling_config=ScalingConfig(
             num_workers=0 if job.cluster.in_process else job.cluster.workers,
             use_gpu=gpu,
-            resources_per_worker={"CPU": job.cluster.cpus_per_worker} | ({"GPU": 1} if gpu else {}),
+            resources_per_worker=dict(need.resources),
         ),
         run_config=RunConfig(
             name=job.stage,
             storage_path=str(job.folder.resolve() / "ray_train"),
             failure_config=FailureConfig(max_failures=job.cluster.max_failures),
+            callbacks=[HasRoom(RoomWatch(need, job.cluster.wait_for_nodes_s))],  # type: ignore[list-item]  # typed as Ray 2.9's
         ),
     )
     try:
@@ -102,6 +108,8 @@ def _fit(job: TrainJob) -> None:
             trainer.fit()
     except Exception as cause:
         restarts = "" if job.cluster.in_process else f" after {job.cluster.max_failures} restarts"
+        if isinstance(short := getattr(cause, "controller_failure", None), ClusterError):
+            raise short from None
         raise TrainingError(
             f"training the {job.stage} adapter failed{restarts}: {root_cause(cause)}. "
             f"Checkpoints are kept in {job.checkpoints}; mend the cause and run again to continue from there."

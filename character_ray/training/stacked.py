@@ -10,6 +10,7 @@ from trl import SFTTrainer
 
 from character_ray.training.arguments import lora_config
 from character_ray.training.job import TrainJob
+from character_ray.training.saves_together import SavesTogether
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -35,7 +36,7 @@ def stack(model: "PreTrainedModel", job: TrainJob) -> PeftModel:
     return peft
 
 
-class StackedSFTTrainer(SFTTrainer):
+class StackedSFTTrainer(SavesTogether, SFTTrainer):
     """TRL's trainer, except that resuming restores the trained adapter and leaves the frozen one active.
 
     The stock trainer reloads every adapter of a checkpoint and then activates a single one, which would silently drop the parent.

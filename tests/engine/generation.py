@@ -2,7 +2,7 @@
 
 python tests/engine/generation.py FOLDER                  on one node; the test kills the whole process
 python tests/engine/generation.py FOLDER talk             conversations beside single requests
-python tests/engine/generation.py FOLDER lose-a-node      on three nodes, of which the engine's own is killed midway
+python tests/engine/generation.py FOLDER lose-a-node      on three nodes, of which the engine's own is lost midway; "talk" may follow
 """
 
 import sys
@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
-import ray._private.state
 from ray.cluster_utils import Cluster
 
 from character_ray.chat_safety import control_tokens
@@ -26,6 +25,7 @@ from character_ray.pipeline.orphans import no_orphans
 from character_ray.rows import Dialogue, Message
 from character_ray.runs import Store
 from character_ray.stages.requests import build_request
+from tests.lost_nodes import cluster_of, lose, nodes_of
 
 ENGINE = EngineConfig(
     device="cpu",
@@ -67,28 +67,20 @@ def talk(folder: Path) -> SelfInteraction:
 
 
 def lose_the_engines_node(cluster: Cluster, generation: Generation) -> None:
-    """Kills the node that the engine runs on as soon as a few rows are there."""
+    """Loses the node that the engine runs on as soon as a few rows are there."""
     while len(read_parts(generation.artefact.folder)) < 6:
         time.sleep(0.02)
-    actors = ray._private.state.actors().values()
-    home = next(a["Address"]["NodeID"] for a in actors if "vLLMEngine" in a["ActorClassName"] and a["State"] == "ALIVE")
-    cluster.remove_node(next(node for node in cluster.worker_nodes if node.node_id == home), allow_graceful=False)
+    # The first names the actor of single requests, the second that of conversations.
+    lose(cluster, nodes_of(cluster, "vLLMEngine", "Talker")[0])
     (generation.artefact.folder.parent / "node-lost").touch()
 
 
 @contextmanager
 def three_nodes(generation: Generation) -> Iterator[None]:
     """A head without work and two workers, of which one is lost; all are gone in the end."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=3)
-        ray.init(address=cluster.address, log_to_driver=False)
+    with cluster_of(2, num_cpus=3) as cluster:
         threading.Thread(target=lose_the_engines_node, args=(cluster, generation), daemon=True).start()
         yield
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
 @contextmanager
@@ -102,7 +94,7 @@ def one_node() -> Iterator[None]:
 
 if __name__ == "__main__":
     model = resolve_model(ModelConfig())
-    folder = Path(sys.argv[1])
-    talks = [talk(folder)] if sys.argv[2:] == ["talk"] else []
-    with three_nodes(stage(folder)) if sys.argv[2:] == ["lose-a-node"] else one_node():
+    folder, options = Path(sys.argv[1]), sys.argv[2:]
+    talks = [talk(folder)] if "talk" in options else []
+    with three_nodes(stage(folder)) if "lose-a-node" in options else one_node():
         generate("fruit", [*talks, stage(folder), part(folder)], Weights(model, tuple(control_tokens(model))), ENGINE)

@@ -130,3 +130,12 @@ def test_a_kill_among_conversations_loses_and_repeats_none(talked, tmp_path):
     assert talk(tmp_path).talks() == talk(talked).talks()
     held = [row["row_id"] for row in read_parts(talk(tmp_path).artefact.folder) if not row["error"]]
     assert len(held) == len(set(held)) == 7
+
+
+def test_a_node_lost_among_conversations_loses_and_repeats_none(talked, tmp_path):
+    assert start(tmp_path, "lose-a-node", "talk").wait(timeout=600) == 0
+    assert (tmp_path / "node-lost").is_file(), "the generation ended before a node was lost"
+    assert stage(tmp_path).completions() == stage(talked).completions()
+    assert talk(tmp_path).talks() == talk(talked).talks()
+    held = [row["row_id"] for row in read_parts(talk(tmp_path).artefact.folder) if not row["error"]]
+    assert len(held) == len(set(held)) == 7

@@ -1,6 +1,7 @@
 """Works side by side: each in a process of its own, with its own log, none stopped by another's failure."""
 
 import os
+import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,10 @@ def meet(own: Path, other: Path) -> None:
         assert time.monotonic() < deadline, "the other work was not begun"
         time.sleep(0.01)
     print("met", os.environ["PLACE"])
+
+
+def end_without_a_word() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def refuse() -> None:
@@ -46,3 +51,11 @@ def test_a_work_that_fails_is_named_and_stops_no_other(tmp_path, capsys):
     assert errors[1:] == ["RecipeError: no such persona", ""]
     assert "Traceback" in (tmp_path / "broken" / "log.txt").read_text()
     assert "refused: RecipeError: no such persona" in capsys.readouterr().out
+
+
+def test_a_work_that_is_killed_ends_no_other(tmp_path):
+    killed = Work("killed", tmp_path / "killed", end_without_a_word)
+    works = [killed, *(Work(name, tmp_path / name, partial(time.sleep, 0.5)) for name in ("beside", "after"))]
+    errors = do_all(works, 2)
+    assert "was ended from outside" in errors[0]
+    assert errors[1:] == ["", ""]

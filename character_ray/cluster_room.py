@@ -1,0 +1,119 @@
+"""Whether the nodes that are alive have room for what a stage needs.
+
+Ray waits without end for resources that are gone: a node that comes back is taken up again, and one that never does keeps a run
+waiting for ever. Busy resources are worth waiting for; resources that no node has are waited for as long as the recipe says.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from character_ray.errors import ClusterError
+
+__all__ = ["Need", "RoomWatch", "alive_nodes", "room_for"]
+
+# Between two looks at the cluster, in seconds.
+LOOK_EVERY_S = 1.0
+SHOWN = ("CPU", "GPU")
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a stage cannot do without."""
+
+    what: str
+    """Who needs it, as the subject of a sentence: ``dpo``, ``an engine of smollm2``."""
+    unit: str
+    """What each of them is: ``worker``."""
+    resources: Mapping[str, float]
+    """Ray resources of one; all of them on one node."""
+    count: int
+    """How many there must be."""
+    remedy: str
+    """What the user may do besides adding nodes, as the end of a sentence."""
+
+
+def alive_nodes() -> list[dict[str, float]]:
+    """All resources, free or taken, of each node of the Ray cluster that is alive."""
+    import ray
+
+    return [dict(node.get("Resources", {})) for node in ray.nodes() if node["Alive"]]
+
+
+def room_for(need: Need, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many of what is needed the nodes could hold if nothing else ran on them."""
+    return sum(
+        min(int(node.get(name, 0.0) / amount) for name, amount in need.resources.items() if amount) for node in nodes
+    )
+
+
+class RoomWatch:
+    """Finds out that a cluster has had too little room for too long.
+
+    Args:
+        need: What must fit.
+        patience_s: How long nodes may be missing, in seconds: a lost one may be replaced, an autoscaler adds some.
+        nodes: The cluster's nodes, as :func:`alive_nodes` gives them.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        need: Need,
+        patience_s: float,
+        nodes: Callable[[], Sequence[Mapping[str, float]]] = alive_nodes,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._need, self._patience_s, self._nodes, self._clock = need, patience_s, nodes, clock
+        self._next_look = clock()
+        self._short_since: float | None = None
+
+    def check(self) -> bool:
+        """Whether there was room at the last look; cheap, so it may be called often.
+
+        Raises:
+            ClusterError: There has been too little for longer than the patience allows.
+        """
+        now = self._clock()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_EVERY_S
+            nodes = self._nodes()
+            room = room_for(self._need, nodes)
+            if room >= self._need.count:
+                self._short_since = None
+            elif self._short_since is None:
+                self._short_since = now
+            if self._short_since is not None and now - self._short_since >= self._patience_s:
+                raise ClusterError(self._explain(room, nodes))
+        return self._short_since is None
+
+    def wait(self, at_most_s: float) -> None:
+        """Return when there is room, or after a while.
+
+        Raises:
+            ClusterError: There has been too little for longer than the patience allows.
+        """
+        until = self._clock() + at_most_s
+        while not self.check() and self._clock() < until:
+            time.sleep(LOOK_EVERY_S / 2)
+
+    def _explain(self, room: int, nodes: Sequence[Mapping[str, Any]]) -> str:
+        need = self._need
+        kinds = Counter(_describe(node) for node in nodes)
+        present = ", ".join(f"{number} with {kind}" for kind, number in kinds.items())
+        return (
+            f"{need.what} needs {_several(need.count, need.unit, _describe(need.resources))}, but the nodes of the cluster "
+            f"that are alive have room for {room} ({present or 'there are none'}), and no others joined within "
+            f"wait_for_nodes_s={self._patience_s:g}. What is finished is kept: add nodes, or {need.remedy}, and run again to continue."
+        )
+
+
+def _several(number: int, unit: str, each: str) -> str:
+    return f"1 {unit} with {each}" if number == 1 else f"{number} {unit}s with {each} each"
+
+
+def _describe(resources: Mapping[str, float]) -> str:
+    found = [f"{resources[name]:g} {name}" for name in SHOWN if resources.get(name)]
+    return " and ".join(found) or "no CPU"
