@@ -36,9 +36,9 @@ def test_the_teacher_goes_on_from_an_open_thought_with_its_directives():
 def test_an_endpoint_is_told_to_go_on_with_the_open_turn():
     request = teacher_requests([PROMPT], CAPTAIN, DistillConfig(samples=1, think_prefill=PREFILL), seed=0)[0]
     endpoint = EndpointConfig(url="http://127.0.0.1:1/v1")
-    assert _body(request, endpoint)["extra_body"]["continue_final_message"] is True
+    assert _body(request, endpoint, {})["extra_body"]["continue_final_message"] is True
     request = teacher_requests([PROMPT], CAPTAIN, DistillConfig(samples=1), seed=0)[0]
-    assert "continue_final_message" not in _body(request, endpoint)["extra_body"]
+    assert "continue_final_message" not in _body(request, endpoint, {})["extra_body"]
 
 
 @pytest.mark.parametrize(
