@@ -2,10 +2,19 @@
 
 import signal
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from character_ray.training.interrupts import interruptible
+
+
+@pytest.fixture(autouse=True)
+def pythons_own() -> Iterator[None]:
+    """A test run in the background of a shell ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def take_over() -> None:
