@@ -12,9 +12,14 @@ from character_ray.log import console
 from character_ray.runs import write_json
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from character_ray.serving.interference import Verdict
 
 __all__ = ["interference"]
+
+# More columns than this do not fit a terminal of 80 characters.
+WIDEST_MATRIX = 7
 
 
 def interference(
@@ -54,14 +59,9 @@ def interference(
 
 
 def _show(verdict: "Verdict") -> None:
-    from rich.table import Table
-
-    table = Table("asked", *verdict.names, title="answers nearest to whose run alone (mean nats per token from it)")
-    for name, counts, distances in zip(verdict.names, verdict.nearest, verdict.distances, strict=True):
-        table.add_row(name, *(f"{count} ({away:.3f})" for count, away in zip(counts, distances, strict=True)))
-    console.print(table)
+    console.print(_matrix(verdict) if len(verdict.names) <= WIDEST_MATRIX else _summary(verdict))
     console.print(
-        f"Two runs alone differ by up to {verdict.noise:.4f}, two personas by {verdict.apart:.3f} and more; "
+        f"In nats a token: two runs alone differ by up to {verdict.noise:.4f}, two personas by {verdict.apart:.3f} and more; "
         f"an answer is its own up to {verdict.tolerance:g}."
     )
     for (one, other), prompts in sorted(verdict.alike.items()):
@@ -75,6 +75,49 @@ def _show(verdict: "Verdict") -> None:
         console.print(f"[red]{answer.persona} answered prompt {answer.prompt + 1} unlike anybody alone.[/]")
     if verdict.clean:
         console.print("[green]Every answer is its persona's own.[/]")
+
+
+def _matrix(verdict: "Verdict") -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    title = "answers nearest to whose run alone; below, mean nats a token from it"
+    table = Table("asked", box=SIMPLE_HEAD, title=title, title_justify="left")
+    for number in range(1, len(verdict.names) + 1):
+        table.add_column(str(number), justify="right")
+    rows = zip(verdict.names, verdict.nearest, verdict.distances, strict=True)
+    for number, (name, counts, distances) in enumerate(rows, 1):
+        cells = (f"{count}\n{away:.2f}" for count, away in zip(counts, distances, strict=True))
+        table.add_row(f"{number} {name}", *cells)
+    return table
+
+
+def _summary(verdict: "Verdict") -> "Table":
+    """One row for each persona, where there are too many for a matrix; ``--output`` has it whole."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        "asked",
+        box=SIMPLE_HEAD,
+        title="answers as itself and as others; mean nats a token from whose run alone",
+        title_justify="left",
+    )
+    for heading in ("itself", "others", "from itself", "nearest other"):
+        table.add_column(heading, justify="right")
+    for own, (name, counts, distances) in enumerate(
+        zip(verdict.names, verdict.nearest, verdict.distances, strict=True)
+    ):
+        others = [
+            (away, other)
+            for place, (away, other) in enumerate(zip(distances, verdict.names, strict=True))
+            if place != own
+        ]
+        away, other = min(others)
+        table.add_row(
+            name, str(counts[own]), str(sum(counts) - counts[own]), f"{distances[own]:.2f}", f"{other} {away:.2f}"
+        )
+    return table
 
 
 def _plain(verdict: "Verdict") -> dict[str, object]:
