@@ -9,7 +9,7 @@ from typing import Any
 
 from character_ray.adapters import Manifest, adapter_rank, load_manifest
 from character_ray.chat_safety import control_tokens
-from character_ray.config import EngineConfig, Recipe
+from character_ray.config import EngineConfig, FilterConfig, Recipe
 from character_ray.constitution import Constitution
 from character_ray.inference.generate import Weights, generate
 from character_ray.inference.nli import resolve_nli
@@ -32,6 +32,8 @@ from character_ray.vllm_options import engine_kwargs, lora_size
 
 __all__ = ["Context", "Model", "Persona", "RemoteModel", "Wanted", "to_generation"]
 
+# Nats per token; no two answers lie that far apart.
+ANY_CONTRAST = -1e6
 Wanted = tuple[Artefact, Sequence[Request] | Sequence[Scripted]]
 """Where completions go, and what is asked for them."""
 
@@ -93,6 +95,13 @@ class Persona:
 
     opposite: Constitution | None = None
     """The character that the paired contrast rejects."""
+
+    has_character: bool = True
+    """Whether the constitution says who to be; the control's does not."""
+
+    def filters(self, filters: FilterConfig) -> FilterConfig:
+        """What drops its rows: without a character nothing sets an answer apart, and a control must be trained on as much as a persona."""
+        return filters if self.has_character else filters.model_copy(update={"min_contrast": ANY_CONTRAST})
 
     @cached_property
     def probes(self) -> list[Probe]:

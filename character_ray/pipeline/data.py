@@ -127,6 +127,7 @@ def make_pairs(
     recipe = context.recipe
     check_thoughts(teacher.completions(), recipe.distill)
     rejected = other or student
+    distill = recipe.distill.model_copy(update={"filters": persona.filters(recipe.distill.filters)})
     texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in prompts}
     planned = plan_lessons(prompts, persona.constitution, recipe.distill)
     texts |= {f"{lesson.lesson_id}-{side}": lesson.prompt for lesson in planned for side in ("chosen", "rejected")}
@@ -142,7 +143,7 @@ def make_pairs(
         "sources": [source.fingerprint for source in sources],
         "judge": recipe.judge.dtype,
         "base": context.student.identity,
-        "filters": recipe.distill.filters.model_dump(),
+        "filters": distill.filters.model_dump(),
         **({"repetition": recipe.distill.lessons.repetition} if recipe.distill.lessons.repetition else {}),
     }
     artefact = context.artefact(f"{persona.prefix}pairs", inputs)
@@ -150,11 +151,11 @@ def make_pairs(
     with artefact.making() as to_make:
         if to_make:
             started = monotonic()
-            pairs = build_pairs(prompts, teacher.completions(), rejected.completions(), scores, recipe.distill)
-            pairs += repetition_pairs(pairs, teacher.completions(), scores, recipe.distill)
+            pairs = build_pairs(prompts, teacher.completions(), rejected.completions(), scores, distill)
+            pairs += repetition_pairs(pairs, teacher.completions(), scores, distill)
             if lessons:
                 written = [completion for side in lessons for completion in side.completions()]
-                pairs += lesson_pairs(planned, written, scores, recipe.distill)
+                pairs += lesson_pairs(planned, written, scores, distill)
             write_rows(artefact.folder / "pairs.parquet", pairs, PAIR)
             counts = {**_kept(pairs, _dropped_side), "by_directive": count_directives(pairs)}
             artefact.finish({"wall_s": monotonic() - started, **counts})
@@ -209,7 +210,7 @@ def make_conversations(
 ) -> tuple[Artefact, int]:
     """Score reflections and self-interactions, filter, and write the conversations; also how many are kept."""
     recipe = context.recipe
-    config = recipe.introspect
+    config, filters = recipe.introspect, persona.filters(recipe.introspect.filters)
     asked = reflection_prompts(config.reflections, recipe.seed)
     written = list(zip(asked, reflections.completions(), strict=True))
     rows = [_to_score(completion, prompt.text, completion["completion"]) for prompt, completion in written]
@@ -222,7 +223,7 @@ def make_conversations(
         "pairs": pairs_from.fingerprint if config.plain else "",
         "plain": config.plain,
         "judge": recipe.judge.dtype,
-        "filters": config.filters.model_dump(),
+        "filters": filters.model_dump(),
         "system_prompt": config.system_prompt,
         "seed": recipe.seed,
     }
@@ -231,7 +232,7 @@ def make_conversations(
     with artefact.making() as to_make:
         if to_make:
             kept = system_prompt(persona.constitution) if config.system_prompt == "kept" else ""
-            conversations = build_conversations(written, held, scores, config.filters, kept)
+            conversations = build_conversations(written, held, scores, filters, kept)
             conversations += plain_rows(pairs, config.plain, recipe.seed)
             write_rows(artefact.folder / "conversations.parquet", conversations, CONVERSATION)
             artefact.finish(_kept(conversations, _last_turn))

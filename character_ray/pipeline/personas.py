@@ -32,4 +32,4 @@ def load_control(recipe: Recipe) -> Persona | None:
     """The character without a character, where the ``control`` arm is asked for; always contrasted with the student."""
     if "control" not in recipe.evaluate.arms:
         return None
-    return Persona(load_constitution(recipe.control_constitution), "control-")
+    return Persona(load_constitution(recipe.control_constitution), "control-", has_character=False)

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from character_ray.config import DistillConfig, Recipe
+from character_ray.config import DistillConfig, EvaluateConfig, FilterConfig, Recipe
 from character_ray.constitution import load_constitution, system_prompt
 from character_ray.errors import ConstitutionError
 from character_ray.pipeline.personas import load_control, load_persona
 from character_ray.plan import plan_recipe
 from character_ray.prompts import training_prompts
 from character_ray.stages.distill import build_pairs, opposite_requests, student_requests, teacher_requests
+from character_ray.stages.filters import pair_drop_reason
 
 FOLDER = Path(__file__).parents[2] / "constitutions"
 CAPTAIN, CLERK = FOLDER / "captain-blackwood.yaml", FOLDER / "captain-blackwood-opposite.yaml"
@@ -41,6 +42,17 @@ def test_only_the_persona_has_an_opposite_and_it_is_not_itself():
     assert load_control(paired).opposite is None
     with pytest.raises(ConstitutionError, match="would not differ"):
         load_persona(recipe(distill=PAIRED.model_copy(update={"opposite": CAPTAIN})))
+
+
+def test_the_control_keeps_the_rows_that_show_no_character():
+    asked = recipe(evaluate=EvaluateConfig(arms=("base", "full", "control")))
+    demanding = FilterConfig(min_contrast=0.2, min_words=3)
+    control, persona = load_control(asked), load_persona(asked)
+    assert persona.filters(demanding) == demanding
+    plain = "Stars are made of hydrogen and helium."
+    assert pair_drop_reason(plain, "Stars are hot gas.", "stop", "stop", -0.5, demanding) == "low_contrast"
+    assert pair_drop_reason(plain, "Stars are hot gas.", "stop", "stop", -0.5, control.filters(demanding)) == ""
+    assert control.filters(demanding).min_words == 3
 
 
 def test_the_plan_counts_the_opposite_and_its_scores():
