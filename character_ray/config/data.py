@@ -10,6 +10,9 @@ from character_ray.config.base import Config
 from character_ray.config.engines import SamplingConfig
 from character_ray.config.lessons import LessonsConfig
 
+# Nats per token; no two answers lie that far apart. A number, since JSON has no infinity.
+ANY_CONTRAST = -1e6
+
 __all__ = ["DistillConfig", "FilterConfig", "IntrospectConfig", "PromptSource", "PromptsConfig"]
 
 
@@ -89,6 +92,10 @@ class FilterConfig(Config):
 
     min_contrast: float = 0.0
     """Smallest likelihood-ratio score of ``chosen`` minus that of ``rejected``, in nats per token."""
+
+    def of_any_contrast(self) -> "FilterConfig":
+        """The same filters for rows that need not be more in character than others."""
+        return self.model_copy(update={"min_contrast": ANY_CONTRAST})
 
 
 class DistillConfig(Config):

@@ -24,6 +24,11 @@ class Threshold:
     false_positive_rate: float
     n: int
 
+    @property
+    def quality(self) -> dict[str, float]:
+        """How well it separates, by the names that reports use."""
+        return {name: value for name, value in vars(self).items() if name != "value"}
+
 
 def fit_threshold(teacher_N: Sequence[float], base_N: Sequence[float]) -> Threshold:
     """The boundary with the largest true-positive minus false-positive rate (Youden's J), in the middle of its gap.

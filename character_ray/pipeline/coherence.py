@@ -9,7 +9,7 @@ from typing import Any
 from character_ray.evaluation.coherence import RATES, Said, contradiction_rate, statement_pairs, statements
 from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.nli import resolve_nli, score_contradictions
-from character_ray.judging.threshold import Threshold, fit_threshold
+from character_ray.judging.threshold import fit_threshold
 from character_ray.models import model_hash
 from character_ray.pipeline.context import Context
 from character_ray.prompts.files import read_data
@@ -45,7 +45,7 @@ def coherence_report(
         pairs |= statement_pairs(each)
     scores = _score(context, pairs)
     threshold = fit_threshold(*([scores[row_id] for row_id in side] for side in sides.values()))
-    facts = {"model": config.nli.name, **_measured(threshold)}
+    facts = {"model": config.nli.name, "threshold": threshold.value, **threshold.quality}
     if threshold.auc < config.min_auc:
         reason = (
             f"{config.nli.name} tells known contradictions from statements that agree with an AUC of {threshold.auc:.3f}, below "
@@ -67,10 +67,14 @@ def coherence_report(
 
 def _answers(answers: Sequence[Answer], most: int) -> list[Said]:
     return [
-        Said(f"answer/{each['arm']}/{each['row_id']}", each["arm"], each["prompt_id"], found)
+        Said(
+            f"answer/{each['arm']}/{each['row_id']}",
+            each["arm"],
+            each["prompt_id"],
+            statements(each["completion"], most),
+        )
         for each in answers
         if each["source"] != "probe" and not each["error"]
-        for found in [statements(each["completion"], most)]
     ]
 
 
@@ -101,13 +105,6 @@ def _score(context: Context, pairs: Mapping[str, tuple[str, ...]]) -> dict[str, 
         scores = score_contradictions(artefact.stage, artefact, rows, folder, contradiction, judge)
     context.close(artefact, reused=reused)
     return scores
-
-
-def _measured(threshold: Threshold) -> dict[str, Any]:
-    return {"threshold": threshold.value, **{name: getattr(threshold, name) for name in _FIGURES}}
-
-
-_FIGURES = ("auc", "n", "true_positive_rate", "false_positive_rate")
 
 
 def _none(arms: Sequence[str], reason: str) -> dict[str, dict[str, dict[str, Any]]]:

@@ -32,8 +32,6 @@ from character_ray.vllm_options import engine_kwargs, lora_size
 
 __all__ = ["Context", "Model", "Persona", "RemoteModel", "Wanted", "to_generation"]
 
-# Nats per token; no two answers lie that far apart.
-ANY_CONTRAST = -1e6
 Wanted = tuple[Artefact, Sequence[Request] | Sequence[Scripted]]
 """Where completions go, and what is asked for them."""
 
@@ -101,7 +99,7 @@ class Persona:
 
     def filters(self, filters: FilterConfig) -> FilterConfig:
         """What drops its rows: without a character nothing sets an answer apart, and a control must be trained on as much as a persona."""
-        return filters if self.has_character else filters.model_copy(update={"min_contrast": ANY_CONTRAST})
+        return filters if self.has_character else filters.of_any_contrast()
 
     @cached_property
     def probes(self) -> list[Probe]:

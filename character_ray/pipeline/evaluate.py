@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from character_ray.config import ARMS, Arm
-from character_ray.constitution import names_itself, vocabulary_pattern
 from character_ray.evaluation.classifier import PersonaClassifier
 from character_ray.evaluation.decided import decided_rows
-from character_ray.evaluation.measures import agreements, arm_metrics, decide, differences, ratings
 from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation
 from character_ray.judging.threshold import fit_threshold
@@ -20,14 +18,13 @@ from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import score
 from character_ray.pipeline.directives import KnownPair, judge_directives
 from character_ray.pipeline.further import measure_further
+from character_ray.pipeline.measured import answer_row, measure_answers
 from character_ray.pipeline.report_parts import (
     SHARED_WEIGHTS,
     adapter_part,
     constitution_part,
     judge_part,
-    probes,
     run_part,
-    samples,
 )
 from character_ray.pipeline.summary import print_summary
 from character_ray.pipeline.trials import (
@@ -45,7 +42,6 @@ from character_ray.report.page import write_page
 from character_ray.report.schema import Report
 from character_ray.rows import ANSWER, CHALLENGED, DECIDED, Answer, Challenged, Pair
 from character_ray.runs import Artefact
-from character_ray.stages.filters import LOOPING, repetition
 from character_ray.training.launch import read_metrics
 
 __all__ = ["evaluate"]
@@ -70,28 +66,8 @@ def evaluate(
     answers, tried = _answers(context, persona, exam, generations, arms)
     threshold = fit_threshold(*calibration)
     classifier, classifier_report, note = _classify(answers, pairs, conversations, recipe.seed)
-    decisions = decide(
-        answers,
-        threshold.value,
-        vocabulary_pattern(persona.constitution),
-        classifier,
-        lambda text: names_itself(persona.constitution, text),
-        lambda text: repetition(text) > LOOPING,
-    )
-    draws = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
-    identity = {probe.prompt["prompt_id"] for probe in persona.probes if probe.kind == "identity"}
-    metrics = {arm: arm_metrics(answers, decisions, arm, identity, **draws) for arm in arms}
-    evaluate_config = recipe.evaluate
-    rated = ratings(
-        answers,
-        arms,
-        tie_margin=recipe.judge.tie_margin,
-        elo_k=evaluate_config.elo_k,
-        elo_shuffles=evaluate_config.elo_shuffles,
-        **draws,
-    )
-    for arm in arms:
-        metrics[arm]["rating"] = rated["rating"][arm]
+    measured = measure_answers(recipe, persona, answers, arms, threshold.value, classifier)
+    decisions = measured.decisions
     prompts = [prompt for prompt, _ in exam.questions if prompt["source"] != "probe"]
     varied, helped = diversity_report(context, answers, arms, decisions)
     followed = judge_directives(context, tried, known)
@@ -99,26 +75,19 @@ def evaluate(
     trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, helped, followed)
     report = Report.model_validate(
         {
-            "run": run_part(context, _notes(arms, rated["unscored"], note)),
+            "run": run_part(context, _notes(arms, measured.rated["unscored"], note)),
             "constitution": constitution_part(persona),
             "prompts_hash": prompts_hash(prompts),
             "num_prompts": len(prompts),
-            "arms": metrics,
+            **measured.parts(),
             "missing_arms": {arm: "left out by the recipe (evaluate.arms)" for arm in ARMS if arm not in arms},
-            "differences": [rated["difference"], *differences(answers, decisions, arms, **draws)],
             "judge": judge_part(context, threshold, "teacher and base completions of the training prompts"),
             "classifier": classifier_report,
-            "agreements": agreements(answers, decisions),
-            "tie_share": rated["tie_share"],
-            "elo_sequential": rated["elo"],
-            "win_rates": rated["win_rates"],
             "training": {
                 "dpo": read_metrics(dpo.folder / "metrics.jsonl"),
                 "sft": read_metrics(sft.folder / "metrics.jsonl"),
             },
             "adapter": adapter_part(full),
-            "samples": samples(answers, arms),
-            "probes": probes(persona, answers, arms),
             "trials": trials,
             "diversity": varied,
             "coherence": coherence_report(context, answers, tried, arms),
@@ -127,7 +96,7 @@ def evaluate(
     )
     folder = context.run.folder
     constraints = persona.constitution.directives.constraints
-    decided = decided_rows(answers, decisions, identity, tried, verdicts, constraints, helped)
+    decided = decided_rows(answers, decisions, measured.identity, tried, verdicts, constraints, helped)
     write_rows(folder / "decisions.parquet", decided, DECIDED)
     write_report(report, folder / "report.json")
     write_page(report, folder / "report.html")
@@ -156,18 +125,7 @@ def _answers(
     ]
     scores = score(context, persona, "scores-answers", [*rows, *score_requests(tried)])
     answers = [
-        Answer(
-            row_id=completion["row_id"],
-            arm=arm,
-            prompt_id=prompt["prompt_id"],
-            source=prompt["source"],
-            hint=prompt["hint"],
-            sample=sample,
-            prompt=prompt["prompt"],
-            completion=completion["completion"],
-            error=completion["error"],
-            score=scores[f"{arm}/{completion['row_id']}"],
-        )
+        answer_row(arm, prompt, sample, completion, scores[f"{arm}/{completion['row_id']}"])
         for arm in arms
         for (prompt, sample), completion in zip(questions, completions[arm], strict=True)
     ]

@@ -66,10 +66,7 @@ def judge_part(context: Context, threshold: Threshold, calibrated_on: str) -> di
         "model": f"{context.student.name} (untrained), log-likelihood ratio",
         "threshold": threshold.value,
         "calibrated_on": calibrated_on,
-        "n": threshold.n,
-        "auc": threshold.auc,
-        "true_positive_rate": threshold.true_positive_rate,
-        "false_positive_rate": threshold.false_positive_rate,
+        **threshold.quality,
     }
 
 

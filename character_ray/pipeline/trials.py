@@ -39,7 +39,6 @@ __all__ = [
 ]
 
 LEAVES_ROLE = ("identity_leak", "role_meta")
-_MEASURED = ("auc", "n", "true_positive_rate", "false_positive_rate")
 # Only what is said counts here, not how long or how finished it is.
 _ANY_FORM = FilterConfig(allow_unfinished=True, min_words=1, max_repetition=1.0, languages=())
 
@@ -179,12 +178,11 @@ def _directive_judges(
     found = []
     for directive in dict.fromkeys(row["kind"] for row in rows if row["group"] == "directive"):
         threshold = followed.thresholds.get(directive)
-        measured = {name: getattr(threshold, name) for name in _MEASURED} if threshold else {}
         found.append(
             {
                 "directive": directive,
                 "constraint": directive in constraints,
-                **measured,
+                **(threshold.quality if threshold else {}),
                 "reason": followed.undecided(directive),
             }
         )

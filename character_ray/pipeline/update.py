@@ -247,12 +247,15 @@ def _make_data(
     texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in plan.prompts}
     texts |= {f"{lesson.lesson_id}-{side}": lesson.prompt for lesson in plan.lessons for side in ("chosen", "rejected")}
     completions = [*(each for side in sides for each in side.completions()), *rejected]
-    rows = [
-        ScoreRequest(row_id=each["row_id"], prompt=texts[each["prompt_id"]], completion=tidy(each, recipe.distill))
-        for each in completions
-    ]
     known = known_completions(run, plan.prompts, taught[0], recipe.seed)
-    scores = score(context, persona, "scores-update", [*rows, *known.to_score])
+    # The teacher's new answers are among the known ones: each is scored once, tidied as a run's are.
+    scored = {each["row_id"]: each for each in (*completions, *known.teacher, *known.student)}
+    texts |= known.prompts
+    rows = [
+        ScoreRequest(row_id=row_id, prompt=texts[each["prompt_id"]], completion=tidy(each, recipe.distill))
+        for row_id, each in scored.items()
+    ]
+    scores = score(context, persona, "scores-update", rows)
     inputs = {
         "sources": [side.artefact.fingerprint for side in sides],
         "rejected": content_hash([each["row_id"] for each in rejected]),

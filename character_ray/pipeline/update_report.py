@@ -7,13 +7,11 @@ run, to the same prompts. All are judged by the new version, with a threshold fi
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from character_ray.config import ARMS
-from character_ray.constitution import names_itself, vocabulary_pattern
-from character_ray.evaluation.measures import agreements, arm_metrics, decide, differences, ratings
 from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation
 from character_ray.judging.threshold import fit_threshold
@@ -21,14 +19,13 @@ from character_ray.parts import read_parts, read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import score
 from character_ray.pipeline.finished import FinishedRun
+from character_ray.pipeline.measured import answer_row, measure_answers
 from character_ray.pipeline.report_parts import (
     SHARED_WEIGHTS,
     adapter_part,
     constitution_part,
     judge_part,
-    probes,
     run_part,
-    samples,
 )
 from character_ray.pipeline.summary import print_summary
 from character_ray.pipeline.trials import transcripts
@@ -38,7 +35,6 @@ from character_ray.report.page import write_page
 from character_ray.report.schema import Report
 from character_ray.rows import ANSWER, Answer, Completion, Prompt
 from character_ray.runs import Artefact
-from character_ray.stages.filters import LOOPING, repetition
 from character_ray.training.launch import read_metrics
 
 __all__ = ["BEFORE", "Known", "known_completions", "report_update", "updated_answers"]
@@ -63,21 +59,9 @@ class Known:
     student: list[Completion]
     """The untrained student's."""
 
-    @property
-    def to_score(self) -> list[ScoreRequest]:
-        """Rows for the judge."""
-        return [
-            ScoreRequest(row_id=row_id, prompt=self.prompts[each["prompt_id"]], completion=each["completion"])
-            for side, rows in (("teacher", self.teacher), ("student", self.student))
-            for row_id, each in zip(_ids(side, rows), rows, strict=True)
-        ]
-
-    def calibration(self, scores: dict[str, float]) -> tuple[list[float], list[float]]:
-        """Scores of teacher and student."""
-        return (
-            [scores[row_id] for row_id in _ids("teacher", self.teacher)],
-            [scores[row_id] for row_id in _ids("student", self.student)],
-        )
+    def calibration(self, scores: Mapping[str, float]) -> tuple[list[float], list[float]]:
+        """Scores of teacher and student, by row id."""
+        return [scores[each["row_id"]] for each in self.teacher], [scores[each["row_id"]] for each in self.student]
 
 
 def known_completions(run: FinishedRun, affected: Sequence[Prompt], taught: Generation, seed: int) -> Known:
@@ -139,29 +123,10 @@ def report_update(
     answers = [Answer(**{**each, "score": scores[f"{each['arm']}/{each['row_id']}"]}) for each in answers]
     write_rows(folder / "answers.parquet", answers, ANSWER)
     threshold = fit_threshold(*calibration)
-    decisions = decide(
-        answers,
-        threshold.value,
-        vocabulary_pattern(persona.constitution),
-        None,
-        lambda text: names_itself(persona.constitution, text),
-        lambda text: repetition(text) > LOOPING,
-    )
     arms = list(dict.fromkeys(each["arm"] for each in answers))
-    draws = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
-    identity = {probe.prompt["prompt_id"] for probe in persona.probes if probe.kind == "identity"}
-    metrics = {arm: arm_metrics(answers, decisions, arm, identity, **draws) for arm in arms}
-    rated = ratings(
-        answers,
-        arms,
-        tie_margin=recipe.judge.tie_margin,
-        elo_k=recipe.evaluate.elo_k,
-        elo_shuffles=recipe.evaluate.elo_shuffles,
-        **draws,
-    )
-    for arm in arms:
-        metrics[arm]["rating"] = rated["rating"][arm]
-        metrics[arm]["classifier_rate"] = {"value": None, "reason": "an update trains no persona classifier"}
+    measured = measure_answers(recipe, persona, answers, arms, threshold.value)
+    for metrics in measured.metrics.values():
+        metrics["classifier_rate"] = {"value": None, "reason": "an update trains no persona classifier"}
     prompts = [prompt for prompt, _ in questions if prompt["source"] != "probe"]
     notes = [
         f"An update of {run.folder}: full is the updated character, before the one it was. Both, and base, are judged by the new version "
@@ -175,24 +140,17 @@ def report_update(
             "constitution": constitution_part(persona),
             "prompts_hash": prompts_hash(prompts),
             "num_prompts": len(prompts),
-            "arms": metrics,
+            **measured.parts(),
             "missing_arms": {arm: why for arm in ARMS if arm not in arms},
-            "differences": [rated["difference"], *differences(answers, decisions, arms, **draws)],
             "judge": judge_part(
                 context,
                 threshold,
                 "teacher and base completions of training prompts, the teacher's under the new version where the update touches them",
             ),
             "classifier": None,
-            "agreements": agreements(answers, decisions),
-            "tie_share": rated["tie_share"],
-            "elo_sequential": rated["elo"],
-            "win_rates": rated["win_rates"],
             "training": {"delta": read_metrics(delta.folder / "metrics.jsonl")},
             "adapter": adapter_part(updated),
-            "samples": samples(answers, arms),
-            "probes": probes(persona, answers, arms),
-            "transcripts": transcripts(answers, decisions),
+            "transcripts": transcripts(answers, measured.decisions),
         }
     )
     write_report(report, folder / "report.json")
@@ -213,18 +171,7 @@ def updated_answers(
     old = [row for row in rows if (row["prompt_id"], row["sample"]) in asked]
     base, before = ([row for row in old if row["arm"] == arm] for arm in ("base", "full"))
     new = [
-        Answer(
-            row_id=completion["row_id"],
-            arm="full",
-            prompt_id=prompt["prompt_id"],
-            source=prompt["source"],
-            hint=prompt["hint"],
-            sample=sample,
-            prompt=prompt["prompt"],
-            completion=completion["completion"],
-            error=completion["error"],
-            score=float("nan"),
-        )
+        answer_row("full", prompt, sample, completion)
         for (prompt, sample), completion in zip(questions, completions, strict=True)
     ]
     return [*base, *(Answer(**{**row, "arm": BEFORE}) for row in before), *new]
@@ -233,8 +180,3 @@ def updated_answers(
 def _completions(stage: Path) -> list[Completion]:
     rows: list[Completion] = read_parts(stage)  # type: ignore[assignment]
     return [row for row in rows if not row["error"]]
-
-
-def _ids(side: str, rows: Sequence[Completion]) -> list[str]:
-    """One id for each row, whatever other rows are scored with them."""
-    return [f"known/{side}/{each['row_id']}" for each in rows]

@@ -80,6 +80,7 @@ def plan_recipe(recipe: Recipe) -> list[Step]:
     asked = recipe.distill.lessons
     # Both sides of each kind that a constitution can have.
     lessons = 2 * sum(round(share * prompts) for share in (asked.violations, asked.refusals, asked.boundaries))
+    against_loops = round(asked.repetition * prompts)
     questions = plan_questions(recipe)
     reflections = len(reflection_prompts(recipe.introspect.reflections))
     arms = recipe.evaluate.arms
@@ -98,7 +99,7 @@ def plan_recipe(recipe: Recipe) -> list[Step]:
         *([Step("lessons", lessons, *taught)] if lessons else []),
         *([Step("on-policy", prompts, _engine(student), student.gpus)] if recipe.distill.parent else []),
         Step("student", prompts, _engine(student), student.gpus),
-        Step("dpo", rounds * prompts + lessons // 2, workers, recipe.train.gpus),
+        Step("dpo", rounds * (prompts + against_loops) + lessons // 2, workers, recipe.train.gpus),
         Step("reflections", rounds * reflections, _engine(student), student.gpus),
         Step("interactions", rounds * recipe.introspect.interactions, _engine(student), student.gpus),
         Step("sft", (rounds + ("sft" in arms)) * conversations, workers, recipe.train.gpus),

@@ -83,8 +83,8 @@ def build_conversations(
 
 
 def plain_rows(pairs: Sequence[Pair], num: int, seed: int) -> list[Conversation]:
-    """A seeded choice of distillation rows, which keep everyday answers in the mixture."""
-    kept = [pair for pair in pairs if not pair["drop_reason"]]
+    """A seeded choice of distillation rows, which keep everyday answers in the mixture; no answer comes twice."""
+    kept = [pair for pair in pairs if not pair["drop_reason"] and pair["kind"] != "repetition"]
     chosen = random.Random(seed).sample(kept, min(num, len(kept)))
     return [
         Conversation(

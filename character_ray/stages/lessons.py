@@ -167,7 +167,7 @@ def _to_pair(
     good_score, bad_score = scores[chosen["row_id"]], scores[rejected["row_id"]]
     filters = config.filters
     if lesson.rejected_note is not None:
-        filters = filters.model_copy(update={"min_contrast": float("-inf")})
+        filters = filters.of_any_contrast()
     reason = "engine_error" if chosen["error"] or rejected["error"] else ""
     reason = reason or pair_drop_reason(
         good, bad, chosen["finish_reason"], rejected["finish_reason"], good_score - bad_score, filters

@@ -4,7 +4,6 @@ A small model that learns a voice learns its catch-phrases first and then repeat
 from its chosen one is the looping alone, and both are there already when several samples were drawn.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from character_ray.config import DistillConfig
@@ -30,31 +29,38 @@ def repetition_pairs(
     Returns:
         Pairs of kind ``repetition``, those whose rejected side loops most first.
     """
-    samples: dict[str, list[Completion]] = defaultdict(list)
+    loops: dict[str, tuple[float, str, Completion]] = {}
     for completion in teacher:
-        if not completion["error"] and repetition(tidy(completion, config)) > LOOPING:
-            samples[completion["prompt_id"]].append(completion)
+        text = tidy(completion, config)
+        share = repetition(text)
+        worst = loops.get(completion["prompt_id"])
+        if not completion["error"] and share > (worst[0] if worst else LOOPING):
+            loops[completion["prompt_id"]] = share, text, completion
     found: list[tuple[float, Pair]] = []
-    filters = config.filters.model_copy(update={"min_contrast": float("-inf")})
     for pair in pairs:
-        looping = samples[pair["prompt_id"]]
-        if pair["drop_reason"] or not looping:
-            continue
         chosen = pair["chosen"][-1]["content"]
-        worst = max(looping, key=lambda sample: repetition(tidy(sample, config)))
-        rejected, score = tidy(worst, config), scores[worst["row_id"]]
-        if repetition(chosen) > LOOPING or pair_drop_reason(
-            chosen, rejected, "stop", worst["finish_reason"], pair["chosen_score"] - score, filters
+        if pair["drop_reason"] or pair["prompt_id"] not in loops or repetition(chosen) > LOOPING:
+            continue
+        share, rejected, loop = loops[pair["prompt_id"]]
+        score = scores[loop["row_id"]]
+        # What is wrong with the chosen side is known; this is about the other.
+        if pair_drop_reason(
+            chosen,
+            rejected,
+            "stop",
+            loop["finish_reason"],
+            pair["chosen_score"] - score,
+            config.filters.of_any_contrast(),
         ):
             continue
         lesson: Pair = {
             **pair,
-            "row_id": content_hash("repetition", pair["row_id"], worst["row_id"]),
+            "row_id": content_hash("repetition", pair["row_id"], loop["row_id"]),
             "kind": "repetition",
             "directive": "repetition",
             "rejected": [Message(role="assistant", content=rejected)],
             "rejected_score": score,
         }
-        found.append((repetition(rejected), lesson))
+        found.append((share, lesson))
     found.sort(key=lambda each: -each[0])
     return [lesson for _, lesson in found[: round(config.lessons.repetition * len(pairs))]]

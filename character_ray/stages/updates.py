@@ -50,7 +50,10 @@ def retained_pairs(
     left = [
         pair
         for pair in pairs
-        if not pair["drop_reason"] and pair["prompt_id"] not in ids and pair["directive"] not in old_lines
+        if not pair["drop_reason"]
+        and pair["kind"] != "repetition"  # its answer is the contrast's
+        and pair["prompt_id"] not in ids
+        and pair["directive"] not in old_lines
     ]
     chosen = np.random.default_rng(seed).permutation(len(left))[:number]
     return [left[int(place)] for place in sorted(chosen)]

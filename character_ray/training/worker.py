@@ -67,8 +67,8 @@ def _train(job: TrainJob) -> None:
 def _compile_nothing() -> None:
     """Let DeepSpeed send through gloo on CPUs.
 
-    Else the first training on a machine compiles an operator for a minute, and one that is stopped meanwhile leaves a lock behind on
-    which every later training waits for ever.
+    Else the first training on a machine compiles an operator, and one that is killed meanwhile leaves PyTorch's lock file, for whose end
+    later trainings wait (``torch.utils.file_baton``).
     """
     from deepspeed import ops
 

@@ -163,7 +163,7 @@ def test_a_reader_searches_the_transcripts_and_filters_them(tab: Tab, page: str)
 
 def test_every_table_heads_its_rows_and_columns(tab: Tab, page: str) -> None:
     tab.open(page, width=1280)
-    assert tab.evaluate("document.querySelectorAll('table').length") > 15
+    assert tab.evaluate("document.querySelectorAll('table').length") == 20
     assert tab.evaluate("document.querySelectorAll('th:not([scope])').length") == 0
     assert tab.evaluate("[...document.querySelectorAll('tbody tr')].every(r => r.querySelector('th'))")
 

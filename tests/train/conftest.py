@@ -1,11 +1,51 @@
 """A random two-layer model with the embedded model's tokenizer: trains in seconds, downloads nothing."""
 
+import json
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from character_ray.config import ModelConfig
 from character_ray.models import resolve_model
+from character_ray.training.job import TrainJob
+from character_ray.training.launch import read_metrics
+
+WATCH_S = 240.0
+
+
+def after_step(job: TrainJob, step: int, act: Callable[[], object]) -> threading.Thread:
+    """Acts on a training from outside as soon as it has logged the step, and holds a checkpoint if one was due by then."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + WATCH_S
+        while time.monotonic() < deadline:
+            steps = read_metrics(job.folder / "metrics.jsonl")
+            held = step < job.cluster.checkpoint_steps or any(job.checkpoints.glob("checkpoint-*/trainer_state.json"))
+            if steps and steps[-1]["step"] >= step and held:
+                act()
+                return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def assert_nothing_changed(undisturbed: TrainJob, disturbed: TrainJob) -> None:
+    """Weights and losses are equal to the last bit, and the disturbance did cost a step, but not all of them."""
+    from safetensors.torch import load_file
+
+    weights = [load_file(each.adapter / "adapter_model.safetensors") for each in (undisturbed, disturbed)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(bool((weights[0][name] == weights[1][name]).all()) for name in weights[0])
+    losses = [[s["loss"] for s in read_metrics(each.folder / "metrics.jsonl")] for each in (undisturbed, disturbed)]
+    assert losses[0] == losses[1]
+    logged = [json.loads(line)["step"] for line in (disturbed.folder / "metrics.jsonl").read_text().splitlines()]
+    assert logged.count(1) == 1, "the training began anew instead of going on"
+    assert len(logged) > len(set(logged)), "it was disturbed too late to lose a step"
 
 
 def pair_row(number: int, chosen: str, rejected: str) -> dict[str, object]:

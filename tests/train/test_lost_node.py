@@ -3,8 +3,6 @@
 What a generation makes of a lost node is shown with real engines in ``tests/engine/test_generation.py``.
 """
 
-import json
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Any
 import pytest
 import ray.data
 from ray.cluster_utils import Cluster
-from safetensors.torch import load_file
 
 from character_ray.cluster_room import Need
 from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig
@@ -22,9 +19,9 @@ from character_ray.inference.arrivals import arriving
 from character_ray.parts import write_rows
 from character_ray.rows import PAIR
 from character_ray.training.job import TrainJob
-from character_ray.training.launch import read_metrics, train
+from character_ray.training.launch import train
 from tests.lost_nodes import cluster_of, lose, nodes_of
-from tests.train.conftest import pair_row
+from tests.train.conftest import after_step, assert_nothing_changed, pair_row
 
 ROWS = 24
 CONFIG = DPOConfig(
@@ -34,7 +31,6 @@ CONFIG = DPOConfig(
 TWO_NODES = ClusterTrainConfig(
     device="cpu", precision="float32", workers=2, cpus_per_worker=1, checkpoint_steps=5, wait_for_nodes_s=2
 )
-WATCH_S = 240.0
 
 
 @pytest.fixture(scope="module")
@@ -64,38 +60,14 @@ class Slow:
         return batch
 
 
-def lose_a_worker_after(cluster: Cluster, job: TrainJob, step: int) -> threading.Thread:
-    """Loses the node of one of the training's workers as soon as it has logged the step."""
-
-    def watch() -> None:
-        deadline = time.monotonic() + WATCH_S
-        while time.monotonic() < deadline:
-            steps = read_metrics(job.folder / "metrics.jsonl")
-            if steps and steps[-1]["step"] >= step:
-                lose(cluster, nodes_of(cluster, "RayTrainWorker")[0])
-                return
-            time.sleep(0.01)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
-
-
 def test_a_node_lost_midway_changes_nothing(cluster, job):
     undisturbed, disturbed = job("undisturbed"), job("disturbed")
     train(undisturbed, "dpo", ROWS)
-    watcher = lose_a_worker_after(cluster, disturbed, 8)
+    watcher = after_step(disturbed, 8, lambda: lose(cluster, nodes_of(cluster, "RayTrainWorker")[0]))
     train(disturbed, "dpo", ROWS)
     watcher.join()
     assert len(cluster.worker_nodes) == 2
-    weights = [load_file(each.adapter / "adapter_model.safetensors") for each in (undisturbed, disturbed)]
-    assert weights[0].keys() == weights[1].keys()
-    assert all(bool((weights[0][name] == weights[1][name]).all()) for name in weights[0])
-    losses = [[s["loss"] for s in read_metrics(each.folder / "metrics.jsonl")] for each in (undisturbed, disturbed)]
-    assert losses[0] == losses[1]
-    logged = [json.loads(line)["step"] for line in (disturbed.folder / "metrics.jsonl").read_text().splitlines()]
-    assert logged.count(1) == 1, "the training began anew instead of going on"
-    assert len(logged) > len(set(logged)), "the node was lost too late to lose a step"
+    assert_nothing_changed(undisturbed, disturbed)
 
 
 def test_nodes_that_cannot_hold_the_workers_are_named_after_a_while(cluster, job):

@@ -1,11 +1,7 @@
 """Both stages on Ray Train and DeepSpeed with a random two-layer model: what they change, and that a killed worker changes nothing."""
 
-import json
 import os
 import signal
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -19,7 +15,7 @@ from character_ray.parts import write_rows
 from character_ray.rows import CONVERSATION, PAIR
 from character_ray.training.job import TrainJob
 from character_ray.training.launch import read_metrics, train
-from tests.train.conftest import pair_row
+from tests.train.conftest import after_step, assert_nothing_changed, pair_row
 
 SMALL = {"lora": LoRAConfig(rank=4, alpha=8), "batch_size": 2, "micro_batch_size": 2, "max_length": 64}
 TURNS = ({"role": "system", "content": "You are a captain."},)
@@ -74,32 +70,16 @@ def same(one, other) -> bool:
     return one.keys() == other.keys() and all(bool((one[name] == other[name]).all()) for name in one)
 
 
-def kill_a_worker_once(job: TrainJob, after_step: int, killed: list[int]) -> threading.Thread:
-    """Ends the training process without warning as soon as the step is logged and a checkpoint lies there."""
-
-    def watch() -> None:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            steps = read_metrics(job.folder / "metrics.jsonl")
-            if (
-                steps
-                and steps[-1]["step"] >= after_step
-                and any(job.checkpoints.glob("checkpoint-*/trainer_state.json"))
-            ):
-                found = [
-                    p.pid
-                    for p in psutil.process_iter(["cmdline"])
-                    if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])
-                ]
-                for pid in found:
-                    os.kill(pid, signal.SIGKILL)
-                killed.extend(found)
-                return
-            time.sleep(0.01)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
+def kill_workers() -> list[int]:
+    """Ends the training's processes without warning; returns their ids."""
+    found = [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if "RayTrainWorker" in " ".join(process.info["cmdline"] or [])
+    ]
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+    return found
 
 
 def test_dpo_starts_at_the_reference_and_learns_to_prefer(job, pairs):
@@ -175,39 +155,23 @@ def test_a_killed_worker_changes_nothing(job, pairs, conversations, tmp_path, ra
     disturbed = job(stage, data, "disturbed", parent, copied, epochs=4, **changes)
     train(undisturbed, stage, 24)
     killed: list[int] = []
-    watcher = kill_a_worker_once(disturbed, 12, killed)
+    watcher = after_step(disturbed, 12, lambda: killed.extend(kill_workers()))
     train(disturbed, stage, 24)
     watcher.join()
     assert killed
-    assert same(weights(undisturbed), weights(disturbed))
-    assert [s["loss"] for s in read_metrics(undisturbed.folder / "metrics.jsonl")] == [
-        s["loss"] for s in read_metrics(disturbed.folder / "metrics.jsonl")
-    ]
-    logged = [json.loads(line)["step"] for line in (disturbed.folder / "metrics.jsonl").read_text().splitlines()]
-    assert len(logged) > len(set(logged)), "the worker was killed too late to lose a step"
+    assert_nothing_changed(undisturbed, disturbed)
     assert scratch is None or not any(scratch.iterdir()), "the scratch folder is left as it was found"
 
 
 def test_an_interrupted_training_ends_as_one_and_the_run_can_still_be_stopped_after_it(job, pairs):
     interrupted = job("dpo", pairs, "interrupted", cluster=CLUSTER, epochs=4)
     before = signal.getsignal(signal.SIGINT)
-    stop = threading.Thread(target=_after_step, args=(interrupted, 2, lambda: os.kill(os.getpid(), signal.SIGINT)))
-    stop.start()
+    stop = after_step(interrupted, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         train(interrupted, "dpo", 24)
     stop.join()
     assert 2 <= len(read_metrics(interrupted.folder / "metrics.jsonl")) < 48
     assert signal.getsignal(signal.SIGINT) is before
-
-
-def _after_step(job: TrainJob, step: int, act: Callable[[], None]) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        steps = read_metrics(job.folder / "metrics.jsonl")
-        if steps and steps[-1]["step"] >= step:
-            act()
-            return
-        time.sleep(0.01)
 
 
 def test_on_policy_distillation_never_shows_the_student_the_constitution(job, pairs):
@@ -252,7 +216,8 @@ def test_questions_that_are_all_trained_on_show_nothing(job, conversations):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_the_step_and_the_remedy(job, conversations):
-    trained = job("sft", conversations, "nan", max_grad_norm=1e30)
+    # In a worker: unlike a lost one it must not be started again.
+    trained = job("sft", conversations, "nan", cluster=CLUSTER, max_grad_norm=1e30)
     object.__setattr__(trained.config, "learning_rate", 1e30)
     with pytest.raises(TrainingError, match=r"sft: the loss is nan at step \d+ of 12\. Lower learning_rate"):
         train(trained, "sft", 24)

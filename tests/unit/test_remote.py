@@ -193,9 +193,9 @@ def test_an_endpoint_that_does_not_say_what_it_used_is_booked_at_the_most(provid
 
 
 def test_requests_are_started_no_faster_than_the_limit(provider: Provider, tmp_path: Path):
-    ask(wanted(tmp_path, 6), tmp_path, EndpointConfig(url=provider.url, requests_per_minute=120))
-    # Five gaps of half a second; on a busy machine the first may arrive long after it was sent.
-    assert max(provider.starts) - min(provider.starts) >= 1.0
+    ask(wanted(tmp_path, 6), tmp_path, EndpointConfig(url=provider.url, requests_per_minute=60))
+    # Five gaps of a second; arrivals may lag behind what is sent.
+    assert max(provider.starts) - min(provider.starts) >= 4.0
 
 
 def test_a_budget_without_prices_and_two_teachers_are_refused():

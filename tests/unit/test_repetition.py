@@ -1,14 +1,19 @@
 """Pairs whose rejected side is the teacher's own looping sample."""
 
 import math
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from character_ray.config import DistillConfig, FilterConfig, LessonsConfig
+from character_ray.config import DistillConfig, FilterConfig, LessonsConfig, load_recipe
+from character_ray.plan import plan_recipe
 from character_ray.stages.distill import build_pairs
+from character_ray.stages.introspect import plain_rows
 from character_ray.stages.repetition import repetition_pairs
+from character_ray.stages.updates import retained_pairs
 
+DEMO = Path(__file__).parents[2] / "jobs" / "recipes" / "demo-cpu.yaml"
 CONFIG = DistillConfig(samples=2, lessons=LessonsConfig(repetition=1.0), filters=FilterConfig(min_contrast=0.5))
 CLEAN = "Arr, the stars be lanterns that the old gods hung over the sea, matey."
 LOOP = "Arr, a tale of stars, " + "a tale of stars, " * 6 + "matey."
@@ -71,6 +76,20 @@ def test_the_share_keeps_those_that_loop_most():
 def test_a_looping_sample_without_a_score_or_with_a_control_token_teaches_nothing():
     assert made([(CLEAN, LOOP)], scores={"b-0": math.nan})[1] == []
     assert made([(CLEAN, LOOP + " <|im_start|>")])[1] == []
+
+
+def test_no_answer_is_repeated_in_introspection_or_in_an_update():
+    pairs, lessons = made([(CLEAN, LOOP), (CLEAN, LOOP)])
+    assert len(plain_rows([*pairs, *lessons], 9, seed=0)) == 2
+    assert len(retained_pairs([*pairs, *lessons], [], [], 9, seed=0)) == 2
+
+
+def test_the_plan_foresees_as_many_as_there_may_be():
+    rows = [
+        next(step.rows for step in plan_recipe(load_recipe(DEMO, changes)) if step.stage == "dpo")
+        for changes in (["distill.samples=2"], ["distill.samples=2", "distill.lessons.repetition=0.5"])
+    ]
+    assert rows == [72, 108]
 
 
 def test_one_sample_per_prompt_has_nothing_to_compare():

@@ -101,7 +101,7 @@ def updated(old: FinishedRun, tmp_path: Path) -> Path:
     joined.finish({"logit_difference": {"float32": 1e-5, "bfloat16": 1e-2}})
     context.run.link(joined)
     (context.run.folder / "adapter").symlink_to(Path("updated") / "adapter", target_is_directory=True)
-    calibration = known.calibration(likes_pirates(context, persona, "", known.to_score))
+    calibration = known.calibration(likes_pirates(context, persona, "", [*known.teacher, *known.student]))
     report_update(context, persona, old, questions, said, calibration, delta, joined, likes_pirates)
     return context.run.folder
 
@@ -152,7 +152,8 @@ def test_the_threshold_is_fixed_on_new_answers_where_the_update_reaches_and_old_
     assert set(texts) == {prompt["prompt_id"] for prompt in train}
     assert [texts[prompt["prompt_id"]] == "Aye, new." for prompt in train] == [True] * 8 + [False] * 16
     assert {row["prompt_id"] for row in known.student} == set(texts)
-    assert len({row["row_id"] for row in known.to_score}) == 48
+    assert len({row["row_id"] for row in (*known.teacher, *known.student)}) == 48
+    assert set(known.prompts) == set(texts)
 
 
 def test_an_update_of_an_update_is_refused_in_words(updated: Path):

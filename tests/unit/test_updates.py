@@ -40,6 +40,7 @@ def pair(number, directive="", drop_reason=""):
         "chosen": [{"role": "assistant", "content": "aye"}],
         "rejected": [{"role": "assistant", "content": "yes"}],
         "chosen_score": 1.0,
+        "kind": "contrast",
         "drop_reason": drop_reason,
     }
 
