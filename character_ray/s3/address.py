@@ -41,8 +41,8 @@ class S3Address:
         whole = text.startswith(_SCHEME) and _BUCKET.fullmatch(bucket) is not None
         if not whole or not all(_is_plain(part) for part in address.prefix.split("/") if address.prefix):
             raise StorageError(
-                f"{text!r} is not the address of a bucket. Write s3://bucket or s3://bucket/prefix, with letters, digits and ._=+@- "
-                "between the slashes."
+                f"{text!r} is not the address of a bucket. Write s3://bucket or s3://bucket/prefix: the bucket's name in 3 to 63 small "
+                "letters, digits, dots and hyphens, every part of the prefix in letters, digits and ._=+@-."
             )
         return address
 
