@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from character_ray.config import ARMS
 from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation
 from character_ray.judging.threshold import fit_threshold
@@ -133,7 +132,6 @@ def report_update(
         "of the constitution; what base and before said is the old run's. How local the update is stands in update.json.",
         SHARED_WEIGHTS,
     ]
-    why = "an update measures the updated character beside the one it was and the untrained student"
     report = Report.model_validate(
         {
             "run": run_part(context, notes),
@@ -141,7 +139,6 @@ def report_update(
             "prompts_hash": prompts_hash(prompts),
             "num_prompts": len(prompts),
             **measured.parts(),
-            "missing_arms": {arm: why for arm in ARMS if arm not in arms},
             "judge": judge_part(
                 context,
                 threshold,
