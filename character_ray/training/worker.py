@@ -79,7 +79,9 @@ def _build_trainer(job: TrainJob) -> "Trainer":
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from character_ray.training.fused_lora import fuse_lora
     from character_ray.training.guards import FiniteLoss, MetricsFile
+    from character_ray.training.liger import use_liger
 
     tokenizer = AutoTokenizer.from_pretrained(job.base)
     callbacks: list[TrainerCallback] = [
@@ -91,6 +93,8 @@ def _build_trainer(job: TrainJob) -> "Trainer":
         job.base, dtype=getattr(torch, job.cluster.precision), **job.cluster.model
     )
     model.config.use_cache = False
+    if job.cluster.liger:
+        use_liger(model)
     rows = _kept_rows(job.data)
     trainer: Trainer
     if isinstance(job.config, SFTConfig):
@@ -109,6 +113,8 @@ def _build_trainer(job: TrainJob) -> "Trainer":
         trainer = _on_policy_trainer(job, rows, _continued(job, model), tokenizer, callbacks)
     else:
         trainer = _dpo_trainer(job, rows, _continued(job, model), tokenizer, callbacks)
+    if job.cluster.zero_stage != 3:
+        fuse_lora(trainer.model)
     _watch(job, rows, trainer, tokenizer)
     return trainer
 

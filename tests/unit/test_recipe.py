@@ -1,5 +1,6 @@
 """Recipes: what a user gets told, and when."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,12 @@ def test_training_in_process_is_for_one_worker_without_deepspeed():
     with pytest.raises(RecipeError, match="workers=1 and zero_stage=2"):
         load_recipe(DEMO, ["train.in_process=true"])
     assert load_recipe(DEMO, ["train.in_process=true", "train.zero_stage=0"]).train.in_process
+
+
+def test_fused_kernels_need_a_gpu_and_their_library(monkeypatch):
+    with pytest.raises(RecipeError, match="liger's kernels run on GPUs, but device is 'cpu'"):
+        load_recipe(DEMO, ["train.liger=true"])
+    full = DEMO.with_name("smollm2-full.yaml")
+    monkeypatch.setitem(sys.modules, "liger_kernel", None)
+    with pytest.raises(RecipeError, match="liger_kernel cannot be imported here"):
+        load_recipe(full, ["train.liger=true"])
