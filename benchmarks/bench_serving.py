@@ -146,7 +146,8 @@ def recipe_of(options: argparse.Namespace, folder: Path) -> Recipe:
         enforce_eager=cpu or options.enforce_eager,
         gpu_memory_utilization=0.85,
         lora_kernels=options.lora_kernels and options.lora_kernels.resolve(),
-        vllm={"load_format": "dummy"} if options.shape else {},
+        vllm=({"load_format": "dummy"} if options.shape else {})
+        | ({"compilation_config": {"cudagraph_capture_sizes": options.graphs}} if options.graphs else {}),
     )
     model = ModelConfig(name=str(folder) if options.shape else options.model)
     return Recipe(
@@ -187,6 +188,7 @@ def main() -> None:
     parser.add_argument("--warm-tokens", type=int, default=8)
     parser.add_argument("--clients", type=int, help="client processes: 6 on a GPU, 1 on a CPU")
     parser.add_argument("--repeats", type=int, default=3, help="engine starts of each arm")
+    parser.add_argument("--graphs", nargs="+", type=int, help="batch sizes to capture; vLLM's choice by default")
     parser.add_argument("--enforce-eager", action="store_true")
     parser.add_argument("--start-limit-s", type=float, default=240)
     parser.add_argument("--load-limit-s", type=float, default=180)

@@ -224,9 +224,9 @@ class ClusterTrainConfig(WaitsForNodes):
     """Further arguments of ``from_pretrained``, passed through as they are: ``{attn_implementation: flash_attention_2}``. Attention
     that takes no mask, as this one, also ends the sharing of prompts."""
 
-    liger: bool = False
-    """Compute norms, rotary embeddings and gated MLPs with the fused kernels of ``liger-kernel``, which must be installed on every machine
-    (pip install liger-kernel). On GPUs; changes the time, not the result beyond rounding."""
+    liger: bool | None = None
+    """Compute norms, rotary embeddings and gated MLPs with the fused kernels of ``liger-kernel`` (pip install liger-kernel). Changes the
+    time, not the result beyond rounding. By default on GPUs, where it is installed and the model is of a type it was tried on here."""
 
     report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
     """Trackers that follow a training live, beside ``metrics.jsonl``, which always does. TensorBoard's files lie in the stage's folder;

@@ -14,12 +14,10 @@ from typing import Any
 
 __all__ = ["LayerCost", "layer_cost", "sharing_pays"]
 
-# What an operation of attention costs beside one of a product with the weights, whole square counted. Under a mask on a GPU: reckoned from
-# one record (benchmarks/results/training-4b-h100.json), as the time that a step under the mask took beyond what its tokens take without,
-# all of it laid to attention: 34 TFLOP/s where the products reached 224. The others are assumed: a causal kernel one and a half times as
-# fast as the products, half of the square skipped; on a CPU both kernels as fast as the products.
-MASKED: Mapping[str, float] = {"cuda": 6.6, "cpu": 1.0}
-CAUSAL: Mapping[str, float] = {"cuda": 0.3, "cpu": 0.5}
+# Seconds of an operation of attention, the whole square counted, by those of one of a product with the weights. On a GPU as measured at
+# Qwen3-4B's shape (benchmarks/results/layout-h100.json). On a CPU assumed: both kernels as fast as the products, one skipping half.
+MASKED: Mapping[str, float] = {"cuda": 4.1, "cpu": 1.0}
+CAUSAL: Mapping[str, float] = {"cuda": 2.1, "cpu": 0.5}
 
 
 @dataclass(frozen=True)

@@ -93,8 +93,7 @@ def _build_trainer(job: TrainJob) -> "Trainer":
         job.base, dtype=getattr(torch, job.cluster.precision), **job.cluster.model
     )
     model.config.use_cache = False
-    if job.cluster.liger:
-        use_liger(model)
+    use_liger(model, job.cluster)
     rows = _kept_rows(job.data)
     trainer: Trainer
     if isinstance(job.config, SFTConfig):

@@ -1,0 +1,50 @@
+"""What makes a step faster on a GPU leaves its loss and gradient where PEFT and Transformers put them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from character_ray.config import ClusterTrainConfig, ModelConfig
+from character_ray.models import resolve_model
+from character_ray.training.fused_lora import fuse_lora
+from character_ray.training.liger import use_liger
+
+pytestmark = pytest.mark.gpu
+
+
+def gradient(base: Path, precision: str, *, fast: bool) -> Any:
+    """Of every factor of a random adapter by the likelihood of one text, as one vector."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    dtype = getattr(torch, precision)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).cuda()
+    if fast:
+        assert use_liger(model, ClusterTrainConfig(liger=True))
+    torch.manual_seed(0)
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    adapted = get_peft_model(model, LoraConfig(r=16, lora_alpha=16, target_modules=targets, task_type="CAUSAL_LM"))
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    if fast:
+        assert fuse_lora(adapted) == 7 * model.config.num_hidden_layers
+    text = "The tide be high, and the lantern swings above the chart. " * 20
+    ids = AutoTokenizer.from_pretrained(base)(text, return_tensors="pt").input_ids.cuda()
+    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        adapted(input_ids=ids, labels=ids).loss.backward()
+    return torch.cat([p.grad.flatten().double() for p in adapted.parameters() if p.grad is not None])
+
+
+def test_the_fast_gradient_is_as_near_to_float32_as_the_plain_one():
+    pytest.importorskip("liger_kernel")
+    base = resolve_model(ModelConfig())
+    exact, plain, fast = (
+        gradient(base, precision, fast=fast)
+        for precision, fast in (("float32", False), ("bfloat16", False), ("bfloat16", True))
+    )
+    errors = [float((found - exact).norm() / exact.norm()) for found in (plain, fast)]
+    print(errors)
+    assert 0 < errors[1] < 1.5 * errors[0] < 0.5
