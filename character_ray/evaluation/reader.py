@@ -14,6 +14,7 @@ from character_ray.chat_safety import control_tokens, neutralize
 from character_ray.chat_template import chat_ids
 from character_ray.config import SamplingConfig
 from character_ray.errors import ModelError
+from character_ray.gpu_attention import without_plans
 from character_ray.rows import Message
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Reader:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        if device != "cpu":
+            without_plans()
         self.tokenizer = AutoTokenizer.from_pretrained(base)
         self._special = control_tokens(base)
         model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype or torch.float32)

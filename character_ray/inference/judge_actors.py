@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from character_ray.cluster_room import Need
 from character_ray.config import JudgeConfig
+from character_ray.gpu_attention import without_plans
 from character_ray.inference.arrivals import arriving
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["judge_dtype", "judged_rows", "load_judge_model"]
+__all__ = ["judge_dtype", "judged_rows", "load_judge_model", "prepare_torch"]
 
 
 def judged_rows(
@@ -50,18 +51,25 @@ def judged_rows(
 
 def load_judge_model(folder: Path, judge: JudgeConfig) -> "PreTrainedModel":
     """A judge's model, ready on the device and in the number format that the recipe names."""
-    import torch
     from transformers import AutoModelForCausalLM
+
+    prepare_torch(judge)
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=judge_dtype(judge)).eval()
+    if judge.device == "gpu":
+        model.cuda()  # type: ignore[call-arg]  # transformers wraps it for its documentation
+    return model
+
+
+def prepare_torch(judge: JudgeConfig) -> None:
+    """Threads and kernels of a judge's process, before its model is loaded."""
+    import torch
 
     if judge.device == "cpu":
         torch.set_num_threads(judge.cpus)
     else:
         # TensorFloat-32: an H100 multiplies float32 at a tenth of its rate.
         torch.set_float32_matmul_precision("high")
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=judge_dtype(judge)).eval()
-    if judge.device == "gpu":
-        model.cuda()  # type: ignore[call-arg]  # transformers wraps it for its documentation
-    return model
+        without_plans()
 
 
 def judge_dtype(judge: JudgeConfig) -> "torch.dtype":

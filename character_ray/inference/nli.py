@@ -11,7 +11,7 @@ from typing import Any
 from character_ray.config import JudgeConfig, ModelConfig
 from character_ray.encoder import most_tokens
 from character_ray.errors import ModelError
-from character_ray.inference.judge_actors import judge_dtype
+from character_ray.inference.judge_actors import judge_dtype, prepare_torch
 from character_ray.inference.likelihood import ScoreRequest, score_rows
 from character_ray.models import resolve_model
 from character_ray.runs import Artefact
@@ -68,11 +68,9 @@ class ContradictionJudge:
     """Scores batches of statement pairs; one per Ray actor."""
 
     def __init__(self, folder: str, contradiction: int, judge: JudgeConfig) -> None:
-        import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        if judge.device == "cpu":
-            torch.set_num_threads(judge.cpus)
+        prepare_torch(judge)
         self._class = contradiction
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self._longest = min(most_tokens(Path(folder), self._tokenizer), LONGEST)

@@ -26,12 +26,18 @@ def make_app(serve: ServeConfig) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HttpError, _refused_by_framework)
     # The endpoints catch all that goes wrong in them: what is left comes from vLLM's validators, which take shapes for granted.
-    from ray.llm._internal.common.errors import VLLM_CLIENT_ERRORS
-
-    for kind in (TypeError, AttributeError, LookupError, ValueError, RecursionError, *VLLM_CLIENT_ERRORS):
+    for kind in (TypeError, AttributeError, LookupError, ValueError, RecursionError, *_vllm_client_errors()):
         app.add_exception_handler(kind, _malformed)
     app.add_middleware(BodyLimit, max_bytes=serve.max_request_bytes)
     return app
+
+
+def _vllm_client_errors() -> tuple[type[Exception], ...]:
+    """vLLM's errors about a request that are no ``ValueError``; older releases have none."""
+    from vllm import exceptions
+
+    found = getattr(exceptions, "VLLMClientError", None)
+    return () if found is None else (found,)
 
 
 def error_response(status: int, message: str, param: str, code: str) -> Response:

@@ -17,6 +17,7 @@ import numpy as np
 from character_ray.config import FineTuneConfig
 from character_ray.encoder import most_tokens
 from character_ray.errors import TrainingError
+from character_ray.gpu_attention import without_plans
 from character_ray.training.failures import root_cause
 from character_ray.training.interrupts import interruptible
 from character_ray.whole_files import being_written
@@ -102,6 +103,8 @@ def _train_worker(config: dict[str, Any]) -> None:
     transformers_logging.disable_progress_bar()
     if job.config.device == "cpu":
         torch.set_num_threads(job.config.cpus_per_worker)
+    else:
+        without_plans()
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     longest = min(job.config.max_length, most_tokens(job.model, tokenizer))
     encoded = tokenizer(list(job.texts), truncation=True, max_length=longest)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from character_ray.config import DPOConfig, SFTConfig
 from character_ray.errors import CharacterRayError, TrainingError
+from character_ray.gpu_attention import without_plans
 from character_ray.training.arguments import lora_config, trainer_arguments
 from character_ray.training.checkpoints import last_complete
 from character_ray.training.examples import IGNORED, describe_example, to_labelled
@@ -52,6 +53,8 @@ def _train(job: TrainJob) -> None:
         torch.set_num_threads(job.cluster.cpus_per_worker)
         if job.cluster.zero_stage:
             _compile_nothing()
+    else:
+        without_plans()
     trainer = _build_trainer(job)
     trainer.train(resume_from_checkpoint=last_complete(job.checkpoints))
     if trainer.eval_dataset is not None and not any(
@@ -82,6 +85,7 @@ def _build_trainer(job: TrainJob) -> "Trainer":
     from character_ray.training.fused_lora import fuse_lora
     from character_ray.training.guards import FiniteLoss, MetricsFile
     from character_ray.training.liger import use_liger
+    from character_ray.training.right_padding import unmask_right_padding
 
     tokenizer = AutoTokenizer.from_pretrained(job.base)
     callbacks: list[TrainerCallback] = [
@@ -114,6 +118,7 @@ def _build_trainer(job: TrainJob) -> "Trainer":
         trainer = _dpo_trainer(job, rows, _continued(job, model), tokenizer, callbacks)
     if job.cluster.zero_stage != 3:
         fuse_lora(trainer.model)
+    unmask_right_padding(model)
     _watch(job, rows, trainer, tokenizer)
     return trainer
 
