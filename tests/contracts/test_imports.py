@@ -21,6 +21,7 @@ LAYER = {
     "s3": 0,
     "chat_safety": 0,
     "chat_template": 0,
+    "gpu_attention": 0,
     "constitution": 1,
     "models": 1,
     "adapters": 1,
