@@ -4,13 +4,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from character_ray.config.base import Config
+from character_ray.config.base import WaitsForNodes
 from character_ray.config.engines import ModelConfig
 
 __all__ = ["FineTuneConfig"]
 
 
-class FineTuneConfig(Config):
+class FineTuneConfig(WaitsForNodes):
     """A sequence classifier: an encoder with a new head, both trained."""
 
     model: ModelConfig = ModelConfig(name="all-minilm-l6-v2")
@@ -36,6 +36,9 @@ class FineTuneConfig(Config):
 
     cpus_per_worker: int = Field(2, ge=1)
     """CPU cores of a worker."""
+
+    max_failures: int = Field(2, ge=0)
+    """How often lost workers are started again; the classifiers that are trained by then stay."""
 
     @model_validator(mode="after")
     def _check_share(self) -> "FineTuneConfig":

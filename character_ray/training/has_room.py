@@ -5,23 +5,15 @@ from typing import TYPE_CHECKING
 # Ray's own hook for it; its public callbacks are called after reports and exceptions of workers alone.
 from ray.train.v2._internal.execution.callback import ControllerCallback
 
-from character_ray.cluster_room import Need, RoomWatch
-from character_ray.training.job import TrainJob
+from character_ray.cluster_room import RoomWatch
 
 if TYPE_CHECKING:
     from ray.train.v2._internal.execution.scaling_policy import ResizeDecision
 
-__all__ = ["HasRoom", "needed_by"]
+__all__ = ["HasRoom"]
 
 # The controller, which also hears Ctrl-C, stands still so long at most; it then asks Ray for the workers and comes back here.
 WAIT_S = 15.0
-
-
-def needed_by(job: TrainJob) -> Need:
-    """The workers of a training: their number is fixed, so all of them must fit."""
-    cluster = job.cluster
-    resources = {"CPU": float(cluster.cpus_per_worker)} | ({"GPU": 1.0} if cluster.device == "gpu" else {})
-    return Need(f"{job.stage} training", "worker", resources, cluster.workers, "lower train.workers")
 
 
 class HasRoom(ControllerCallback):

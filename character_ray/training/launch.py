@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from character_ray.cluster_room import RoomWatch
+from character_ray.cluster_room import Need
 from character_ray.config import DPOConfig
 from character_ray.errors import ClusterError, TrainingError
 from character_ray.log import StageProgress, stage_progress
 from character_ray.training.failures import root_cause
-from character_ray.training.interrupts import interruptible
 from character_ray.training.job import TrainJob
 from character_ray.training.storage import check_storage
 from character_ray.training.worker import FATAL, train_worker
+from character_ray.training.workers import run_workers
 
 __all__ = ["num_steps", "read_metrics", "train"]
 
@@ -80,36 +80,23 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def _fit(job: TrainJob) -> None:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    from character_ray.training.has_room import HasRoom, needed_by
-
-    need = needed_by(job)
-    gpu = job.cluster.device == "gpu"
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"job": job},
-        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=0 if job.cluster.in_process else job.cluster.workers,
-            use_gpu=gpu,
-            resources_per_worker=dict(need.resources),
-        ),
-        run_config=RunConfig(
-            name=job.stage,
-            storage_path=str(job.folder.resolve() / "ray_train"),
-            failure_config=FailureConfig(max_failures=job.cluster.max_failures),
-            callbacks=[HasRoom(RoomWatch(need, job.cluster.wait_for_nodes_s))],  # type: ignore[list-item]  # typed as Ray 2.9's
-        ),
-    )
+    cluster = job.cluster
+    # The number of workers is fixed, so all of them must fit.
+    resources = {"CPU": float(cluster.cpus_per_worker)} | ({"GPU": 1.0} if cluster.device == "gpu" else {})
     try:
-        with interruptible():
-            trainer.fit()
+        run_workers(
+            train_worker,
+            {"job": job},
+            Need(f"{job.stage} training", "worker", resources, cluster.workers, "lower train.workers"),
+            job.folder,
+            max_failures=cluster.max_failures,
+            wait_for_nodes_s=cluster.wait_for_nodes_s,
+            in_process=cluster.in_process,
+        )
+    except ClusterError:
+        raise
     except Exception as cause:
-        restarts = "" if job.cluster.in_process else f" after {job.cluster.max_failures} restarts"
-        if isinstance(short := getattr(cause, "controller_failure", None), ClusterError):
-            raise short from None
+        restarts = "" if cluster.in_process else f" after {cluster.max_failures} restarts"
         raise TrainingError(
             f"training the {job.stage} adapter failed{restarts}: {root_cause(cause)}. "
             f"Checkpoints are kept in {job.checkpoints}; mend the cause and run again to continue from there."

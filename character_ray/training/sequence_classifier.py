@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from character_ray.cluster_room import Need
 from character_ray.config import FineTuneConfig
 from character_ray.encoder import most_tokens
-from character_ray.errors import TrainingError
+from character_ray.errors import ClusterError, TrainingError
 from character_ray.gpu_attention import without_plans
 from character_ray.training.failures import root_cause
-from character_ray.training.interrupts import interruptible
+from character_ray.training.workers import run_workers
 from character_ray.whole_files import being_written
 
 __all__ = ["ClassifierJob", "fine_tune"]
@@ -56,7 +57,8 @@ def fine_tune(job: ClassifierJob) -> list[np.ndarray]:
         For each mask the logits of shape ``(N, K)``; texts that were trained on are NaN.
 
     Raises:
-        TrainingError: The encoder takes no classification head, or a worker failed.
+        TrainingError: The encoder takes no classification head, or its workers failed too often.
+        ClusterError: The nodes that are alive cannot hold the workers, and none joined in time.
     """
     _check_encoder(job)
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -66,29 +68,23 @@ def fine_tune(job: ClassifierJob) -> list[np.ndarray]:
 
 
 def _fit(job: ClassifierJob) -> None:
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
     config = job.config
-    gpu = config.device == "gpu"
-    trainer = TorchTrainer(
-        _train_worker,
-        train_loop_config={"job": job},
-        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=config.workers,
-            use_gpu=gpu,
-            resources_per_worker={"CPU": config.cpus_per_worker} | ({"GPU": 1} if gpu else {}),
-        ),
-        run_config=RunConfig(name="classifier", storage_path=str(job.folder.resolve() / "ray_train")),
-    )
+    resources = {"CPU": float(config.cpus_per_worker)} | ({"GPU": 1.0} if config.device == "gpu" else {})
     try:
-        with interruptible():
-            trainer.fit()
+        run_workers(
+            _train_worker,
+            {"job": job},
+            Need("the classifier's fine-tuning", "worker", resources, config.workers, "ask for fewer workers"),
+            job.folder,
+            max_failures=config.max_failures,
+            wait_for_nodes_s=config.wait_for_nodes_s,
+        )
+    except ClusterError:
+        raise
     except Exception as cause:
         raise TrainingError(
-            f"fine-tuning {config.model.name} failed: {root_cause(cause)}. The trainings that were done are kept in {job.folder}; mend "
-            "the cause and run again to continue from there."
+            f"fine-tuning {config.model.name} failed after {config.max_failures} restarts: {root_cause(cause)}. The trainings that were "
+            f"done are kept in {job.folder}; mend the cause and run again to continue from there."
         ) from cause
 
 

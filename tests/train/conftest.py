@@ -1,11 +1,14 @@
 """A random two-layer model with the embedded model's tokenizer: trains in seconds, downloads nothing."""
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from character_ray.config import ModelConfig
@@ -32,6 +35,18 @@ def after_step(job: TrainJob, step: int, act: Callable[[], object]) -> threading
     thread = threading.Thread(target=watch)
     thread.start()
     return thread
+
+
+def kill_workers() -> list[int]:
+    """Ends the training's processes without warning; returns their ids."""
+    found = [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if "RayTrainWorker" in " ".join(process.info["cmdline"] or [])
+    ]
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+    return found
 
 
 def assert_nothing_changed(undisturbed: TrainJob, disturbed: TrainJob) -> None:

@@ -2,6 +2,9 @@
 
 import json
 import random
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +13,13 @@ import ray
 
 from character_ray.config import FineTuneConfig, ModelConfig
 from character_ray.encoder import most_tokens
-from character_ray.errors import TrainingError
+from character_ray.errors import ClusterError, TrainingError
 from character_ray.evaluation.multiclass import NONE, LabelledText
 from character_ray.models import ENCODER, resolve_model
 from character_ray.pipeline.classify import classify_runs
 from character_ray.training.sequence_classifier import ClassifierJob, fine_tune
 from tests.finished_run import write_run
+from tests.train.conftest import kill_workers
 from tests.train.encoders import save_encoder
 
 CONFIG = FineTuneConfig(epochs=4, batch_size=8, learning_rate=3e-4, max_length=32)
@@ -74,6 +78,34 @@ def test_what_was_trained_is_not_trained_again(job: ClassifierJob):
     after = fine_tune(job)
     assert [job.logits(number).stat().st_mtime_ns == times[number] for number in range(3)] == [True, False, True]
     assert np.array_equal(before[1], after[1], equal_nan=True)
+
+
+def test_a_killed_worker_costs_one_training_at_most(job: ClassifierJob, tmp_path: Path):
+    undisturbed = fine_tune(job)
+    disturbed = replace(job, folder=tmp_path / "disturbed")
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not disturbed.logits(0).is_file():
+            time.sleep(0.01)
+        kept.append(disturbed.logits(0).stat().st_mtime_ns)
+        killed.extend(kill_workers())
+
+    kept: list[int] = []
+    watcher = threading.Thread(target=kill)
+    watcher.start()
+    found = fine_tune(disturbed)
+    watcher.join()
+    assert killed
+    assert [disturbed.logits(0).stat().st_mtime_ns] == kept
+    for one, other in zip(undisturbed, found, strict=True):
+        assert np.array_equal(one, other, equal_nan=True)
+
+
+def test_a_cluster_that_can_never_hold_the_workers_is_named(job: ClassifierJob, tmp_path: Path):
+    config = CONFIG.model_copy(update={"workers": 2, "cpus_per_worker": 3, "wait_for_nodes_s": 1.0})
+    with pytest.raises(ClusterError, match="the classifier's fine-tuning"):
+        fine_tune(replace(job, folder=tmp_path / "job", config=config))
 
 
 def test_both_heads_of_a_run_are_reported_beside_each_other(tmp_path):

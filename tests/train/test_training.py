@@ -4,7 +4,6 @@ import os
 import signal
 from pathlib import Path
 
-import psutil
 import pytest
 import ray
 from safetensors.torch import load_file
@@ -15,7 +14,7 @@ from character_ray.parts import write_rows
 from character_ray.rows import CONVERSATION, PAIR
 from character_ray.training.job import TrainJob
 from character_ray.training.launch import read_metrics, train
-from tests.train.conftest import after_step, assert_nothing_changed, pair_row
+from tests.train.conftest import after_step, assert_nothing_changed, kill_workers, pair_row
 
 SMALL = {"lora": LoRAConfig(rank=4, alpha=8), "batch_size": 2, "micro_batch_size": 2, "max_length": 64}
 TURNS = ({"role": "system", "content": "You are a captain."},)
@@ -68,18 +67,6 @@ def weights(job: TrainJob):
 
 def same(one, other) -> bool:
     return one.keys() == other.keys() and all(bool((one[name] == other[name]).all()) for name in one)
-
-
-def kill_workers() -> list[int]:
-    """Ends the training's processes without warning; returns their ids."""
-    found = [
-        process.pid
-        for process in psutil.process_iter(["cmdline"])
-        if "RayTrainWorker" in " ".join(process.info["cmdline"] or [])
-    ]
-    for pid in found:
-        os.kill(pid, signal.SIGKILL)
-    return found
 
 
 def test_dpo_starts_at_the_reference_and_learns_to_prefer(job, pairs):
