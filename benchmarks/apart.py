@@ -27,9 +27,12 @@ from character_ray.pipeline.prompts import make_prompts
 from character_ray.pipeline.ray_session import ray_session
 from character_ray.pipeline.run import tell_story
 from character_ray.rows import Completion, Dialogue, Request, Talk, content_hash
-from character_ray.vllm_options import engine_environment
+from character_ray.vllm_options import engine_environment, engine_kwargs
 
 __all__ = ["ApartContext", "answer_stage"]
+
+# Without them vLLM's CPU build claims all but the whole memory and dies of requests that have a seed.
+NEEDED_ON_CPU = ("enforce_eager", "kv_cache_memory_bytes", "enable_chunked_prefill", "max_num_batched_tokens")
 
 
 @dataclass
@@ -87,7 +90,8 @@ def answer_stage(asked: Path, answered: Path) -> None:
     os.environ.update(engine_environment(engine))
     from vllm import LLM
 
-    more: dict[str, Any] = {"enforce_eager": engine.enforce_eager} if engine.device == "cpu" else {}
+    needed = engine_kwargs(engine)
+    more = {name: needed[name] for name in NEEDED_ON_CPU} if engine.device == "cpu" else {}
     llm = LLM(model=work["model"], dtype=engine.dtype, max_model_len=engine.max_model_len, **more)
     rows = work["rows"]
     dialogues = bool(rows) and "turns" in rows[0]
