@@ -1,12 +1,17 @@
 """Liger's fused kernels for a model's norms, rotary embeddings and gated MLPs."""
 
 import importlib.util
+import sys
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from character_ray.config import ClusterTrainConfig
 from character_ray.errors import TrainingError
 
-__all__ = ["use_liger"]
+__all__ = ["in_one_row", "use_liger"]
+
+Rotary = Callable[..., tuple[Any, Any]]
 
 # Types of models whose losses and gradients were compared with and without (tests/gpu/test_kernels.py, benchmarks/results).
 TRIED = ("llama", "qwen3")
@@ -38,4 +43,28 @@ def use_liger(model: Any, cluster: ClusterTrainConfig) -> bool:
             f"{', '.join(sorted(MODEL_TYPE_TO_APPLY_LIGER_FN))}. Leave train.liger out."
         )
     _apply_liger_kernel_to_instance(model, cross_entropy=False, fused_linear_cross_entropy=False)
+    if architecture in TRIED:
+        modeling = sys.modules[type(model).__module__]
+        vars(modeling)["apply_rotary_pos_emb"] = in_one_row(modeling.apply_rotary_pos_emb)
     return True
+
+
+def in_one_row(rotary: Rotary) -> Rotary:
+    """Rotary embeddings by a function that is called with one row only, its tokens those of all rows one after the other.
+
+    Triton compiles Liger's kernel anew for every number of rows, about a second each, and batches of one training differ in it.
+
+    Args:
+        rotary: Takes queries ``[B, heads, S, D]``, keys alike, and cosines and sines ``[1 or B, S, D]``; rotates token by token.
+    """
+
+    @wraps(rotary)
+    def rotated(q: Any, k: Any, cos: Any, sin: Any, *rest: Any, **named: Any) -> tuple[Any, Any]:
+        rows, _, length, _ = q.shape
+        joined = (x.transpose(1, 2).flatten(0, 1)[None].transpose(1, 2) for x in (q, k))
+        angles = (x.expand(rows, -1, -1).flatten(0, 1)[None] for x in (cos, sin))
+        q_row, k_row = rotary(*joined, *angles, *rest, **named)
+        q_rows, k_rows = (x.transpose(1, 2)[0].unflatten(0, (rows, length)).transpose(1, 2) for x in (q_row, k_row))
+        return q_rows, k_rows
+
+    return rotated

@@ -31,8 +31,12 @@ def gradient(base: Path, precision: str, *, fast: bool) -> Any:
             torch.nn.init.normal_(parameter, std=0.02)
     if fast:
         assert fuse_lora(adapted) == 7 * model.config.num_hidden_layers
-    text = "The tide be high, and the lantern swings above the chart. " * 20
-    ids = AutoTokenizer.from_pretrained(base)(text, return_tensors="pt").input_ids.cuda()
+    texts = [
+        start + "the lantern swings above the chart. " * 20 for start in ("High be the tide, and ", "All asleep, yet ")
+    ]
+    ids = AutoTokenizer.from_pretrained(base)(
+        texts, return_tensors="pt", truncation=True, max_length=128
+    ).input_ids.cuda()
     with torch.autocast("cuda", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         adapted(input_ids=ids, labels=ids).loss.backward()
     return torch.cat([p.grad.flatten().double() for p in adapted.parameters() if p.grad is not None])
