@@ -124,7 +124,7 @@ def generation_s(
     return prefill + decode + load.rows * load.completion * costs.engine_token
 
 
-def judging_s(rows: float, tokens: float, shape: ModelShape, device: Device, costs: Costs) -> float:
+def judging_s(rows: float, tokens: float, shape: ModelShape, device: Device, costs: Costs, share: float = 1) -> float:
     """Seconds one judge scores completions, without its start; each is read with the constitution before it and without.
 
     Args:
@@ -133,9 +133,10 @@ def judging_s(rows: float, tokens: float, shape: ModelShape, device: Device, cos
         shape: The model.
         device: Where the judge runs.
         costs: What software adds.
+        share: Of the device, that this judge has.
     """
     products = 2 * tokens * 2 * (shape.blocks_at_work + shape.embedding)
-    return rows * (products / (device.flops * costs.multiply_share) + costs.judge_row)
+    return rows * (products / (share * device.flops * costs.multiply_share) + costs.judge_row)
 
 
 def training_s(

@@ -1,5 +1,6 @@
 """What is measured, on how much, and what is served."""
 
+import math
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -51,6 +52,10 @@ class JudgeConfig(WaitsForNodes):
     replicas: int = Field(1, ge=1)
     """Judges side by side."""
 
+    gpu_share: float = Field(1, gt=0, le=1)
+    """Share of a GPU that one judge takes. A small judge waits for its tokeniser longer than for the GPU, so several may share one; their
+    memory must fit together."""
+
     cpus: int = Field(2, ge=1)
     """Threads of one judge."""
 
@@ -66,6 +71,11 @@ class JudgeConfig(WaitsForNodes):
 
     tie_margin: float = Field(0.02, ge=0)
     """Scores closer than this, in nats per token, are a tie."""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that all judges take together."""
+        return math.ceil(self.replicas * self.gpu_share) if self.device == "gpu" else 0
 
 
 class EvaluateConfig(Config):

@@ -32,7 +32,7 @@ def judged_rows(
     """
     import ray.data
 
-    num_cpus, num_gpus = (judge.cpus, 0) if judge.device == "cpu" else (1, 1)
+    num_cpus, num_gpus = (judge.cpus, 0) if judge.device == "cpu" else (1, judge.gpu_share)
     dataset = ray.data.from_items(
         [dict(row) for row in rows], override_num_blocks=-(-len(rows) // judge.batch_size)
     ).map_batches(

@@ -10,6 +10,7 @@ completion positions meet the output layer. (vLLM's ``prompt_logprobs`` skips th
 for every row.)
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["CompletionReader", "Context", "LikelihoodJudge", "ScoreRequest", "score_completions", "score_rows"]
+
+POSITIONS = 2048
+"""Positions that meet the output layer at once: its logits are the largest tensor of a pass."""
 
 SCORE = pa.schema({"row_id": pa.string(), "score": pa.float64()})
 
@@ -152,23 +156,32 @@ class Context:
         judge = self._judge
         trees, leaves = self._group(chats)
         hidden_ND, packed = self._prefix.hidden(trees, together=judge.shares_prompts)
+        at = [packed.scored[tree][leaf] for tree, leaf in leaves]
+        targets = [trees[tree].leaves[leaf] for tree, leaf in leaves]
+        lengths = [len(positions) for positions in at]
+        at_N, target_N = (torch.tensor(list(itertools.chain(*each)), device=hidden_ND.device) for each in (at, targets))
         with torch.inference_mode():
             head = judge.model.get_output_embeddings()
-            means = []
-            for tree, leaf in leaves:
-                logits = head(hidden_ND[packed.scored[tree][leaf]]).float()
-                target = torch.tensor(trees[tree].leaves[leaf], device=hidden_ND.device)
-                means.append(logits.log_softmax(-1).gather(-1, target[:, None]).mean())
-            return torch.stack(means).double().cpu().numpy()
+            log_probs_N = torch.cat(
+                [
+                    head(hidden_ND[positions]).float().log_softmax(-1).gather(-1, target[:, None])[:, 0]
+                    for positions, target in zip(at_N.split(POSITIONS), target_N.split(POSITIONS), strict=True)
+                ]
+            )
+            return torch.stack([each.mean() for each in log_probs_N.double().cpu().split(lengths)]).numpy()
 
     def _group(self, chats: list[list[Message]]) -> tuple[list[Tree], list[tuple[int, int]]]:
         """The completions of each prompt as a tree, and for each chat the numbers of its tree and leaf."""
         judge, prefix = self._judge, len(self._prefix.ids)
         trees: dict[Any, Tree] = {}
+        openings: dict[str, list[int]] = {}
         found = []
         for row, chat in enumerate(chats):
             ids = chat_ids(judge.tokenizer, [*self._system, *chat])
-            opened = chat_ids(judge.tokenizer, [*self._system, chat[0]], open_turn=True)
+            question = chat[0]["content"]
+            if question not in openings:
+                openings[question] = chat_ids(judge.tokenizer, [*self._system, chat[0]], open_turn=True)
+            opened = openings[question]
             assert ids[: len(opened)] == opened, (
                 "the chat template renders an open turn differently from a finished one"
             )

@@ -21,7 +21,7 @@ def ray_session(recipe: Recipe) -> AbstractContextManager[None]:
             "student_engine": recipe.student_engine.gpus,
             "teacher_engine": recipe.teacher_engine.gpus if recipe.teacher_engine else 0,
             "train": recipe.train.gpus,
-            "judge": recipe.judge.replicas if recipe.judge.device == "gpu" else 0,
+            "judge": recipe.judge.gpus,
         }
     )
 

@@ -112,7 +112,7 @@ def plan_recipe(recipe: Recipe) -> list[Step]:
             + len(arms) * (questions.answers + questions.occasions)
             + 2 * questions.directives * min(KNOWN_PER_DIRECTIVE, prompts),
             f"{recipe.judge.replicas} x {recipe.judge.device}, {recipe.judge.dtype}",
-            recipe.judge.replicas if recipe.judge.device == "gpu" else 0,
+            recipe.judge.gpus,
         ),
     ]
 

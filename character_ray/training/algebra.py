@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from character_ray.errors import AdapterError
+from character_ray.threads import few_threads
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,7 @@ def concatenate(adapters: Sequence[Path], folder: Path, weights: Sequence[float]
     return rank
 
 
+@few_threads()
 def fold(base: Path, adapter: Path, folder: Path, dtype: str) -> None:
     """Write a copy of the base with the adapter added to its weights.
 
@@ -77,6 +79,7 @@ def fold(base: Path, adapter: Path, folder: Path, dtype: str) -> None:
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
 
 
+@few_threads()
 def logit_difference(base: Path, sequence: list[Path], single: Path, text: str, dtype: str) -> float:
     """Largest absolute difference between the logits of adapters applied together and of the one made from them.
 

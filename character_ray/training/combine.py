@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from character_ray.adapters import Manifest, adapter_rank, load_manifest, weights_hash, write_manifest
 from character_ray.errors import AdapterError
+from character_ray.threads import few_threads
 from character_ray.training.algebra import concatenate
 from character_ray.training.factors import LayerUpdate, load_updates, truncate
 
@@ -43,6 +44,7 @@ class Combined:
     """Largest absolute logit of the folded model, for scale."""
 
 
+@few_threads()
 def combine(
     adapters: Sequence[Path],
     weights: Sequence[float],

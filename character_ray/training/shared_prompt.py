@@ -44,6 +44,7 @@ def share_prompts(
         pays: Whether packed rows cost less than whole ones.
     """
     fused = model.forward
+    cost = functools.cache(partial(layer_cost, model))
 
     @functools.wraps(type(model).forward)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -57,7 +58,7 @@ def share_prompts(
         known_N = asked.get(key) if asked else None
         if known_N is not None:
             return _Known(log_probs=_spread(known_N.to(ids_BT.device), origin_N, shape))
-        if pays(layer_cost(self), packed_shape(trees), tuple(ids_BT.shape)):
+        if pays(cost(), packed_shape(trees), tuple(ids_BT.shape)):
             output = _packed(self.base_model, partial(fused, *args, **kwargs), trees, ids_BT, origin_N)
         else:
             output = fused(*args, input_ids=ids_BT, labels=labels_BT, **kwargs)

@@ -22,6 +22,7 @@ LAYER = {
     "chat_safety": 0,
     "chat_template": 0,
     "gpu_attention": 0,
+    "threads": 0,
     "constitution": 1,
     "models": 1,
     "adapters": 1,

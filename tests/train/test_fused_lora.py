@@ -86,6 +86,27 @@ def test_an_adapter_that_is_inactive_or_disabled_does_not_count(tiny_base):
     assert min(far(alone, stacked), far(alone, base), far(stacked, base)) > 1e-3
 
 
+def test_leaving_the_adapters_out_changes_no_gradient_and_ends_with_the_block(tiny_base):
+    plain, fused = both(adapted(tiny_base))
+    expected = step(plain)
+    with pytest.raises(KeyError), fused.disable_adapter(), fused.disable_adapter():
+        raise KeyError
+    with torch.no_grad(), fused.disable_adapter():
+        fused(torch.arange(5, 17)[None])
+    found = step(fused)
+    assert far(found[0], expected[0]) < 1e-5
+    assert found[1].keys() == expected[1].keys()
+
+
+def test_peft_leaves_adapters_out_where_some_layer_is_not_fused(tiny_base):
+    model = adapted(tiny_base, layers=("q_proj", "embed_tokens"))
+    assert fuse_lora(model) == 2
+    ids = torch.arange(5, 17)[None]
+    with model.disable_adapter():
+        left_out = model(ids).logits
+    assert far(left_out, model.unload()(ids).logits) < 1e-6
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_dropout_draws_as_in_peft(tiny_base, dropout):
     model, fused = both(adapted(tiny_base, dropout))

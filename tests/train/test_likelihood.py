@@ -5,6 +5,7 @@ import torch
 
 from character_ray.chat_template import chat_ids
 from character_ray.config import JudgeConfig
+from character_ray.inference import likelihood
 from character_ray.inference.judge_actors import judge_dtype
 from character_ray.inference.likelihood import LikelihoodJudge
 
@@ -35,7 +36,9 @@ def mean_log_prob(judge: LikelihoodJudge, system: str | None, prompt: str, compl
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_the_score_is_that_of_the_formula_whatever_shares_the_batch(tiny_base, attention):
+@pytest.mark.parametrize("positions", [3, 2048])
+def test_the_score_is_that_of_the_formula_whatever_shares_the_batch(tiny_base, monkeypatch, attention, positions):
+    monkeypatch.setattr(likelihood, "POSITIONS", positions)
     judge = LikelihoodJudge(str(tiny_base), SYSTEM, JudgeConfig(device="cpu"))
     judge.model.set_attn_implementation(attention)
     judge._shares = attention == "sdpa"

@@ -123,6 +123,8 @@ def test_software_costs_are_added_for_every_token_row_and_layer():
     endless = Device("endless", 80.0, 1e30, 1e30, 0.0)
     assert generation_s(load, shape, endless, costs, sequences=10) == pytest.approx(1.0)
     assert judging_s(200, 10, shape, endless, Costs(judge_row=0.5)) == pytest.approx(100)
+    # A quarter of a device multiplies at a quarter of its rate.
+    assert judging_s(200, 10, shape, SLOW, FREE, share=0.25) == pytest.approx(4 * judging_s(200, 10, shape, SLOW, FREE))
     # Launches bound a small model: ten micro-batches, four readings of thirty layers.
     assert training_s(10, 100, 4, 0, shape, endless, Costs(training_layer=0.01)) == pytest.approx(12)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from character_ray.config import load_recipe, recipe_warnings
+from character_ray.config import JudgeConfig, load_recipe, recipe_warnings
 from character_ray.errors import RecipeError
 
 DEMO = Path(__file__).parents[2] / "jobs" / "recipes" / "demo-cpu.yaml"
@@ -78,3 +78,16 @@ def test_fused_kernels_need_a_gpu_and_their_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "liger_kernel", None)
     with pytest.raises(RecipeError, match="liger_kernel cannot be imported here"):
         load_recipe(full, ["train.liger=true"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus"),
+    [
+        ({"device": "cpu", "replicas": 4}, 0),
+        ({"replicas": 3}, 3),
+        ({"replicas": 4, "gpu_share": 0.25}, 1),
+        ({"replicas": 3, "gpu_share": 0.5}, 2),
+    ],
+)
+def test_judges_take_whole_gpus_or_shares(settings, gpus):
+    assert JudgeConfig(**settings).gpus == gpus
