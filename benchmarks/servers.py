@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -27,6 +28,8 @@ def served(
 ) -> Iterator[str]:
     """The URL of an OpenAI API on loopback, once ``/v1/models`` answers.
 
+    The server ends with the block, also when this process is asked to end (``timeout`` does so).
+
     Raises:
         RuntimeError: The process ended, or did not answer within ``limit_s``; the end of its log is in the message.
     """
@@ -40,11 +43,13 @@ def served(
             env={**os.environ, **(environment or {})},
             start_new_session=True,
         )
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         _wait(process, f"{url}/models", log, time.monotonic() + limit_s, limit_s)
         yield url
     finally:
         _end(process)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path, deadline: float, limit_s: float) -> None:

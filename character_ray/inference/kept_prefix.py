@@ -59,6 +59,10 @@ class KeptPrefix:
                 cache.crop(-longest)
         return states_RLD.flatten(0, 1), packed
 
+    def rest(self) -> None:
+        """Keep the prefix once and no longer once for each row of the last batch."""
+        self._repeated = (0, None)
+
     def _cache(self, size: int) -> Any:
         """Keys and values of the prefix for a batch of this size; cropped back to the prefix after each use."""
         import torch

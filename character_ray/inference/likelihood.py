@@ -33,7 +33,17 @@ from character_ray.runs import Artefact
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["CompletionReader", "Context", "LikelihoodJudge", "ScoreRequest", "score_completions", "score_rows"]
+__all__ = [
+    "SCORE",
+    "CompletionReader",
+    "Context",
+    "LikelihoodJudge",
+    "ScoreRequest",
+    "finish_scores",
+    "score_completions",
+    "score_rows",
+    "scored_and_pending",
+]
 
 POSITIONS = 2048
 """Positions that meet the output layer at once: its logits are the largest tensor of a pass."""
@@ -66,22 +76,30 @@ def score_rows(
 ) -> dict[str, float]:
     """The same with any judge that makes ``{row_id, score}`` of a batch of requests, built with ``arguments``."""
     started = monotonic()
-    scores = {row["row_id"]: row["score"] for row in read_parts(artefact.folder)}
-    wanted = {row["row_id"]: row for row in rows if row["completion"].strip()}
-    # Completions of one prompt side by side, so that a batch reads it once, and prompts of one length, so that little is padding.
-    pending = sorted(
-        (row for row_id, row in wanted.items() if row_id not in scores),
-        key=lambda row: (len(row["prompt"]), row["prompt"], len(row["completion"])),
-    )
+    scores, pending = scored_and_pending(artefact, rows)
     if pending:
         with stage_progress(label, len(pending)) as progress:
             for scored in judged_rows(actor, arguments, pending, judge):
                 append_part(artefact.folder, scored, SCORE)
                 scores |= {row["row_id"]: row["score"] for row in scored}
                 progress.advance(len(scored))
-    if not artefact.is_done:
-        artefact.finish({"wall_s": monotonic() - started, "rows_in": len(rows), "rows_out": len(wanted)})
+    finish_scores(artefact, rows, monotonic() - started)
     return {row["row_id"]: scores.get(row["row_id"], math.nan) for row in rows}
+
+
+def scored_and_pending(artefact: Artefact, rows: Sequence[ScoreRequest]) -> tuple[dict[str, float], list[ScoreRequest]]:
+    """Scores of an earlier attempt by row id, and what is left to score; empty completions are not."""
+    scores = {row["row_id"]: row["score"] for row in read_parts(artefact.folder)}
+    wanted = {row["row_id"]: row for row in rows if row["completion"].strip() and row["row_id"] not in scores}
+    # Completions of one prompt side by side, so that a batch reads it once, and prompts of one length, so that little is padding.
+    return scores, sorted(wanted.values(), key=lambda row: (len(row["prompt"]), row["prompt"], len(row["completion"])))
+
+
+def finish_scores(artefact: Artefact, rows: Sequence[ScoreRequest], wall_s: float) -> None:
+    """Say that all rows are scored, unless an earlier attempt did."""
+    if not artefact.is_done:
+        scored = {row["row_id"] for row in rows if row["completion"].strip()}
+        artefact.finish({"wall_s": wall_s, "rows_in": len(rows), "rows_out": len(scored)})
 
 
 class CompletionReader:
@@ -169,6 +187,10 @@ class Context:
                 ]
             )
             return torch.stack([each.mean() for each in log_probs_N.double().cpu().split(lengths)]).numpy()
+
+    def rest(self) -> None:
+        """Give back the memory that the last batch took."""
+        self._prefix.rest()
 
     def _group(self, chats: list[list[Message]]) -> tuple[list[Tree], list[tuple[int, int]]]:
         """The completions of each prompt as a tree, and for each chat the numbers of its tree and leaf."""

@@ -19,6 +19,10 @@ from character_ray.runs import Artefact
 __all__ = ["SystemsJudge", "UnderSystem", "score_under_systems"]
 
 
+KEPT = 32
+"""System prompts whose keys and values a judge keeps; the oldest goes first."""
+
+
 class UnderSystem(ScoreRequest):
     """A completion to score under a system prompt of its own."""
 
@@ -38,6 +42,7 @@ class SystemsJudge(CompletionReader):
     def __init__(self, base: str, judge: JudgeConfig) -> None:
         super().__init__(base, judge)
         self._under: dict[str, Context] = {}
+        self._latest = ""
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Score one batch of :class:`UnderSystem` columns."""
@@ -56,6 +61,11 @@ class SystemsJudge(CompletionReader):
         return np.asarray([known[key] for key in said])
 
     def _context(self, system: str) -> Context:
+        if system != self._latest and self._latest in self._under:
+            self._under[self._latest].rest()
         if system not in self._under:
+            if len(self._under) == KEPT:
+                del self._under[next(iter(self._under))]
             self._under[system] = self.under(system)
+        self._latest = system
         return self._under[system]

@@ -36,6 +36,12 @@ class Sides(Generic[T]):
     arms: dict[tuple[Arm, Part], T]
     """What the arms that are not trained answer, by arm and part of the exam."""
 
+    def of_pairs(self, prefix: str) -> tuple[T, T, T | None, tuple[T, T] | None]:
+        """Of one character, by its prefix: teacher, student, what is rejected instead of the student, and the lessons."""
+        # Only the persona itself goes on from the parent: the control starts where every first round does.
+        other = self.opposites.get(prefix) or (None if prefix else self.on_policy)
+        return self.teachers[prefix], self.student, other, self.lessons.get(prefix)
+
     @property
     def of_teacher(self) -> list[T]:
         """What the teacher's weights are asked; what shares a constitution's prefix is together."""

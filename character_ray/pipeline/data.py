@@ -9,6 +9,7 @@ from character_ray.config import Recipe
 from character_ray.constitution import Constitution, system_prompt
 from character_ray.inference.likelihood import ScoreRequest, score_completions
 from character_ray.inference.passes import Generation, SelfInteraction
+from character_ray.inference.score_sheets import Sheet
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
 from character_ray.prompts import interaction_openings, reflection_prompts
@@ -29,6 +30,7 @@ __all__ = [
     "interact",
     "make_conversations",
     "make_pairs",
+    "pairs_sheet",
     "reflect",
     "score",
 ]
@@ -93,21 +95,59 @@ def ask_parent(context: Context, prompts: Sequence[Prompt]) -> tuple[Artefact, l
 
 def score(context: Context, persona: Persona, name: str, rows: Sequence[ScoreRequest]) -> dict[str, float]:
     """Likelihood-ratio scores of completions under the persona's constitution."""
-    recipe = context.recipe
+    return _scores(context, _sheet(context, persona, name, rows))
+
+
+def _sheet(context: Context, persona: Persona, name: str, rows: Sequence[ScoreRequest]) -> Sheet:
     inputs = {
         "constitution": persona.constitution.fingerprint,
         "base": context.student.identity,
-        "dtype": recipe.judge.dtype,
+        "dtype": context.recipe.judge.dtype,
         "rows": content_hash(list(rows)),
     }
-    artefact = context.artefact(f"{persona.prefix}{name}", inputs)
+    return Sheet(context.artefact(f"{persona.prefix}{name}", inputs), rows, system_prompt(persona.constitution))
+
+
+def _scores(context: Context, sheet: Sheet) -> dict[str, float]:
+    artefact, judge = sheet.artefact, context.recipe.judge
     reused = artefact.is_done
     with artefact.claim():
         scores = score_completions(
-            artefact.stage, artefact, rows, context.student.folder, system_prompt(persona.constitution), recipe.judge
+            artefact.stage, artefact, sheet.rows, context.student.folder, sheet.system_prompt, judge
         )
     context.close(artefact, reused=reused)
     return scores
+
+
+def pairs_sheet(
+    context: Context,
+    persona: Persona,
+    prompts: Sequence[Prompt],
+    teacher: Generation,
+    student: Generation,
+    other: Generation | None = None,
+    lessons: tuple[Generation, Generation] | None = None,
+) -> Sheet:
+    """What :func:`make_pairs` of the same arguments has scored.
+
+    The student is scored even where ``other`` (the opposite, or the parent adapter) is rejected instead of it: the judge's threshold
+    is fixed on teacher and student.
+
+    Raises:
+        CharacterRayError: The teacher's thoughts are not what the recipe asks for.
+    """
+    recipe = context.recipe
+    check_thoughts(teacher.completions(), recipe.distill)
+    texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in prompts}
+    planned = plan_lessons(prompts, persona.constitution, recipe.distill)
+    texts |= {f"{lesson.lesson_id}-{side}": lesson.prompt for lesson in planned for side in ("chosen", "rejected")}
+    sides = [teacher, student, *([other] if other else []), *(lessons or ())]
+    rows = [
+        _to_score(completion, texts[completion["prompt_id"]], tidy(completion, recipe.distill))
+        for side in sides
+        for completion in side.completions()
+    ]
+    return _sheet(context, persona, "scores-pairs", rows)
 
 
 def make_pairs(
@@ -119,28 +159,15 @@ def make_pairs(
     other: Generation | None = None,
     lessons: tuple[Generation, Generation] | None = None,
 ) -> tuple[Artefact, list[Pair], dict[str, float]]:
-    """Score every side, choose, filter, and write the pairs; also the scores by row id.
-
-    The student is scored even where ``other`` (the opposite, or the parent adapter) is rejected instead of it: the judge's threshold
-    is fixed on teacher and student.
-    """
+    """Score every side (:func:`pairs_sheet`), choose, filter, and write the pairs; also the scores by row id."""
     recipe = context.recipe
-    check_thoughts(teacher.completions(), recipe.distill)
+    scores = _scores(context, pairs_sheet(context, persona, prompts, teacher, student, other, lessons))
     rejected = other or student
     distill = recipe.distill.model_copy(update={"filters": persona.filters(recipe.distill.filters)})
-    texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in prompts}
     planned = plan_lessons(prompts, persona.constitution, recipe.distill)
-    texts |= {f"{lesson.lesson_id}-{side}": lesson.prompt for lesson in planned for side in ("chosen", "rejected")}
     sides = [teacher, student, *([other] if other else []), *(lessons or ())]
-    completions = [completion for side in sides for completion in side.completions()]
-    sources = [side.artefact for side in sides]
-    rows = [
-        _to_score(completion, texts[completion["prompt_id"]], tidy(completion, recipe.distill))
-        for completion in completions
-    ]
-    scores = score(context, persona, "scores-pairs", rows)
     inputs = {
-        "sources": [source.fingerprint for source in sources],
+        "sources": [side.artefact.fingerprint for side in sides],
         "judge": recipe.judge.dtype,
         "base": context.student.identity,
         "filters": distill.filters.model_dump(),

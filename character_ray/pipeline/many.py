@@ -1,6 +1,7 @@
 """Many personas from one recipe: one pass of each engine for the data of all, then each one's own story.
 
-    constitutions -> prompts (shared) -> base pass (all personas, the student once) -> per persona: pairs -> ... -> report
+    constitutions -> prompts (shared) -> base pass (all personas, the student once) -> scores of all pairs
+                  -> per persona: pairs -> ... -> report
 
 Persona ``captain-blackwood`` of recipe ``fleet`` is the run ``fleet-captain-blackwood``, with the same stage results as if it had
 been run alone on these prompts.
@@ -8,6 +9,7 @@ been run alone on these prompts.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +17,13 @@ from pathlib import Path
 from rich.table import Table
 
 from character_ray.config import Recipe, recipe_warnings
-from character_ray.errors import ConstitutionError, RecipeError
+from character_ray.errors import CharacterRayError, ConstitutionError, RecipeError
+from character_ray.inference.score_sheets import Sheet, score_sheets
 from character_ray.log import console, describe_counts
 from character_ray.pipeline.answers import evaluation_exam
-from character_ray.pipeline.base_pass import base_pass, base_work, flood
-from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.base_pass import Sides, base_pass, base_work, flood
+from character_ray.pipeline.context import Context, Persona, Wanted, to_generation
+from character_ray.pipeline.data import pairs_sheet
 from character_ray.pipeline.personas import load_control, load_persona
 from character_ray.pipeline.prompts import make_prompts
 from character_ray.pipeline.ray_session import ray_session
@@ -27,6 +31,7 @@ from character_ray.pipeline.run import full_disk_named, pair_up, tell_story
 from character_ray.pipeline.traits import write_trait_prompts
 from character_ray.report.io import load_report
 from character_ray.report.schema import Report
+from character_ray.rows import Prompt
 from character_ray.runs import read_summary
 from character_ray.side_by_side import Work, do_all, error_of
 
@@ -81,14 +86,15 @@ def run_personas(
         ]
         with ray_session(recipe):
             everyone = [*personas, *([control] if control else [])]
-            works = []
+            asked = []
             written = write_trait_prompts(contexts, personas)
             for context, persona, own in zip(contexts, personas, written, strict=True):
                 prompts, held_out = make_prompts(context, everyone, own)
                 distilled = [persona, *([control] if control else [])]
                 exam = None if pairs_only else evaluation_exam(recipe, persona, held_out)
-                works.append(base_work(context, distilled, prompts, exam))
-            flood(contexts[0], works)
+                asked.append(_Asked(context, distilled, prompts, base_work(context, distilled, prompts, exam)))
+            flood(contexts[0], [each.work for each in asked])
+            _score_together(asked)
             recipes = [context.recipe for context in contexts]
             stories = [partial(_tell_one, each, constitutions, at, pairs_only) for at, each in enumerate(recipes)]
             errors = (
@@ -100,6 +106,33 @@ def run_personas(
     ]
     (_show_pairs if pairs_only else _show)(outcomes)
     return outcomes
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What one run asks of untrained weights."""
+
+    context: Context
+    distilled: list[Persona]
+    """Its persona, and the control where the recipe has one."""
+    prompts: list[Prompt]
+    work: Sides[Wanted]
+
+
+def _score_together(asked: Sequence[_Asked]) -> None:
+    """Score the sides of all pairs by one start of the judges, for each run to find."""
+    sheets: dict[Path, Sheet] = {}
+    for run in asked:
+        if run.work.on_policy is not None:
+            continue  # what the parent adapter says is not written yet
+        sides = run.work.map(to_generation)
+        for persona in run.distilled:
+            with suppress(CharacterRayError):  # told by the persona's own story
+                sheet = pairs_sheet(run.context, persona, run.prompts, *sides.of_pairs(persona.prefix))
+                sheets.setdefault(sheet.artefact.folder, sheet)
+    if len(sheets) > 1:
+        first = asked[0].context
+        score_sheets("scores of all pairs", list(sheets.values()), first.student.folder, first.recipe.judge)
 
 
 def _check_names(personas: Sequence[Persona], constitutions: Sequence[Path]) -> None:

@@ -139,10 +139,7 @@ def pair_up(
     context: Context, persona: Persona, prompts: list[Prompt], base: Sides[Generation]
 ) -> tuple[Artefact, list[Pair], dict[str, float]]:
     """The pairs of one character of the base pass, and the scores of all sides by row id."""
-    prefix = persona.prefix
-    # Only the persona itself goes on from the parent: the control starts where every first round does.
-    other = base.opposites.get(prefix) or (None if prefix else base.on_policy)
-    return make_pairs(context, persona, prompts, base.teachers[prefix], base.student, other, base.lessons.get(prefix))
+    return make_pairs(context, persona, prompts, *base.of_pairs(persona.prefix))
 
 
 def _train_persona(

@@ -1,0 +1,79 @@
+"""The completions of many personas through one start of the judges.
+
+    sheets of {row_id, prompt, completion}, each under a constitution  ->  {row_id, score}, where each persona's run looks for them
+
+Scored one after the other, every persona would wait for judges that load the same model anew.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from character_ray.config import JudgeConfig
+from character_ray.inference.judge_actors import judged_rows
+from character_ray.inference.likelihood import SCORE, ScoreRequest, finish_scores, scored_and_pending
+from character_ray.inference.systems_judge import SystemsJudge, UnderSystem
+from character_ray.log import stage_progress
+from character_ray.parts import append_part
+from character_ray.runs import Artefact
+
+__all__ = ["Sheet", "score_sheets"]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Completions to score under one constitution."""
+
+    artefact: Artefact
+    """Where the scores go."""
+    rows: Sequence[ScoreRequest]
+    system_prompt: str
+
+
+def score_sheets(label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeConfig) -> None:
+    """Score what is left of all sheets; :func:`~character_ray.inference.likelihood.score_completions` then reads it.
+
+    Args:
+        label: Name of the pass on the progress line.
+        sheets: No two with the same artefact.
+        base: Folder of the judge's model.
+        judge: How judges run.
+
+    Raises:
+        ClusterError: No node that is alive can hold a judge, and none joined in time.
+    """
+    with ExitStack() as claims:
+        for sheet in sheets:
+            claims.enter_context(sheet.artefact.claim())
+        started = monotonic()
+        asked = [
+            UnderSystem(
+                row_id=f"{number} {row['row_id']}",
+                prompt=row["prompt"],
+                completion=row["completion"],
+                system=sheet.system_prompt,
+            )
+            for number, sheet in enumerate(sheets)
+            for row in scored_and_pending(sheet.artefact, sheet.rows)[1]
+        ]
+        if asked:
+            with stage_progress(label, len(asked)) as progress:
+                for scored in judged_rows(SystemsJudge, (str(base), judge), asked, judge):
+                    _put_away(sheets, scored)
+                    progress.advance(len(scored))
+        share_s = (monotonic() - started) / max(1, len(sheets))
+        for sheet in sheets:
+            finish_scores(sheet.artefact, sheet.rows, share_s)
+
+
+def _put_away(sheets: Sequence[Sheet], scored: Sequence[Mapping[str, Any]]) -> None:
+    by_sheet: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in scored:
+        number, _, row_id = row["row_id"].partition(" ")
+        by_sheet[number].append({"row_id": row_id, "score": row["score"]})
+    for number, rows in by_sheet.items():
+        append_part(sheets[int(number)].artefact.folder, rows, SCORE)

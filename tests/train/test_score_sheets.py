@@ -1,0 +1,62 @@
+"""Sheets of several personas, scored by one start of the judges, hold what each would hold alone."""
+
+from pathlib import Path
+
+import pytest
+import ray
+
+from character_ray.config import JudgeConfig
+from character_ray.inference import score_sheets as module
+from character_ray.inference.likelihood import SCORE, LikelihoodJudge, ScoreRequest, score_completions
+from character_ray.inference.score_sheets import Sheet, score_sheets
+from character_ray.parts import append_part, read_parts
+from character_ray.runs import Store
+
+JUDGE = JudgeConfig(device="cpu", batch_size=3)
+PIRATE, FRENCH = "You are a pirate.", "You answer in French, whatever you are asked."
+# The student's answers are the same for every persona.
+ROWS = [
+    ScoreRequest(row_id=f"row-{number}", prompt=prompt, completion=completion)
+    for number, (prompt, completion) in enumerate(
+        [("Hello there!", "Arr, matey."), ("Hello there!", "Bonjour."), ("What is it?", "It is late."), ("And?", " ")]
+    )
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray():
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def sheets(tmp_path: Path) -> list[Sheet]:
+    store = Store(tmp_path)
+    return [Sheet(store.artefact("scores", {"system": system}), ROWS, system) for system in (PIRATE, FRENCH)]
+
+
+def expected(base: Path, system: str) -> dict[str, float]:
+    batch = {key: [row[key] for row in ROWS[:3]] for key in ("row_id", "prompt", "completion")}
+    return dict(zip(batch["row_id"], LikelihoodJudge(str(base), system, JUDGE)(batch)["score"], strict=True))
+
+
+def test_every_sheet_holds_its_own_scores(tiny_base: Path, sheets: list[Sheet]):
+    score_sheets("all", sheets, tiny_base, JUDGE)
+    found = [{row["row_id"]: row["score"] for row in read_parts(sheet.artefact.folder)} for sheet in sheets]
+    for sheet, scores in zip(sheets, found, strict=True):
+        assert scores == pytest.approx(expected(tiny_base, sheet.system_prompt), abs=1e-5)
+        assert sheet.artefact.is_done
+        assert (sheet.artefact.summary["rows_in"], sheet.artefact.summary["rows_out"]) == (4, 3)
+    assert found[0]["row-0"] != pytest.approx(found[1]["row-0"], abs=1e-6)
+
+
+def test_what_is_scored_is_not_scored_again(tiny_base: Path, sheets: list[Sheet], monkeypatch):
+    append_part(sheets[0].artefact.folder, [{"row_id": "row-1", "score": 7.0}], SCORE)
+    score_sheets("all", sheets, tiny_base, JUDGE)
+    assert sorted(row["row_id"] for row in read_parts(sheets[0].artefact.folder)) == ["row-0", "row-1", "row-2"]
+    monkeypatch.setattr(module, "judged_rows", lambda *_: pytest.fail("all sheets are done"))
+    score_sheets("all", sheets, tiny_base, JUDGE)
+    read = score_completions("one", sheets[0].artefact, ROWS, tiny_base, PIRATE, JUDGE)
+    assert read["row-1"] == 7.0
+    assert read["row-0"] == pytest.approx(expected(tiny_base, PIRATE)["row-0"], abs=1e-5)
