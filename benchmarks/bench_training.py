@@ -216,9 +216,11 @@ def main() -> None:
         "ours": partial(ours, base=base, config=config, cluster=cluster),
     }
     timed: dict[str, list[Timed]] = {name: [] for name in contestants}
-    for _ in range(arguments.repeats):
-        for name, run in contestants.items():
-            timed[name].append(run(rows))
+    names = list(contestants)
+    for repeat in range(arguments.repeats):
+        first = repeat % len(names)
+        for name in names[first:] + names[:first]:
+            timed[name].append(contestants[name](rows))
         print(json.dumps({name: round(found[-1].seconds, 2) for name, found in timed.items()}), flush=True)
     ray.shutdown()
     seconds = {name: [one.seconds for one in found] for name, found in timed.items()}

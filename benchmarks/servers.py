@@ -35,6 +35,7 @@ def served(
     """
     url = f"http://127.0.0.1:{port}/v1"
     log.parent.mkdir(parents=True, exist_ok=True)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             list(command),
@@ -43,13 +44,13 @@ def served(
             env={**os.environ, **(environment or {})},
             start_new_session=True,
         )
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         _wait(process, f"{url}/models", log, time.monotonic() + limit_s, limit_s)
         yield url
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _end(process)
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path, deadline: float, limit_s: float) -> None:

@@ -11,7 +11,7 @@ def few_threads(most: int = 8) -> Iterator[None]:
     """No more threads than this in the block, or in the function that it decorates.
 
     PyTorch takes one thread a core. On a host with many cores the products of adapters are too small for so many, and runs side by side
-    then wait for one another at every step: three on 64 cores took 277 s to join two adapters, where one on 16 had taken 6 s.
+    then wait for one another at every step.
     """
     import torch
 

@@ -74,8 +74,9 @@ class JudgeConfig(WaitsForNodes):
 
     @property
     def gpus(self) -> int:
-        """GPUs that all judges take together."""
-        return math.ceil(self.replicas * self.gpu_share) if self.device == "gpu" else 0
+        """GPUs that all judges take together; a judge does not span two."""
+        on_one = math.floor(1 / self.gpu_share + 1e-9)
+        return math.ceil(self.replicas / on_one) if self.device == "gpu" else 0
 
 
 class EvaluateConfig(Config):

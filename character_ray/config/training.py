@@ -226,7 +226,8 @@ class ClusterTrainConfig(WaitsForNodes):
 
     liger: bool | None = None
     """Compute norms, rotary embeddings and gated MLPs with the fused kernels of ``liger-kernel`` (pip install liger-kernel). Changes the
-    time, not the result beyond rounding. By default on GPUs, where it is installed and the model is of a type it was tried on here."""
+    time, not the result beyond rounding. By default on GPUs, where it is installed and the model is of a type it was tried on here; not
+    with ``in_process``."""
 
     report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
     """Trackers that follow a training live, beside ``metrics.jsonl``, which always does. TensorBoard's files lie in the stage's folder;
@@ -254,6 +255,11 @@ class ClusterTrainConfig(WaitsForNodes):
     def _check_liger(self) -> "ClusterTrainConfig":
         if self.liger and self.device == "cpu":
             raise ValueError("liger's kernels run on GPUs, but device is 'cpu'. Set device: gpu, or leave liger out.")
+        if self.liger and self.in_process:
+            raise ValueError(
+                "liger patches a model's modules for the rest of the process, and in_process trains in the pipeline's own. Leave one of "
+                "the two out."
+            )
         if self.liger and not importlib.util.find_spec("liger_kernel"):
             raise ValueError(
                 "liger is set, but liger_kernel cannot be imported here. Install it on every machine (pip install liger-kernel), or "

@@ -37,6 +37,8 @@ class Sheet:
 def score_sheets(label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeConfig) -> None:
     """Score what is left of all sheets; :func:`~character_ray.inference.likelihood.score_completions` then reads it.
 
+    Batches go across sheets, so a score differs from one that its sheet alone would have by what rounding makes of another batch.
+
     Args:
         label: Name of the pass on the progress line.
         sheets: No two with the same artefact.
@@ -47,9 +49,10 @@ def score_sheets(label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeCo
         ClusterError: No node that is alive can hold a judge, and none joined in time.
     """
     with ExitStack() as claims:
-        for sheet in sheets:
+        for sheet in sorted(sheets, key=lambda sheet: sheet.artefact.folder):
             claims.enter_context(sheet.artefact.claim())
         started = monotonic()
+        pending = [scored_and_pending(sheet.artefact, sheet.rows)[1] for sheet in sheets]
         asked = [
             UnderSystem(
                 row_id=f"{number} {row['row_id']}",
@@ -57,17 +60,17 @@ def score_sheets(label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeCo
                 completion=row["completion"],
                 system=sheet.system_prompt,
             )
-            for number, sheet in enumerate(sheets)
-            for row in scored_and_pending(sheet.artefact, sheet.rows)[1]
+            for number, (sheet, rows) in enumerate(zip(sheets, pending, strict=True))
+            for row in rows
         ]
         if asked:
             with stage_progress(label, len(asked)) as progress:
-                for scored in judged_rows(SystemsJudge, (str(base), judge), asked, judge):
+                for scored in judged_rows(SystemsJudge, (str(base), judge, 2), asked, judge):
                     _put_away(sheets, scored)
                     progress.advance(len(scored))
-        share_s = (monotonic() - started) / max(1, len(sheets))
-        for sheet in sheets:
-            finish_scores(sheet.artefact, sheet.rows, share_s)
+        wall_s = monotonic() - started
+        for sheet, rows in zip(sheets, pending, strict=True):
+            finish_scores(sheet.artefact, sheet.rows, wall_s * len(rows) / max(1, len(asked)))
 
 
 def _put_away(sheets: Sequence[Sheet], scored: Sequence[Mapping[str, Any]]) -> None:

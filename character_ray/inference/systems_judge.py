@@ -19,10 +19,6 @@ from character_ray.runs import Artefact
 __all__ = ["SystemsJudge", "UnderSystem", "score_under_systems"]
 
 
-KEPT = 32
-"""System prompts whose keys and values a judge keeps; the oldest goes first."""
-
-
 class UnderSystem(ScoreRequest):
     """A completion to score under a system prompt of its own."""
 
@@ -37,10 +33,17 @@ def score_under_systems(
 
 
 class SystemsJudge(CompletionReader):
-    """Scores batches of completions, each under its row's system prompt; one per Ray actor."""
+    """Scores batches of completions, each under its row's system prompt; one per Ray actor.
 
-    def __init__(self, base: str, judge: JudgeConfig) -> None:
+    Args:
+        base: Folder of the base model.
+        judge: How judges run.
+        kept: System prompts whose keys and values are kept; the oldest goes first. Few for long ones that come in order.
+    """
+
+    def __init__(self, base: str, judge: JudgeConfig, kept: int = 32) -> None:
         super().__init__(base, judge)
+        self._kept = kept
         self._under: dict[str, Context] = {}
         self._latest = ""
 
@@ -64,7 +67,7 @@ class SystemsJudge(CompletionReader):
         if system != self._latest and self._latest in self._under:
             self._under[self._latest].rest()
         if system not in self._under:
-            if len(self._under) == KEPT:
+            if len(self._under) == self._kept:
                 del self._under[next(iter(self._under))]
             self._under[system] = self.under(system)
         self._latest = system

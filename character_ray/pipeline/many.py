@@ -4,7 +4,7 @@
                   -> per persona: pairs -> ... -> report
 
 Persona ``captain-blackwood`` of recipe ``fleet`` is the run ``fleet-captain-blackwood``, with the same stage results as if it had
-been run alone on these prompts.
+been run alone on these prompts, up to the rounding of scores.
 """
 
 from collections import Counter
@@ -130,9 +130,13 @@ def _score_together(asked: Sequence[_Asked]) -> None:
             with suppress(CharacterRayError):  # told by the persona's own story
                 sheet = pairs_sheet(run.context, persona, run.prompts, *sides.of_pairs(persona.prefix))
                 sheets.setdefault(sheet.artefact.folder, sheet)
-    if len(sheets) > 1:
-        first = asked[0].context
+    if len(sheets) < 2:
+        return
+    first = asked[0].context
+    try:
         score_sheets("scores of all pairs", list(sheets.values()), first.student.folder, first.recipe.judge)
+    except Exception as error:  # whatever one persona's rows did to the judges must not stop the others
+        console.print(f"[yellow]scores of all pairs[/]: {error}. Every persona scores what is left of its own.")
 
 
 def _check_names(personas: Sequence[Persona], constitutions: Sequence[Path]) -> None:

@@ -291,7 +291,8 @@ def _judge(work: _Work) -> tuple[float, float]:
     rounds = 2 if "control" in recipe.evaluate.arms else 1
     each = PROMPT_TOKENS / 2 + work.mean(recipe.distill.teacher)
     rows = work.rows("scores")
-    seconds = judging_s(rows / judge.replicas, each, work.student, device, work.costs, judge.gpu_share)
+    share = judge.gpu_share if judge.device == "gpu" else 1
+    seconds = judging_s(rows / judge.replicas, each, work.student, device, work.costs, share)
     # Pairs and conversations of every round, the answers, and the directives.
     starts = 2 * rounds + 1 + bool(work.asked.directives)
     return 2 * rows * each, seconds + starts * work.costs.judge_start

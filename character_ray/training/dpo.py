@@ -50,14 +50,14 @@ class PersonaDPOTrainer(SavesTogether, DPOTrainer):
         super().__init__(*args, **kwargs)
         self._terms = terms
         self._forwards: list[torch.Tensor] = []
-        self._asked = self.accelerator.unwrap_model(self.model)
-        base = self._asked.get_base_model()
+        self._wrapped, self._unwrapped = self.model, self.accelerator.unwrap_model(self.model)
+        base = self._unwrapped.get_base_model()
         if terms.share_prompts and takes_a_mask(base):
             # TRL asks the policy first and then the reference.
             share_prompts(base, cache, lambda: len(self._forwards) == 1)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False) -> Any:
-        with self._watching() as forwards:
+        with self._watching(model) as forwards:
             result = super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
         if not (self._terms.nll_weight or self._terms.drift_weight):
             return result
@@ -72,9 +72,13 @@ class PersonaDPOTrainer(SavesTogether, DPOTrainer):
         return (result[0] + extra, result[1]) if return_outputs else result + extra
 
     @contextmanager
-    def _watching(self) -> Iterator[list[torch.Tensor]]:
+    def _watching(self, model: Any) -> Iterator[list[torch.Tensor]]:
         """Takes down the log-probabilities of the policy's forward pass and then of the reference's: both run through one model."""
-        hook = self._asked.register_forward_hook(lambda _module, _args, output: self._forwards.append(output.log_probs))
+        if model is not self._wrapped:  # looking for compiled modules at every step would take longer than the hook
+            self._wrapped, self._unwrapped = model, self.accelerator.unwrap_model(model)
+        hook = self._unwrapped.register_forward_hook(
+            lambda _module, _args, output: self._forwards.append(output.log_probs)
+        )
         try:
             yield self._forwards
         finally:

@@ -25,8 +25,8 @@ def fuse_lora(model: Any) -> int:
     """Patch the LoRA layers of a PEFT model whose base layer is a plain, frozen linear one.
 
     A call falls back to PEFT's own where adapters are disabled, merged or chosen by row, where dropout draws, and where the number formats
-    are mixed outside autocast, so that nothing but the time and the rounding changes. Not for ZeRO-3, which gathers weights only
-    for the modules that own them.
+    are mixed outside autocast, so that nothing but the time and the rounding changes. Not for ZeRO-3 and FSDP, which gather weights
+    only for the modules that own them.
 
     Returns:
         How many layers were patched.

@@ -7,7 +7,11 @@ from typing import Literal
 from character_ray.config import ClusterTrainConfig, DPOConfig, SFTConfig
 from character_ray.rows import Message
 
-__all__ = ["TrainJob"]
+__all__ = ["READING", "TrainJob"]
+
+READING = 2
+"""How a reference model reads a micro-batch: raise it when kernels or the layout of rows change, since what it said is kept across
+trainings and must be what the policy says before it learns."""
 
 
 @dataclass(frozen=True)

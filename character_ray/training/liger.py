@@ -31,7 +31,8 @@ def use_liger(model: Any, cluster: ClusterTrainConfig) -> bool:
     architecture = model.config.model_type
     if cluster.liger is None:
         installed = importlib.util.find_spec("liger_kernel") is not None
-        if cluster.device == "cpu" or not installed or architecture not in TRIED:
+        # What it patches is patched for the rest of the process, which in_process is not the training's own.
+        if cluster.device == "cpu" or cluster.in_process or not installed or architecture not in TRIED:
             return False
     elif not cluster.liger:
         return False

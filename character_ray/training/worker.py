@@ -97,7 +97,7 @@ def _build_trainer(job: TrainJob) -> "Trainer":
         job.base, dtype=getattr(torch, job.cluster.precision), **job.cluster.model
     )
     model.config.use_cache = False
-    use_liger(model, job.cluster)
+    kernels = "liger" if use_liger(model, job.cluster) else "plain"
     rows = _kept_rows(job.data)
     trainer: Trainer
     if isinstance(job.config, SFTConfig):
@@ -115,8 +115,8 @@ def _build_trainer(job: TrainJob) -> "Trainer":
     elif job.on_policy:
         trainer = _on_policy_trainer(job, rows, _continued(job, model), tokenizer, callbacks)
     else:
-        trainer = _dpo_trainer(job, rows, _continued(job, model), tokenizer, callbacks)
-    if job.cluster.zero_stage != 3:
+        trainer = _dpo_trainer(job, rows, _continued(job, model), tokenizer, callbacks, kernels)
+    if job.cluster.zero_stage != 3 and not trainer.is_fsdp_enabled:
         fuse_lora(trainer.model)
     unmask_right_padding(model)
     _watch(job, rows, trainer, tokenizer)
@@ -221,6 +221,7 @@ def _dpo_trainer(
     model: Any,
     tokenizer: "PreTrainedTokenizerBase",
     callbacks: list["TrainerCallback"],
+    kernels: str,
 ) -> "Trainer":
     assert isinstance(job.config, DPOConfig)
     from trl import DPOConfig as TRLDPOConfig
@@ -230,7 +231,7 @@ def _dpo_trainer(
     from character_ray.training.reference_cache import ReferenceCache
 
     # Under ZeRO-3 every worker must take part in every pass, for its share of the weights.
-    cache = ReferenceCache(job.references) if job.references and job.cluster.zero_stage != 3 else None
+    cache = ReferenceCache(job.references / kernels) if job.references and job.cluster.zero_stage != 3 else None
     if cache is not None:
         callbacks.append(WritesReference(cache))
     pairs, held_out = split_pairs(rows, job.config.held_out, job.seed)

@@ -39,6 +39,7 @@ def test_by_default_on_gpus_for_models_it_was_tried_on(patched, monkeypatch):
     assert not use_liger(model_of("gemma"), ClusterTrainConfig())
     assert not use_liger(model_of("llama"), ClusterTrainConfig(device="cpu", precision="float32"))
     assert not use_liger(model_of("llama"), ClusterTrainConfig(liger=False))
+    assert not use_liger(model_of("llama"), ClusterTrainConfig(in_process=True, zero_stage=0))
     assert patched == [("llama", {"cross_entropy": False, "fused_linear_cross_entropy": False})]
 
 

@@ -87,6 +87,8 @@ def test_fused_kernels_need_a_gpu_and_their_library(monkeypatch):
         ({"replicas": 3}, 3),
         ({"replicas": 4, "gpu_share": 0.25}, 1),
         ({"replicas": 3, "gpu_share": 0.5}, 2),
+        ({"replicas": 3, "gpu_share": 0.6}, 3),
+        ({"replicas": 6, "gpu_share": 1 / 3}, 2),
     ],
 )
 def test_judges_take_whole_gpus_or_shares(settings, gpus):

@@ -1,0 +1,57 @@
+"""Scoring the pairs of many personas at once: one that fails does not stop the others."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from character_ray.errors import GenerationError
+from character_ray.inference.score_sheets import Sheet
+from character_ray.pipeline import many
+from character_ray.pipeline.base_pass import Sides
+
+
+def asked(name: str, **changes: Any) -> Any:
+    """What one run asks of untrained weights."""
+    context = SimpleNamespace(student=SimpleNamespace(folder=Path("base")), recipe=SimpleNamespace(judge="judge"))
+    persona = SimpleNamespace(prefix="", name=name)
+    sides = {"teachers": {"": "t"}, "opposites": {}, "lessons": {}, "on_policy": None, "student": "s", "arms": {}}
+    return many._Asked(context, [persona], [], Sides(**sides | changes))
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Folders of the sheets of every pass."""
+    passes: list[list[str]] = []
+
+    def pairs_sheet(_context: Any, persona: Any, *_: Any) -> Sheet:
+        if persona.name == "thoughtless":
+            raise GenerationError("the teacher did not think")
+        return Sheet(SimpleNamespace(folder=Path(persona.name)), [], "")
+
+    monkeypatch.setattr(many, "to_generation", lambda wanted: wanted)
+    monkeypatch.setattr(many, "pairs_sheet", pairs_sheet)
+    monkeypatch.setattr(
+        many, "score_sheets", lambda _label, sheets, *_: passes.append([str(each.artefact.folder) for each in sheets])
+    )
+    return passes
+
+
+def test_all_that_can_be_scored_is_scored_once_in_one_pass(scored):
+    many._score_together([asked(name) for name in ("captain", "thoughtless", "coach", "coach")])
+    assert scored == [["captain", "coach"]]
+
+
+def test_one_persona_alone_and_pairs_of_a_parent_are_left_to_their_story(scored):
+    many._score_together([asked("captain"), asked("coach", on_policy="p")])
+    assert scored == []
+
+
+def test_judges_that_die_leave_every_persona_to_its_own_story(scored, monkeypatch, capsys):
+    def die(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(many, "score_sheets", die)
+    many._score_together([asked("captain"), asked("coach")])
+    assert "out of memory. Every persona scores what is left of its own." in capsys.readouterr().out
