@@ -10,10 +10,10 @@ from character_ray.inference.generate import generate
 from character_ray.inference.passes import Generation
 from character_ray.pipeline.answers import Exam, Part, ask_arm
 from character_ray.pipeline.context import Context, Persona, Wanted, to_generation
-from character_ray.pipeline.data import ask_lessons, ask_opposite, ask_parent, ask_student, ask_teacher
+from character_ray.pipeline.data import PairSides, ask_lessons, ask_opposite, ask_parent, ask_student, ask_teacher
 from character_ray.rows import Prompt
 
-__all__ = ["Sides", "base_pass", "base_work", "flood"]
+__all__ = ["Sides", "base_pass", "base_work", "flood", "sides_of_pairs"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -35,12 +35,6 @@ class Sides(Generic[T]):
     """The rejected side of all others, and what the judge's threshold is fixed on."""
     arms: dict[tuple[Arm, Part], T]
     """What the arms that are not trained answer, by arm and part of the exam."""
-
-    def of_pairs(self, prefix: str) -> tuple[T, T, T | None, tuple[T, T] | None]:
-        """Of one character, by its prefix: teacher, student, what is rejected instead of the student, and the lessons."""
-        # Only the persona itself goes on from the parent: the control starts where every first round does.
-        other = self.opposites.get(prefix) or (None if prefix else self.on_policy)
-        return self.teachers[prefix], self.student, other, self.lessons.get(prefix)
 
     @property
     def of_teacher(self) -> list[T]:
@@ -65,6 +59,13 @@ class Sides(Generic[T]):
             change(self.student),
             {key: change(side) for key, side in self.arms.items()},
         )
+
+
+def sides_of_pairs(sides: Sides[Generation], prefix: str) -> PairSides:
+    """What the pairs of one character, by its prefix, are chosen from."""
+    # Only the persona itself goes on from the parent: the control starts where every first round does.
+    other = sides.opposites.get(prefix) or (None if prefix else sides.on_policy)
+    return PairSides(sides.teachers[prefix], sides.student, other, sides.lessons.get(prefix))
 
 
 def base_work(

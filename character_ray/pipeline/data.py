@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -22,6 +23,7 @@ from character_ray.stages.repetition import repetition_pairs
 from character_ray.stages.thoughts import check_thoughts
 
 __all__ = [
+    "PairSides",
     "ask_lessons",
     "ask_opposite",
     "ask_parent",
@@ -119,55 +121,53 @@ def _scores(context: Context, sheet: Sheet) -> dict[str, float]:
     return scores
 
 
-def pairs_sheet(
-    context: Context,
-    persona: Persona,
-    prompts: Sequence[Prompt],
-    teacher: Generation,
-    student: Generation,
-    other: Generation | None = None,
-    lessons: tuple[Generation, Generation] | None = None,
-) -> Sheet:
-    """What :func:`make_pairs` of the same arguments has scored.
+@dataclass(frozen=True)
+class PairSides:
+    """What the pairs of one character are chosen from."""
 
-    The student is scored even where ``other`` (the opposite, or the parent adapter) is rejected instead of it: the judge's threshold
-    is fixed on teacher and student.
+    teacher: Generation
+    student: Generation
+    other: Generation | None = None
+    """Rejected instead of the student: the opposite's answers, or the parent adapter's."""
+    lessons: tuple[Generation, Generation] | None = None
+    """What the lessons asked of teacher and student."""
+
+    @property
+    def every(self) -> list[Generation]:
+        """All of them. The student is scored even where another is rejected: the judge's threshold is fixed on teacher and student."""
+        return [self.teacher, self.student, *([self.other] if self.other else []), *(self.lessons or ())]
+
+
+def pairs_sheet(context: Context, persona: Persona, prompts: Sequence[Prompt], sides: PairSides) -> Sheet:
+    """What :func:`make_pairs` of the same arguments has scored.
 
     Raises:
         CharacterRayError: The teacher's thoughts are not what the recipe asks for.
     """
     recipe = context.recipe
-    check_thoughts(teacher.completions(), recipe.distill)
+    check_thoughts(sides.teacher.completions(), recipe.distill)
     texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in prompts}
     planned = plan_lessons(prompts, persona.constitution, recipe.distill)
     texts |= {f"{lesson.lesson_id}-{side}": lesson.prompt for lesson in planned for side in ("chosen", "rejected")}
-    sides = [teacher, student, *([other] if other else []), *(lessons or ())]
     rows = [
         _to_score(completion, texts[completion["prompt_id"]], tidy(completion, recipe.distill))
-        for side in sides
+        for side in sides.every
         for completion in side.completions()
     ]
     return _sheet(context, persona, "scores-pairs", rows)
 
 
 def make_pairs(
-    context: Context,
-    persona: Persona,
-    prompts: Sequence[Prompt],
-    teacher: Generation,
-    student: Generation,
-    other: Generation | None = None,
-    lessons: tuple[Generation, Generation] | None = None,
+    context: Context, persona: Persona, prompts: Sequence[Prompt], sides: PairSides
 ) -> tuple[Artefact, list[Pair], dict[str, float]]:
     """Score every side (:func:`pairs_sheet`), choose, filter, and write the pairs; also the scores by row id."""
     recipe = context.recipe
-    scores = _scores(context, pairs_sheet(context, persona, prompts, teacher, student, other, lessons))
-    rejected = other or student
+    scores = _scores(context, pairs_sheet(context, persona, prompts, sides))
+    teacher, rejected, lessons = sides.teacher, sides.other or sides.student, sides.lessons
     distill = recipe.distill.model_copy(update={"filters": persona.filters(recipe.distill.filters)})
     planned = plan_lessons(prompts, persona.constitution, recipe.distill)
-    sides = [teacher, student, *([other] if other else []), *(lessons or ())]
     inputs = {
-        "sources": [side.artefact.fingerprint for side in sides],
+        "sources": [side.artefact.fingerprint for side in sides.every],
         "judge": recipe.judge.dtype,
         "base": context.student.identity,
         "filters": distill.filters.model_dump(),

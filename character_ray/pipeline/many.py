@@ -21,7 +21,7 @@ from character_ray.errors import CharacterRayError, ConstitutionError, RecipeErr
 from character_ray.inference.score_sheets import Sheet, score_sheets
 from character_ray.log import console, describe_counts
 from character_ray.pipeline.answers import evaluation_exam
-from character_ray.pipeline.base_pass import Sides, base_pass, base_work, flood
+from character_ray.pipeline.base_pass import Sides, base_pass, base_work, flood, sides_of_pairs
 from character_ray.pipeline.context import Context, Persona, Wanted, to_generation
 from character_ray.pipeline.data import pairs_sheet
 from character_ray.pipeline.personas import load_control, load_persona
@@ -128,7 +128,7 @@ def _score_together(asked: Sequence[_Asked]) -> None:
         sides = run.work.map(to_generation)
         for persona in run.distilled:
             with suppress(CharacterRayError):  # told by the persona's own story
-                sheet = pairs_sheet(run.context, persona, run.prompts, *sides.of_pairs(persona.prefix))
+                sheet = pairs_sheet(run.context, persona, run.prompts, sides_of_pairs(sides, persona.prefix))
                 sheets.setdefault(sheet.artefact.folder, sheet)
     if len(sheets) < 2:
         return

@@ -18,7 +18,7 @@ from character_ray.inference.passes import Generation
 from character_ray.log import console
 from character_ray.pipeline.adapters import join_adapters, train_dpo, train_sft
 from character_ray.pipeline.answers import Exam, Part, ask_arm, evaluation_exam
-from character_ray.pipeline.base_pass import Sides, base_pass, base_work
+from character_ray.pipeline.base_pass import Sides, base_pass, base_work, sides_of_pairs
 from character_ray.pipeline.context import Context, Persona, Wanted
 from character_ray.pipeline.data import interact, make_conversations, make_pairs, reflect
 from character_ray.pipeline.directives import KnownPair
@@ -139,7 +139,7 @@ def pair_up(
     context: Context, persona: Persona, prompts: list[Prompt], base: Sides[Generation]
 ) -> tuple[Artefact, list[Pair], dict[str, float]]:
     """The pairs of one character of the base pass, and the scores of all sides by row id."""
-    return make_pairs(context, persona, prompts, *base.of_pairs(persona.prefix))
+    return make_pairs(context, persona, prompts, sides_of_pairs(base, persona.prefix))
 
 
 def _train_persona(
