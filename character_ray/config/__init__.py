@@ -7,7 +7,15 @@ from character_ray.config.coherence import CoherenceConfig
 from character_ray.config.data import DistillConfig, FilterConfig, IntrospectConfig, PromptsConfig, PromptSource
 from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
-from character_ray.config.evaluation import ARMS, Arm, AuditConfig, EvaluateConfig, JudgeConfig, ServeConfig
+from character_ray.config.evaluation import (
+    ARMS,
+    JUDGED_POSITIONS,
+    Arm,
+    AuditConfig,
+    EvaluateConfig,
+    JudgeConfig,
+    ServeConfig,
+)
 from character_ray.config.lessons import LessonsConfig
 from character_ray.config.planning import GPUName, PlanConfig
 from character_ray.config.recipe import Recipe, load_recipe, load_tournament, recipe_warnings
@@ -27,6 +35,7 @@ from character_ray.config.update import UpdateConfig
 
 __all__ = [
     "ARMS",
+    "JUDGED_POSITIONS",
     "Arm",
     "AuditConfig",
     "AutoConfig",

@@ -13,7 +13,16 @@ from character_ray.config.engines import SamplingConfig
 from character_ray.config.routing import AutoConfig
 from character_ray.config.tax import PreferencesConfig, TaxConfig
 
-__all__ = ["ARMS", "LORA_RANKS", "Arm", "AuditConfig", "EvaluateConfig", "JudgeConfig", "ServeConfig"]
+__all__ = [
+    "ARMS",
+    "JUDGED_POSITIONS",
+    "LORA_RANKS",
+    "Arm",
+    "AuditConfig",
+    "EvaluateConfig",
+    "JudgeConfig",
+    "ServeConfig",
+]
 
 Arm = Literal["base", "prompted", "teacher", "dpo", "sft", "full", "control"]
 Further = Literal["probes", "drift", "tax", "preferences"]
@@ -22,6 +31,10 @@ ARMS: tuple[Arm, ...] = ("base", "prompted", "teacher", "dpo", "sft", "full", "c
 # The sizes of ``max_lora_rank`` vLLM is built for.
 LoRARank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
 LORA_RANKS: tuple[int, ...] = get_args(LoRARank)
+
+
+# Positions that meet a judge's output layer at once: their logits are the largest tensor of a pass.
+JUDGED_POSITIONS = 512
 
 
 class AuditConfig(Config):

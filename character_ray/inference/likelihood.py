@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from character_ray.chat_safety import control_tokens, neutralize
 from character_ray.chat_template import chat_ids
-from character_ray.config import JudgeConfig
+from character_ray.config import JUDGED_POSITIONS, JudgeConfig
 from character_ray.inference.judge_actors import judged_rows, load_judge_model
 from character_ray.inference.kept_prefix import KeptPrefix, shared_beginning
 from character_ray.log import stage_progress
@@ -44,9 +44,6 @@ __all__ = [
     "score_rows",
     "scored_and_pending",
 ]
-
-POSITIONS = 2048
-"""Positions that meet the output layer at once: its logits are the largest tensor of a pass."""
 
 SCORE = pa.schema({"row_id": pa.string(), "score": pa.float64()})
 
@@ -183,7 +180,9 @@ class Context:
             log_probs_N = torch.cat(
                 [
                     head(hidden_ND[positions]).float().log_softmax(-1).gather(-1, target[:, None])[:, 0]
-                    for positions, target in zip(at_N.split(POSITIONS), target_N.split(POSITIONS), strict=True)
+                    for positions, target in zip(
+                        at_N.split(JUDGED_POSITIONS), target_N.split(JUDGED_POSITIONS), strict=True
+                    )
                 ]
             )
             return torch.stack([each.mean() for each in log_probs_N.double().cpu().split(lengths)]).numpy()

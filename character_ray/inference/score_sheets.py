@@ -24,6 +24,10 @@ from character_ray.runs import Artefact
 __all__ = ["Sheet", "score_sheets"]
 
 
+# Sheets come in order, and the prefix of a whole constitution is large.
+KEPT = 2
+
+
 @dataclass(frozen=True)
 class Sheet:
     """Completions to score under one constitution."""
@@ -65,7 +69,7 @@ def score_sheets(label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeCo
         ]
         if asked:
             with stage_progress(label, len(asked)) as progress:
-                for scored in judged_rows(SystemsJudge, (str(base), judge, 2), asked, judge):
+                for scored in judged_rows(SystemsJudge, (str(base), judge, KEPT), asked, judge):
                     _put_away(sheets, scored)
                     progress.advance(len(scored))
         wall_s = monotonic() - started

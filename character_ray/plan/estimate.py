@@ -14,13 +14,13 @@ from character_ray.config import EngineConfig, Recipe, SamplingConfig
 from character_ray.constitution import example_turns, load_constitution, system_prompt
 from character_ray.errors import RecipeError
 from character_ray.model_shape import ModelShape, find_shape
-from character_ray.plan.memory import Memory, engine_memory, judge_memory, kv_gib, training_memory
-from character_ray.plan.steps import Asked, Step, plan_questions, plan_recipe
+from character_ray.plan.memory import Memory, engine_memory, kv_gib
+from character_ray.plan.stage_memory import stage_memory
+from character_ray.plan.steps import PROMPT_TOKENS, Asked, Step, plan_questions, plan_recipe
 from character_ray.roofline import GPUS, Costs, Device, Load, cpu, generation_s, judging_s, training_s
 
 __all__ = ["Estimate", "Plan", "check_fits", "estimate_recipe"]
 
-PROMPT_TOKENS = 50
 CHARACTERS_PER_TOKEN = 4
 
 
@@ -141,7 +141,16 @@ def estimate_recipe(recipe: Recipe, costs: Costs | None = None, *, talk_apart: b
     estimates = []
     for name, step in steps.items():
         priced = usd[name] or seconds[name] / 3600 * _hourly(work, step)
-        estimates.append(Estimate(step, tokens[name][0], tokens[name][1], seconds[name], priced, _memory(work, name)))
+        estimates.append(
+            Estimate(
+                step,
+                tokens[name][0],
+                tokens[name][1],
+                seconds[name],
+                priced,
+                stage_memory(recipe, work.student, work.teacher, device, name),
+            )
+        )
     return Plan(device.name if any(step.gpus for step in steps.values()) else "CPU", tuple(estimates))
 
 
@@ -296,40 +305,6 @@ def _judge(work: _Work) -> tuple[float, float]:
     # Pairs and conversations of every round, the answers, and the directives.
     starts = 2 * rounds + 1 + bool(work.asked.directives)
     return 2 * rows * each, seconds + starts * work.costs.judge_start
-
-
-def _memory(work: _Work, stage: str) -> Memory | None:
-    """Memory of one rank of a stage."""
-    recipe, device = work.recipe, work.device
-    if stage == "dpo":
-        longest = PROMPT_TOKENS * 4 + max(recipe.distill.teacher.max_tokens, recipe.distill.student.max_tokens)
-        return training_memory(
-            "dpo", recipe.dpo, recipe.train, work.student, device, min(recipe.dpo.max_length, longest)
-        )
-    if stage == "sft":
-        config = recipe.introspect
-        longest = max(
-            config.turns * config.interaction_sampling.max_tokens if config.interactions else 0,
-            PROMPT_TOKENS * 4 + config.reflection_sampling.max_tokens,
-        )
-        longest = min(recipe.sft.max_length, longest)
-        return training_memory(
-            "sft", recipe.sft, recipe.train, work.student, device, longest, frozen_rank=recipe.dpo.lora.rank
-        )
-    if stage == "scores":
-        longest = PROMPT_TOKENS + max(
-            recipe.distill.teacher.max_tokens, recipe.introspect.reflection_sampling.max_tokens
-        )
-        return judge_memory(recipe.judge, work.student, device, longest)
-    if stage in ("teacher", "opposite", "lessons", "trait prompts"):
-        if work.teacher is None:
-            return None
-        section = "teacher_engine" if recipe.teacher_engine else "student_engine"
-        return engine_memory(section, recipe.teacher_engine or recipe.student_engine, work.teacher, device)
-    live = recipe.student_engine.adapters == "live"
-    rank = recipe.dpo.lora.rank + (recipe.sft.lora.rank if stage == "answers" else 0)
-    adapted = stage in ("reflections", "interactions", "answers", "on-policy")
-    return engine_memory("student_engine", recipe.student_engine, work.student, device, rank if live and adapted else 0)
 
 
 def _hourly(work: _Work, step: Step) -> float:

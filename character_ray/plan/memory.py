@@ -8,7 +8,7 @@ judge:    weights + one batch
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from character_ray.config import ClusterTrainConfig, DPOConfig, EngineConfig, JudgeConfig, SFTConfig
+from character_ray.config import JUDGED_POSITIONS, ClusterTrainConfig, DPOConfig, EngineConfig, JudgeConfig, SFTConfig
 from character_ray.model_shape import ModelShape
 from character_ray.roofline import Device
 from character_ray.vllm_options import lora_size
@@ -160,24 +160,26 @@ def judge_memory(judge: JudgeConfig, shape: ModelShape, device: Device, longest:
         device: The judge's GPU.
         longest: Tokens of the longest completion with its prompt.
     """
-    each = BYTES[judge.dtype]
+    # On GPUs ``auto`` is float32.
+    each = BYTES["float32" if judge.dtype == "auto" and judge.device == "gpu" else judge.dtype]
     tokens = judge.batch_size * longest
-    # The batch's keys and values, and some ten vectors a token; logits are formed for one completion at a time.
+    # The batch's keys and values, and some ten vectors a token; logits, their float32 copy and log-probabilities come in pieces.
     batch = tokens * (shape.kv_bytes(1, each) + each * (6 * shape.hidden + 2 * shape.feed_forward))
     parts = {
         "weights": shape.parameters * each / GIB,
         "batch": batch / GIB,
-        "logits": longest * shape.vocabulary * 8 / GIB,
+        "logits": min(tokens, JUDGED_POSITIONS) * shape.vocabulary * (each + 8) / GIB,
     }
     if judge.device == "cpu":
         return Memory(parts, None)
     parts["CUDA"] = CONTEXT
-    limit, total = device.memory_gib, sum(parts.values())
-    assert limit is not None
+    assert device.memory_gib is not None
+    limit, total = judge.gpu_share * device.memory_gib, sum(parts.values())
     shortage = ""
     if total > limit:
+        shared = f" that judge.gpu_share={judge.gpu_share:g} leaves" if judge.gpu_share < 1 else ""
         shortage = (
-            f"{total:.1f} GiB of the {limit:.1f} of a {device.name}. Lower judge.batch_size={judge.batch_size}, or set "
+            f"{total:.1f} GiB of the {limit:.1f}{shared} of a {device.name}. Lower judge.batch_size={judge.batch_size}, or set "
             f"judge.dtype=bfloat16 (it is {judge.dtype})."
         )
     return Memory(parts, limit, shortage)

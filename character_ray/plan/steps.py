@@ -9,7 +9,10 @@ from character_ray.prompts import hidden_trait_probes, reflection_prompts
 from character_ray.prompts.challenges import challenges
 from character_ray.stages.traits import ASKED_PER_WANTED
 
-__all__ = ["Asked", "Step", "plan_questions", "plan_recipe"]
+__all__ = ["PROMPT_TOKENS", "Asked", "Step", "plan_questions", "plan_recipe"]
+
+# What a prompt is taken at.
+PROMPT_TOKENS = 50
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def use_liger(model: Any, cluster: ClusterTrainConfig) -> bool:
 def in_one_row(rotary: Rotary) -> Rotary:
     """Rotary embeddings by a function that is called with one row only, its tokens those of all rows one after the other.
 
-    Triton compiles Liger's kernel anew for every number of rows, about a second each, and batches of one training differ in it.
+    Triton compiles Liger's kernel anew for every number of rows, and batches of one training differ in it.
 
     Args:
         rotary: Takes queries ``[B, heads, S, D]``, keys alike, and cosines and sines ``[1 or B, S, D]``; rotates token by token.

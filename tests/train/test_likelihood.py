@@ -38,7 +38,7 @@ def mean_log_prob(judge: LikelihoodJudge, system: str | None, prompt: str, compl
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("positions", [3, 2048])
 def test_the_score_is_that_of_the_formula_whatever_shares_the_batch(tiny_base, monkeypatch, attention, positions):
-    monkeypatch.setattr(likelihood, "POSITIONS", positions)
+    monkeypatch.setattr(likelihood, "JUDGED_POSITIONS", positions)
     judge = LikelihoodJudge(str(tiny_base), SYSTEM, JudgeConfig(device="cpu"))
     judge.model.set_attn_implementation(attention)
     judge._shares = attention == "sdpa"

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from character_ray.cli import app
-from character_ray.config import EngineConfig, ModelConfig, load_recipe
+from character_ray.config import EngineConfig, JudgeConfig, ModelConfig, load_recipe
 from character_ray.config.challenges import ChallengesConfig
 from character_ray.constitution import load_constitution
 from character_ray.errors import ModelError, RecipeError
@@ -15,7 +15,7 @@ from character_ray.judging.threshold import KNOWN_PER_DIRECTIVE
 from character_ray.model_shape import KNOWN_SHAPES, find_shape, read_shape
 from character_ray.plan import check_fits, compare_with, estimate_recipe, plan_recipe
 from character_ray.plan.check import measured_seconds
-from character_ray.plan.memory import engine_memory
+from character_ray.plan.memory import engine_memory, judge_memory
 from character_ray.report.io import load_report
 from character_ray.roofline import GPUS, Costs, Device, Load, cpu, generation_s, judging_s, training_s
 
@@ -306,3 +306,13 @@ def test_trials_and_the_judge_of_each_directive_are_counted():
 def test_challenges_and_erosion_of_a_run_are_answers_of_a_plan():
     stages = {"answers-full": 1.0, "challenges-full": 2.0, "erosion-base": 4.0, "scores-directives": 8.0, "dpo": 16.0}
     assert measured_seconds(stages) == {"answers": 7.0, "scores": 8.0, "dpo": 16.0}
+
+
+def test_a_judge_must_fit_its_share_of_a_gpu():
+    shape, device = KNOWN_SHAPES["qwen3-4b"], GPUS["h100"]
+    alone = judge_memory(JudgeConfig(), shape, device, 400)
+    shared = judge_memory(JudgeConfig(replicas=8, gpu_share=0.125), shape, device, 400)
+    assert not alone.shortage and shared.parts == alone.parts
+    assert "that judge.gpu_share=0.125 leaves" in shared.shortage
+    # On GPUs auto is float32.
+    assert judge_memory(JudgeConfig(dtype="auto"), shape, device, 400).parts == alone.parts
