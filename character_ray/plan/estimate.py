@@ -141,16 +141,8 @@ def estimate_recipe(recipe: Recipe, costs: Costs | None = None, *, talk_apart: b
     estimates = []
     for name, step in steps.items():
         priced = usd[name] or seconds[name] / 3600 * _hourly(work, step)
-        estimates.append(
-            Estimate(
-                step,
-                tokens[name][0],
-                tokens[name][1],
-                seconds[name],
-                priced,
-                stage_memory(recipe, work.student, work.teacher, device, name),
-            )
-        )
+        memory = stage_memory(recipe, student, work.teacher, device, name)
+        estimates.append(Estimate(step, tokens[name][0], tokens[name][1], seconds[name], priced, memory))
     return Plan(device.name if any(step.gpus for step in steps.values()) else "CPU", tuple(estimates))
 
 
