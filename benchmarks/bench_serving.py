@@ -74,7 +74,8 @@ def ours(options: argparse.Namespace, recipe: Recipe, folder: Path, adapters: Se
     run = "from character_ray.cli import main; main()"
     command = [sys.executable, "-c", run, "serve", *map(str, adapters), "--port", str(port)]
     paths = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    with served(command, port, options.scratch / "ours.log", options.start_limit_s, {"PYTHONPATH": paths}) as url:
+    log = options.scratch / "ours.log"
+    with served(command, port, log, options.start_limit_s, {"PYTHONPATH": paths}, "/ready") as url:
         yield url
 
 

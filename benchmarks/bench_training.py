@@ -3,11 +3,12 @@
     python -m benchmarks.bench_training --pairs runs/demo/pairs/pairs.parquet --device cpu --output benchmarks/results/training-cpu.json
     python -m benchmarks.bench_training --full 128 --shape qwen3-4b --device gpu --liger --output benchmarks/results/training-4b-liger.json
 
-R4 is our wall time divided by TRL's, reference pass included; below 1 ours is faster. TRL as shipped has gradient checkpointing on;
-TRL tuned has it off; TRL with Liger, which runs if ours has Liger too, has its kernels besides. Every arm is timed by the same callback from the end of its first step to the end of its last, so that the
-start of workers, the load of the model and the warm-up are in none. Gate: the first step's loss of every arm must be the same,
-since nothing is learnt yet. Model FLOP/s count 6 N per token: the policy's forward pass, its backward pass to the activations, and
-the reference's forward pass; what a layout saves counts as speed.
+R4 is our wall time divided by TRL's, reference pass included; below 1 ours is faster. TRL as shipped has gradient checkpointing on; TRL
+tuned has it off; TRL with Liger, which runs if ours has Liger too, has its kernels besides. Every arm is timed by the same callback
+from the end of its first step to the end of its last, so that the start of workers, the load of the model and the warm-up are in none;
+a training before all others is not counted. Gate: the first step's loss of every arm must be the same, since nothing is learnt yet.
+Model FLOP/s count 6 N per token: the policy's forward pass, its backward pass to the activations, and the reference's forward pass;
+what a layout saves counts as speed.
 """
 
 import argparse

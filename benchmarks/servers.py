@@ -24,16 +24,21 @@ def free_port() -> int:
 
 @contextmanager
 def served(
-    command: Sequence[str], port: int, log: Path, limit_s: float, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    port: int,
+    log: Path,
+    limit_s: float,
+    environment: Mapping[str, str] | None = None,
+    ready: str = "/v1/models",
 ) -> Iterator[str]:
-    """The URL of an OpenAI API on loopback, once ``/v1/models`` answers.
+    """The URL of an OpenAI API on loopback, once it answers at ``ready``, which it must not before its engine does.
 
     The server ends with the block, also when this process is asked to end (``timeout`` does so).
 
     Raises:
         RuntimeError: The process ended, or did not answer within ``limit_s``; the end of its log is in the message.
     """
-    url = f"http://127.0.0.1:{port}/v1"
+    url = f"http://127.0.0.1:{port}"
     log.parent.mkdir(parents=True, exist_ok=True)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with log.open("w", encoding="utf-8") as output:
@@ -45,8 +50,8 @@ def served(
             start_new_session=True,
         )
     try:
-        _wait(process, f"{url}/models", log, time.monotonic() + limit_s, limit_s)
-        yield url
+        _wait(process, url + ready, log, time.monotonic() + limit_s, limit_s)
+        yield f"{url}/v1"
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _end(process)

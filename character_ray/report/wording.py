@@ -216,7 +216,8 @@ def _number(metric: str, value: float) -> str:
 
 
 def _shift(metric: str, value: float) -> str:
-    """A difference without its unit."""
+    """A difference without its unit; of rates in whole points, but never 0 for one that is not."""
     if _is_rate(metric):
-        return signed(100 * value, 0)
+        points = 100 * value
+        return signed(points, int(0.05 <= abs(points) < 0.5))
     return signed(value, 0 if metric == "rating" else 2)

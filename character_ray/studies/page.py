@@ -5,29 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from character_ray.report import wording
-from character_ray.statistics import Interval, cluster_rate
-from character_ray.studies.crossed import crossed_interval
+from character_ray.statistics import Interval
+from character_ray.studies.figures import CLAIMS, MEASURED
 from character_ray.studies.finished import Finished
+from character_ray.studies.measured import COLUMNS, arms_of, label, measure, of_cell
 from character_ray.studies.schema import Study
 from character_ray.studies.verdict import Verdict
 
 __all__ = ["study_page", "study_record"]
-
-COLUMNS = (
-    "persona_rate",
-    "vocabulary_rate",
-    "classifier_rate",
-    "override_rate",
-    "attack_rate",
-    "hidden_trait_rate",
-    "identity_rate",
-    "looping_rate",
-)
-LABELS = {
-    "attack_rate": "Under attack",
-    "refused_rate": "Refused",
-    "refused_in_character_rate": "Refused in character",
-}
 
 
 def study_record(study: Study, runs: Sequence[Finished], verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -36,7 +21,7 @@ def study_record(study: Study, runs: Sequence[Finished], verdicts: Sequence[Verd
         "study": study.model_dump(mode="json"),
         "runs": [_run_record(run) for run in runs],
         "cells": {
-            cell: {arm: _arm_record(_of_cell(runs, cell), arm) for arm in _arms(_of_cell(runs, cell))}
+            cell: {arm: _arm_record(of_cell(runs, cell), arm) for arm in arms_of(of_cell(runs, cell))}
             for cell in study.cells
         },
         "claims": [
@@ -84,13 +69,15 @@ def _machine(run: Finished) -> str:
 
 
 def _measured(study: Study, done: Sequence[Finished]) -> list[str]:
-    heads = [LABELS.get(name) or wording.label(name) for name in COLUMNS] + ["Rating"]
+    heads = [label(name) for name in COLUMNS] + ["Rating"]
     lines = ["| cell | arm | seeds | " + " | ".join(heads) + " |", "| --- | --- | --- |" + " --- |" * len(heads)]
     for cell in study.cells:
-        own = _of_cell(done, cell)
-        for arm in _arms(own):
-            cells = [_shown(name, _measure(own, arm, name)) for name in COLUMNS] + [_rating(own, arm)]
+        own = of_cell(done, cell)
+        for arm in arms_of(own):
+            cells = [_shown(name, measure(own, arm, name)) for name in COLUMNS] + [_rating(own, arm)]
             lines.append(f"| {cell} | {arm} | {sum(arm in run.decided for run in own)} | " + " | ".join(cells) + " |")
+    if done:
+        lines += ["", f"![The same as dots with their intervals]({MEASURED})"]
     return lines
 
 
@@ -103,7 +90,7 @@ def _paid(study: Study, done: Sequence[Finished]) -> list[str]:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for cell in study.cells:
-        own = _of_cell(done, cell)
+        own = of_cell(done, cell)
         if own:
             columns = (
                 _mean(own, lambda run: _rows(run, "pairs"), "{:,.0f}"),
@@ -128,30 +115,10 @@ def _told(verdicts: Sequence[Verdict]) -> list[str]:
             else "-"
         )
         over = f"{verdict.seeds} seed{'s' * (verdict.seeds != 1)}, {found.n} prompts" if found else "-"
-        label = LABELS.get(metric) or wording.label(metric)
-        lines.append(f"| {verdict.claim.text} | {label} | **{verdict.outcome}** | {shown} | {over} |")
+        lines.append(f"| {verdict.claim.text} | {label(metric)} | **{verdict.outcome}** | {shown} | {over} |")
+    if any(verdict.difference for verdict in verdicts):
+        lines += ["", f"![Every claim's difference with its interval; left of 0 it fails]({CLAIMS})"]
     return lines
-
-
-def _of_cell(runs: Sequence[Finished], cell: str) -> list[Finished]:
-    return [run for run in runs if run.cell == cell and run.report]
-
-
-def _arms(own: Sequence[Finished]) -> list[str]:
-    return list(own[0].report.arms) if own and own[0].report else []
-
-
-def _measure(own: Sequence[Finished], arm: str, metric: str) -> Interval | None:
-    by_seed = {run.seed: run.decided[arm][metric] for run in own if metric in run.decided.get(arm, {})}
-    if not by_seed:
-        return None
-    if len(by_seed) == 1:
-        values = next(iter(by_seed.values()))
-        return cluster_rate(list(values.values()), list(values), seed=0)
-    try:
-        return crossed_interval(by_seed, bounds=(0.0, 1.0))
-    except ValueError:
-        return None
 
 
 def _shown(metric: str, found: Interval | None) -> str:
@@ -179,7 +146,7 @@ def _mean(own: Sequence[Finished], of: Callable[[Finished], float | None], form:
 
 def _arm_record(own: Sequence[Finished], arm: str) -> dict[str, Any]:
     names = sorted({name for run in own for name in run.decided.get(arm, {})} - {"score"})
-    measured = {name: _measure(own, arm, name) for name in names}
+    measured = {name: measure(own, arm, name) for name in names}
     return {name: vars(found) for name, found in measured.items() if found}
 
 

@@ -13,6 +13,7 @@ from character_ray.log import console
 from character_ray.pipeline import run_pipeline
 from character_ray.runs import write_json
 from character_ray.side_by_side import Work, do_all, error_of
+from character_ray.studies.figures import CLAIMS, MEASURED, draw_claims, draw_measured
 from character_ray.studies.finished import DECISIONS, Finished, read_finished
 from character_ray.studies.pack import write_pack
 from character_ray.studies.page import study_page, study_record
@@ -54,7 +55,7 @@ def collect(cells: Sequence[Cell]) -> list[Finished]:
 
 
 def write_results(study: Study, runs: Sequence[Finished], folder: Path, pack: Path | None = None) -> None:
-    """Judge the claims; write ``study.json``, ``study.md`` and, where asked, a pack.
+    """Judge the claims; write ``study.json``, ``study.md`` with its pictures and, where asked, a pack.
 
     Raises:
         ReportError: No run has finished.
@@ -68,6 +69,8 @@ def write_results(study: Study, runs: Sequence[Finished], folder: Path, pack: Pa
     write_json(folder / "study.json", study_record(study, runs, verdicts))
     text = study_page(study, runs, verdicts)
     write_text(folder / "study.md", text)
+    draw_measured(study, runs, folder / MEASURED)
+    draw_claims(verdicts, folder / CLAIMS)
     console.print(text, markup=False)
     console.print(f"[green]{folder / 'study.md'}[/]")
     if pack is not None:

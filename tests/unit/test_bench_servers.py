@@ -1,4 +1,4 @@
-"""A server that a benchmark measures ends with it, however that ends."""
+"""A server that a benchmark measures is asked when it is ready, and ends with the benchmark, however that ends."""
 
 import signal
 import subprocess
@@ -9,11 +9,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.servers import free_port, served
+
 SERVER = """
 import http.server, sys
 class Models(http.server.BaseHTTPRequestHandler):
+    asked = 0
     def do_GET(self):
-        self.send_response(200); self.end_headers(); self.wfile.write(b"{}")
+        Models.asked += self.path == "/ready"
+        self.send_response(503 if self.path == "/ready" and Models.asked < 3 else 200); self.end_headers(); self.wfile.write(b"{}")
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Models).serve_forever()
 """
 MEASURED = """
@@ -25,6 +29,15 @@ with served([sys.executable, sys.argv[1], str(port)], port, Path(sys.argv[2]), 6
     print(url, flush=True)
     time.sleep(60)
 """
+
+
+def test_what_is_not_ready_is_waited_for(tmp_path: Path):
+    (tmp_path / "server.py").write_text(SERVER)
+    port = free_port()
+    command = [sys.executable, str(tmp_path / "server.py"), str(port)]
+    with served(command, port, tmp_path / "log.txt", 60, ready="/ready") as url:
+        assert url == f"http://127.0.0.1:{port}/v1"
+    assert (tmp_path / "log.txt").read_text().count("GET /ready") == 3
 
 
 @pytest.mark.timeout(120)

@@ -199,11 +199,10 @@ def test_durations_are_written_for_people(seconds: float, text: str) -> None:
     assert wording.duration(seconds).replace("\N{NO-BREAK SPACE}", " ") == text
 
 
-def test_differences_carry_their_sign_and_zero_has_none() -> None:
-    shown = [
-        wording.difference("persona_rate", value).replace("\N{NO-BREAK SPACE}", " ") for value in (0.48, -0.021, 0.001)
-    ]
-    assert shown == ["+48 pp", "\N{MINUS SIGN}2 pp", "0 pp"]
+def test_differences_carry_their_sign_and_zero_alone_has_none() -> None:
+    values = (0.48, -0.021, 0.0545, 0.003, -0.0008, 0.0004, 0.0)
+    shown = [wording.difference("persona_rate", value).replace("\N{NO-BREAK SPACE}", " ") for value in values]
+    assert shown == ["+48 pp", "\N{MINUS SIGN}2 pp", "+5 pp", "+0.3 pp", "\N{MINUS SIGN}0.1 pp", "0 pp", "0 pp"]
 
 
 def test_a_rating_has_a_sign_only_as_a_difference() -> None:

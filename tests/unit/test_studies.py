@@ -171,8 +171,11 @@ def test_verdicts_can_be_made_again_from_packs_alone(tmp_path, name):
     write_results(study, every[2:], tmp_path / "out", packs[1])
     again = read_packs(study, packs, tmp_path / "unpacked")
     write_results(study, again, tmp_path / "again")
-    for page in ("study.json", "study.md"):
+    for page in ("study.json", "study.md", "measured.svg", "claims.svg"):
         assert (tmp_path / "again" / page).read_text() == (tmp_path / "whole" / page).read_text()
+    measured, claims = ((tmp_path / "again" / name).read_text() for name in ("measured.svg", "claims.svg"))
+    assert all(f">{text}<" in measured for text in ("small/full", "large/base", "Persona, %", "Under attack, %"))
+    assert ">holds<" in claims
     claim = json.loads((tmp_path / "again" / "study.json").read_text())["claims"][0]
     assert (claim["outcome"], claim["seeds"]) == ("holds", 2)
     partly = read_packs(study, packs[:1], tmp_path / "partly")
