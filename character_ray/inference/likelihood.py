@@ -88,8 +88,13 @@ def scored_and_pending(artefact: Artefact, rows: Sequence[ScoreRequest]) -> tupl
     """Scores of an earlier attempt by row id, and what is left to score; empty completions are not."""
     scores = {row["row_id"]: row["score"] for row in read_parts(artefact.folder)}
     wanted = {row["row_id"]: row for row in rows if row["completion"].strip() and row["row_id"] not in scores}
-    # Completions of one prompt side by side, so that a batch reads it once, and prompts of one length, so that little is padding.
-    return scores, sorted(wanted.values(), key=lambda row: (len(row["prompt"]), row["prompt"], len(row["completion"])))
+    return scores, sorted(wanted.values(), key=_together)
+
+
+def _together(row: ScoreRequest) -> tuple[str, int, str, int]:
+    # Rows under one system prompt side by side, so that a batch goes on from few prefixes; among them completions of one prompt, so
+    # that it is read once, and prompts of one length, so that little is padding.
+    return str(row.get("system", "")), len(row["prompt"]), row["prompt"], len(row["completion"])
 
 
 def finish_scores(artefact: Artefact, rows: Sequence[ScoreRequest], wall_s: float) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from character_ray.config import JudgeConfig
 from character_ray.inference.likelihood import CompletionReader, Context, ScoreRequest, score_rows
-from character_ray.rows import Message
+from character_ray.rows import Message, content_hash
 from character_ray.runs import Artefact
 
 __all__ = ["SystemsJudge", "UnderSystem", "score_under_systems"]
@@ -46,6 +46,7 @@ class SystemsJudge(CompletionReader):
         self._kept = kept
         self._under: dict[str, Context] = {}
         self._latest = ""
+        self._plain: dict[str, float] = {}
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Score one batch of :class:`UnderSystem` columns."""
@@ -57,11 +58,12 @@ class SystemsJudge(CompletionReader):
         return {"row_id": batch["row_id"], "score": scores}
 
     def _without(self, chats: list[list[Message]]) -> Any:
-        """Mean log-probabilities without a system prompt; a chat that comes several times is read once."""
-        said = [(chat[0]["content"], chat[1]["content"]) for chat in chats]
-        first = {key: chats[row] for row, key in reversed(list(enumerate(said)))}
-        known = dict(zip(first, self.plain.mean_log_probs(list(first.values())), strict=True))
-        return np.asarray([known[key] for key in said])
+        """Mean log-probabilities without a system prompt; a chat that comes again, under another one, is not read again."""
+        said = [content_hash([turn["content"] for turn in chat]) for chat in chats]
+        unread = {key: chat for key, chat in zip(said, chats, strict=True) if key not in self._plain}
+        if unread:
+            self._plain |= dict(zip(unread, self.plain.mean_log_probs(list(unread.values())).tolist(), strict=True))
+        return np.asarray([self._plain[key] for key in said])
 
     def _context(self, system: str) -> Context:
         if system != self._latest and self._latest in self._under:

@@ -24,7 +24,7 @@ ROW_INCHES = 0.24
 # Dark on white, apart for the colour-blind too; the outcome is in words beside each claim as well.
 COLOURS: Mapping[Outcome, str] = {"holds": "#0b5f73", "fails": "#b3541e", "undecided": "#566170"}
 # Text stays text and the same study gives the same bytes.
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "character-ray", "font.family": "sans-serif", "font.size": 9}
+STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "character-ray", "font.family": "sans-serif", "font.size": 9}
 
 
 def draw_measured(study: Study, runs: Sequence[Finished], path: Path) -> None:

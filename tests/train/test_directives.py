@@ -7,8 +7,8 @@ import pytest
 import ray
 
 from character_ray.config import JudgeConfig, ModelConfig, Recipe
-from character_ray.inference.likelihood import LikelihoodJudge
-from character_ray.inference.systems_judge import SystemsJudge
+from character_ray.inference.likelihood import LikelihoodJudge, scored_and_pending
+from character_ray.inference.systems_judge import SystemsJudge, UnderSystem
 from character_ray.judging.threshold import Threshold
 from character_ray.models import resolve_model
 from character_ray.pipeline.context import Context, Model
@@ -43,7 +43,7 @@ def answer(number: int, directive: str, text: str, **changes) -> Challenged:
     return Challenged(**row | changes)
 
 
-def test_each_row_is_scored_as_by_a_judge_of_its_system_prompt(tiny_base: Path):
+def test_each_row_is_scored_as_by_a_judge_of_its_system_prompt(tiny_base: Path, monkeypatch):
     config = JudgeConfig(device="cpu")
     rows = [("a", PIRATE, "Arr."), ("b", FRENCH, "Arr."), ("c", PIRATE, "Bonjour, madame."), ("d", PIRATE, "Arr.")]
     batch = {
@@ -52,13 +52,34 @@ def test_each_row_is_scored_as_by_a_judge_of_its_system_prompt(tiny_base: Path):
         "prompt": ["Hello there!"] * 4,
         "completion": [row[2] for row in rows],
     }
-    found = SystemsJudge(str(tiny_base), config)(batch)["score"]
+    judge = SystemsJudge(str(tiny_base), config)
+    found = judge(batch)["score"]
     alone = {
         directive: LikelihoodJudge(str(tiny_base), RULE.format(directive=directive), config)(batch)["score"]
         for directive in (PIRATE, FRENCH)
     }
     assert found == pytest.approx([alone[directive][n] for n, (_, directive, _) in enumerate(rows)], abs=1e-5)
     assert found[0] != pytest.approx(found[1], abs=1e-6)
+    # What was read without a system prompt is not read again.
+    monkeypatch.setattr(judge.plain, "mean_log_probs", lambda chats: pytest.fail(f"{chats} were read before"))
+    later = judge({key: column[1:] for key, column in batch.items()} | {"system": ["Be brief."] * 3})["score"]
+    assert later[0] == later[2] != pytest.approx(found[1], abs=1e-6)
+
+
+def test_rows_of_one_directive_and_of_one_prompt_are_side_by_side(tmp_path: Path):
+    asked = [
+        ("b", "How?", "Arr."),
+        ("a", "Why not?", "Arr."),
+        ("b", "Why?", "No."),
+        ("a", "Why?", "Ah."),
+        ("b", "How?", " "),
+    ]
+    rows = [
+        UnderSystem(row_id=str(n), system=system, prompt=prompt, completion=completion)
+        for n, (system, prompt, completion) in enumerate(asked)
+    ]
+    _, pending = scored_and_pending(Store(tmp_path).artefact("scores", {}), rows)
+    assert [row["row_id"] for row in pending] == ["3", "1", "0", "2"]
 
 
 def test_a_judge_that_cannot_tell_teacher_from_base_decides_nothing():
