@@ -158,9 +158,14 @@ class Talker:
             from vllm.lora.request import LoRARequest
 
             lora = LoRARequest(str(self._weights.adapter), 1, str(self._weights.adapter))
+        # Only the finished answer is read; an output for every token would cost the front end three times as much.
+        kind = vllm.sampling_params.RequestOutputKind.FINAL_ONLY
         final = None
         async for output in self._engine.generate(
-            {"prompt_token_ids": list(ids)}, vllm.SamplingParams(**sampling), request_id, lora_request=lora
+            {"prompt_token_ids": list(ids)},
+            vllm.SamplingParams(**sampling, output_kind=kind),
+            request_id,
+            lora_request=lora,
         ):
             final = output
         assert final is not None, "vLLM yields at least one output"
