@@ -1,8 +1,9 @@
-"""The completions of many personas through one start of the judges.
+"""Several sheets of completions through one start of the judges.
 
-    sheets of {row_id, prompt, completion}, each under a constitution  ->  {row_id, score}, where each persona's run looks for them
+    sheets of {row_id, prompt, completion}, each under a constitution  ->  {row_id, score}, where the run looks for them
 
-Scored one after the other, every persona would wait for judges that load the same model anew.
+Scored one after the other, the pairs of every persona, or answers and directives of one, would wait for judges that load the same model
+anew.
 """
 
 from collections import defaultdict
@@ -15,13 +16,19 @@ from typing import Any
 
 from character_ray.config import JudgeConfig
 from character_ray.inference.judge_actors import judged_rows
-from character_ray.inference.likelihood import SCORE, ScoreRequest, finish_scores, scored_and_pending
-from character_ray.inference.systems_judge import SystemsJudge, UnderSystem
+from character_ray.inference.likelihood import (
+    SCORE,
+    ScoreRequest,
+    finish_scores,
+    score_completions,
+    scored_and_pending,
+)
+from character_ray.inference.systems_judge import SystemsJudge, UnderSystem, score_under_systems
 from character_ray.log import stage_progress
 from character_ray.parts import append_part
 from character_ray.runs import Artefact
 
-__all__ = ["Sheet", "score_sheets"]
+__all__ = ["Sheet", "read_sheet", "score_sheets"]
 
 
 # Sheets come in order, and the prefix of a whole constitution is large.
@@ -30,16 +37,17 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Sheet:
-    """Completions to score under one constitution."""
+    """Completions to score under one constitution, or each under a system prompt of its own."""
 
     artefact: Artefact
     """Where the scores go."""
     rows: Sequence[ScoreRequest]
-    system_prompt: str
+    system_prompt: str | None
+    """``None`` where every row is an :class:`~character_ray.inference.systems_judge.UnderSystem`."""
 
 
 def score_sheets(label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeConfig) -> None:
-    """Score what is left of all sheets; :func:`~character_ray.inference.likelihood.score_completions` then reads it.
+    """Score what is left of all sheets; :func:`read_sheet` then reads it.
 
     Batches go across sheets, so a score differs from one that its sheet alone would have by what rounding makes of another batch.
 
@@ -62,7 +70,7 @@ def score_sheets(label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeCo
                 row_id=f"{number} {row['row_id']}",
                 prompt=row["prompt"],
                 completion=row["completion"],
-                system=sheet.system_prompt,
+                system=str(row.get("system", sheet.system_prompt)),
             )
             for number, (sheet, rows) in enumerate(zip(sheets, pending, strict=True))
             for row in rows
@@ -75,6 +83,20 @@ def score_sheets(label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeCo
         wall_s = monotonic() - started
         for sheet, rows in zip(sheets, pending, strict=True):
             finish_scores(sheet.artefact, sheet.rows, wall_s * len(rows) / max(1, len(asked)))
+
+
+def read_sheet(sheet: Sheet, base: Path, judge: JudgeConfig) -> dict[str, float]:
+    """Scores of one sheet by row id, those that are missing by judges of its own.
+
+    Raises:
+        ClusterError: No node that is alive can hold a judge, and none joined in time.
+    """
+    artefact = sheet.artefact
+    with artefact.claim():
+        if sheet.system_prompt is None:
+            rows: Any = sheet.rows
+            return score_under_systems(artefact.stage, artefact, rows, base, judge)
+        return score_completions(artefact.stage, artefact, sheet.rows, base, sheet.system_prompt, judge)
 
 
 def _put_away(sheets: Sequence[Sheet], scored: Sequence[Mapping[str, Any]]) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from character_ray.config import Recipe
 from character_ray.constitution import Constitution, system_prompt
-from character_ray.inference.likelihood import ScoreRequest, score_completions
+from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation, SelfInteraction
-from character_ray.inference.score_sheets import Sheet
+from character_ray.inference.score_sheets import Sheet, read_sheet, score_sheets
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
 from character_ray.prompts import interaction_openings, reflection_prompts
@@ -35,6 +35,8 @@ __all__ = [
     "pairs_sheet",
     "reflect",
     "score",
+    "score_all",
+    "sheet_of",
 ]
 
 LONGEST_EXAMPLE = 400  # characters of a dropped text shown in the report
@@ -97,10 +99,11 @@ def ask_parent(context: Context, prompts: Sequence[Prompt]) -> tuple[Artefact, l
 
 def score(context: Context, persona: Persona, name: str, rows: Sequence[ScoreRequest]) -> dict[str, float]:
     """Likelihood-ratio scores of completions under the persona's constitution."""
-    return _scores(context, _sheet(context, persona, name, rows))
+    return score_all(context, [sheet_of(context, persona, name, rows)])[0]
 
 
-def _sheet(context: Context, persona: Persona, name: str, rows: Sequence[ScoreRequest]) -> Sheet:
+def sheet_of(context: Context, persona: Persona, name: str, rows: Sequence[ScoreRequest]) -> Sheet:
+    """Completions to score under the persona's constitution, as a stage of this name."""
     inputs = {
         "constitution": persona.constitution.fingerprint,
         "base": context.student.identity,
@@ -110,15 +113,18 @@ def _sheet(context: Context, persona: Persona, name: str, rows: Sequence[ScoreRe
     return Sheet(context.artefact(f"{persona.prefix}{name}", inputs), rows, system_prompt(persona.constitution))
 
 
-def _scores(context: Context, sheet: Sheet) -> dict[str, float]:
-    artefact, judge = sheet.artefact, context.recipe.judge
-    reused = artefact.is_done
-    with artefact.claim():
-        scores = score_completions(
-            artefact.stage, artefact, sheet.rows, context.student.folder, sheet.system_prompt, judge
-        )
-    context.close(artefact, reused=reused)
-    return scores
+def score_all(context: Context, sheets: Sequence[Sheet]) -> list[dict[str, float]]:
+    """Scores of every sheet by row id; those that wait share a start of the judges."""
+    base, judge = context.student.folder, context.recipe.judge
+    reused = [sheet.artefact.is_done for sheet in sheets]
+    waiting = [sheet for sheet, done in zip(sheets, reused, strict=True) if not done]
+    if len(waiting) > 1:
+        score_sheets(", ".join(sheet.artefact.stage for sheet in waiting), waiting, base, judge)
+    found = []
+    for sheet, done in zip(sheets, reused, strict=True):
+        found.append(read_sheet(sheet, base, judge))
+        context.close(sheet.artefact, reused=done)
+    return found
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,7 @@ def pairs_sheet(context: Context, persona: Persona, prompts: Sequence[Prompt], s
         for side in sides.every
         for completion in side.completions()
     ]
-    return _sheet(context, persona, "scores-pairs", rows)
+    return sheet_of(context, persona, "scores-pairs", rows)
 
 
 def make_pairs(
@@ -162,7 +168,7 @@ def make_pairs(
 ) -> tuple[Artefact, list[Pair], dict[str, float]]:
     """Score every side (:func:`pairs_sheet`), choose, filter, and write the pairs; also the scores by row id."""
     recipe = context.recipe
-    scores = _scores(context, pairs_sheet(context, persona, prompts, sides))
+    scores = score_all(context, [pairs_sheet(context, persona, prompts, sides)])[0]
     teacher, rejected, lessons = sides.teacher, sides.other or sides.student, sides.lessons
     distill = recipe.distill.model_copy(update={"filters": persona.filters(recipe.distill.filters)})
     planned = plan_lessons(prompts, persona.constitution, recipe.distill)

@@ -7,18 +7,27 @@ the teacher, who reads all directives, from base, nothing is decided: such a dir
 model does not understand it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from character_ray.errors import ReportError
-from character_ray.inference.systems_judge import UnderSystem, score_under_systems
+from character_ray.inference.score_sheets import Sheet
+from character_ray.inference.systems_judge import UnderSystem
 from character_ray.judging.threshold import KNOWN_PER_DIRECTIVE, Threshold, fit_threshold
 from character_ray.pipeline.context import Context
 from character_ray.rows import Challenged, content_hash
 
-__all__ = ["LEAST_AUC", "RULE", "DirectivesFollowed", "KnownPair", "judge_directives"]
+__all__ = [
+    "LEAST_AUC",
+    "RULE",
+    "DirectivesAsked",
+    "DirectivesFollowed",
+    "KnownPair",
+    "ask_directives",
+    "judge_directives",
+]
 
 RULE = "Follow this rule in everything you say: {directive}"
 """The system prompt that a directive is judged under."""
@@ -60,12 +69,23 @@ class DirectivesFollowed:
         return ""
 
 
-def judge_directives(context: Context, rows: Sequence[Challenged], known: Sequence[KnownPair]) -> DirectivesFollowed:
-    """Score every answer to an occasion of a directive, and known completions, under that directive alone."""
+@dataclass(frozen=True)
+class DirectivesAsked:
+    """What is scored to decide about directives."""
+
+    sheet: Sheet
+    """Answers to occasions, and known completions under every directive."""
+    directives: Sequence[str]
+    sides: Mapping[tuple[str, str], Sequence[str]]
+    """Row ids of the known completions by directive and side."""
+
+
+def ask_directives(context: Context, rows: Sequence[Challenged], known: Sequence[KnownPair]) -> DirectivesAsked | None:
+    """Every answer to an occasion of a directive, and known completions, under that directive alone; ``None`` without occasions."""
     asked = [row for row in rows if row["group"] == "directive" and not row["error"]]
     directives = list(dict.fromkeys(row["kind"] for row in asked))
     if not directives:
-        return DirectivesFollowed()
+        return None
     chosen = np.random.default_rng(context.recipe.seed).permutation(len(known))[:KNOWN_PER_DIRECTIVE]
     requests = [
         UnderSystem(
@@ -90,27 +110,23 @@ def judge_directives(context: Context, rows: Sequence[Challenged], known: Sequen
                         completion=text,
                     )
                 )
-    scores = _score(context, requests)
+    inputs = {
+        "base": context.student.identity,
+        "dtype": context.recipe.judge.dtype,
+        "rows": content_hash(list(requests)),
+    }
+    return DirectivesAsked(Sheet(context.artefact("scores-directives", inputs), requests, None), directives, sides)
+
+
+def judge_directives(asked: DirectivesAsked, scores: Mapping[str, float]) -> DirectivesFollowed:
+    """A threshold for every directive that has enough known completions, beside the scores."""
     thresholds = {}
-    for directive in directives:
-        teacher, base = ([scores[row] for row in sides.get((directive, side), ())] for side in ("teacher", "base"))
+    for directive in asked.directives:
+        teacher, base = (
+            [scores[row] for row in asked.sides.get((directive, side), ())] for side in ("teacher", "base")
+        )
         try:
             thresholds[directive] = fit_threshold(teacher, base)
         except ReportError:  # too few known completions: nothing is decided about it
             continue
-    return DirectivesFollowed(thresholds, scores)
-
-
-def _score(context: Context, requests: Sequence[UnderSystem]) -> dict[str, float]:
-    judge = context.recipe.judge
-    inputs = {
-        "base": context.student.identity,
-        "dtype": judge.dtype,
-        "rows": content_hash(list(requests)),
-    }
-    artefact = context.artefact("scores-directives", inputs)
-    reused = artefact.is_done
-    with artefact.claim():
-        scores = score_under_systems(artefact.stage, artefact, requests, context.student.folder, judge)
-    context.close(artefact, reused=reused)
-    return scores
+    return DirectivesFollowed(thresholds, dict(scores))

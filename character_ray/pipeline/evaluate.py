@@ -15,8 +15,8 @@ from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.answers import Exam, Part
 from character_ray.pipeline.coherence import coherence_report
 from character_ray.pipeline.context import Context, Persona
-from character_ray.pipeline.data import score
-from character_ray.pipeline.directives import KnownPair, judge_directives
+from character_ray.pipeline.data import score_all, sheet_of
+from character_ray.pipeline.directives import DirectivesFollowed, KnownPair, ask_directives, judge_directives
 from character_ray.pipeline.further import measure_further
 from character_ray.pipeline.measured import answer_row, measure_answers
 from character_ray.pipeline.report_parts import (
@@ -63,14 +63,13 @@ def evaluate(
     """Measure every arm; write ``report.json``, ``report.html`` and the tables behind them; returns the run's folder."""
     recipe = context.recipe
     arms = [arm for arm in ARMS if (arm, "answers") in generations]
-    answers, tried = _answers(context, persona, exam, generations, arms)
+    answers, tried, followed = _answers(context, persona, exam, generations, arms, known)
     threshold = fit_threshold(*calibration)
     classifier, classifier_report, note = _classify(answers, pairs, conversations, recipe.seed)
     measured = measure_answers(recipe, persona, answers, arms, threshold.value, classifier)
     decisions = measured.decisions
     prompts = [prompt for prompt, _ in exam.questions if prompt["source"] != "probe"]
     varied, helped = diversity_report(context, answers, arms, decisions)
-    followed = judge_directives(context, tried, known)
     verdicts = judge_all(persona, tried, threshold.value, followed)
     trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, helped, followed)
     report = Report.model_validate(
@@ -112,8 +111,9 @@ def _answers(
     exam: Exam,
     generations: Mapping[tuple[Arm, Part], Generation],
     arms: Sequence[Arm],
-) -> tuple[list[Answer], list[Challenged]]:
-    """The two tables everything is measured on, scored in one pass of the judge."""
+    known: Sequence[KnownPair],
+) -> tuple[list[Answer], list[Challenged], DirectivesFollowed]:
+    """The two tables everything is measured on, and which directives were followed, all scored in one pass of the judge."""
     questions, tried = exam.questions, collect_trials(exam, generations, arms)
     completions = {arm: generations[arm, "answers"].completions() for arm in arms}
     rows = [
@@ -123,7 +123,10 @@ def _answers(
         for arm in arms
         for (prompt, _), completion in zip(questions, completions[arm], strict=True)
     ]
-    scores = score(context, persona, "scores-answers", [*rows, *score_requests(tried)])
+    asked = ask_directives(context, tried, known)
+    sheet = sheet_of(context, persona, "scores-answers", [*rows, *score_requests(tried)])
+    scores, *of_directives = score_all(context, [sheet, *([asked.sheet] if asked else [])])
+    followed = judge_directives(asked, of_directives[0]) if asked else DirectivesFollowed()
     answers = [
         answer_row(arm, prompt, sample, completion, scores[f"{arm}/{completion['row_id']}"])
         for arm in arms
@@ -133,7 +136,7 @@ def _answers(
     tried = with_scores(tried, scores)
     if tried:
         write_rows(context.run.folder / "trials.parquet", tried, CHALLENGED)
-    return answers, tried
+    return answers, tried, followed
 
 
 def _classify(

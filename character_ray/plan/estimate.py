@@ -294,8 +294,8 @@ def _judge(work: _Work) -> tuple[float, float]:
     rows = work.rows("scores")
     share = judge.gpu_share if judge.device == "gpu" else 1
     seconds = judging_s(rows / judge.replicas, each, work.student, device, work.costs, share)
-    # Pairs and conversations of every round, the answers, and the directives.
-    starts = 2 * rounds + 1 + bool(work.asked.directives)
+    # Pairs and conversations of every round, and the answers with the directives.
+    starts = 2 * rounds + 1
     return 2 * rows * each, seconds + starts * work.costs.judge_start
 
 

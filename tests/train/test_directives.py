@@ -7,12 +7,14 @@ import pytest
 import ray
 
 from character_ray.config import JudgeConfig, ModelConfig, Recipe
-from character_ray.inference.likelihood import LikelihoodJudge, scored_and_pending
+from character_ray.constitution import load_constitution
+from character_ray.inference.likelihood import LikelihoodJudge, ScoreRequest, scored_and_pending
 from character_ray.inference.systems_judge import SystemsJudge, UnderSystem
 from character_ray.judging.threshold import Threshold
 from character_ray.models import resolve_model
-from character_ray.pipeline.context import Context, Model
-from character_ray.pipeline.directives import RULE, DirectivesFollowed, KnownPair, judge_directives
+from character_ray.pipeline.context import Context, Model, Persona
+from character_ray.pipeline.data import score_all, sheet_of
+from character_ray.pipeline.directives import RULE, DirectivesFollowed, KnownPair, ask_directives, judge_directives
 from character_ray.rows import Challenged
 from character_ray.runs import Run, Store
 
@@ -106,13 +108,22 @@ def test_answers_that_follow_a_directive_are_told_from_those_that_do_not(tmp_pat
     known = [KnownPair(f"What of the {thing}?", ARR.format(thing), PLAIN.format(thing)) for thing in THINGS]
     texts = ["Arr, matey, I be fond of it.", "Arr! The sea be calm, matey.", "It is nice.", "That depends on the day."]
     rows = [answer(number, PIRATE, text) for number, text in enumerate(texts)]
+    asked = ask_directives(context, [*rows, answer(9, PIRATE, "", error="failed")], known)
+    assert asked is not None
+    persona = Persona(load_constitution(recipe.constitution))
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     try:
-        found = judge_directives(context, [*rows, answer(9, PIRATE, "", error="failed")], known)
-        again = judge_directives(context, [*rows, answer(9, PIRATE, "", error="failed")], known)
+        other = sheet_of(
+            context, persona, "scores-answers", [ScoreRequest(row_id="a", prompt="Hello!", completion="Arr, matey.")]
+        )
+        beside, scores = score_all(context, [other, asked.sheet])
+        again = score_all(context, [other, asked.sheet])
     finally:
         ray.shutdown()
+    found = judge_directives(asked, scores)
+    assert beside["a"] > 0
     assert found.thresholds[PIRATE].auc > 0.9 and found.thresholds[PIRATE].n == 20
     assert [found.follows(row) for row in rows] == [True, True, False, False]
-    assert again == found
-    assert judge_directives(context, [], known) == DirectivesFollowed()
+    assert again == [beside, scores]
+    assert [context.stages[name].reused for name in ("scores-answers", "scores-directives")] == [True, True]
+    assert ask_directives(context, [], known) is None
