@@ -189,7 +189,8 @@ class ServeConfig(Config):
     """Personas loaded before the first request asks for them."""
 
     max_queued_requests: int = Field(256, ge=1)
-    """Requests that may wait for a replica at each ingress; the next is answered with 429."""
+    """Requests that may wait in a replica beyond those its engine works on. When all replicas are full as many may wait at each
+    ingress; the next is answered with 429."""
 
     max_persona_requests: int = Field(256, ge=1)
     """Requests to one persona that each ingress carries at once; the next is answered with 429."""
@@ -197,7 +198,10 @@ class ServeConfig(Config):
     max_request_bytes: int = Field(2**20, ge=1024)
     """Largest request body; a larger one is answered with 413."""
 
-    stream_messages_per_s: float = Field(4000.0, gt=0)
+    ingresses: int = Field(1, ge=1)
+    """Processes that admit requests and pass streams on; each counts limits for itself."""
+
+    stream_messages_per_s: float = Field(2000.0, gt=0)
     """Messages that the streams of a replica send together; beyond it a message holds several tokens. An answer's first token never
     waits."""
 

@@ -19,6 +19,7 @@ from character_ray.serving.catalogue import Catalogue, base_id
 from character_ray.serving.keys import load_keys
 from character_ray.serving.personas import load_personas
 from character_ray.serving.source import PersonaSource
+from character_ray.serving.transport import TRANSPORT
 from character_ray.vllm_options import engine_environment, engine_kwargs, lora_size
 
 if TYPE_CHECKING:
@@ -93,7 +94,11 @@ def build_persona_app(
         rank=config.engine_kwargs["max_lora_rank"],
     )
     server = build_llm_deployment(config, deployment_cls=PersonaServer, bind_kwargs={"source": source})
-    options = PersonaIngress.get_deployment_options([config]) | {"ray_actor_options": {"num_cpus": 0}}
+    options = {
+        "num_replicas": serve.ingresses,
+        "max_ongoing_requests": PersonaIngress.get_deployment_options()["max_ongoing_requests"],
+        "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": TRANSPORT}},
+    }
     ingress: Any = ray_serve.deployment(
         make_fastapi_ingress(PersonaIngress, endpoint_map=ENDPOINTS, app=make_app(serve)), **options
     )
@@ -139,11 +144,11 @@ def _llm_config(
         "deployment_config": {
             "autoscaling_config": {"min_replicas": serve.min_replicas, "max_replicas": serve.max_replicas},
             "ray_actor_options": {"num_cpus": 0},
-            # Somewhat more than vLLM answers at once, so that it never waits for Ray; the rest waits where it can be counted.
-            "max_ongoing_requests": engine.max_num_seqs + engine.max_num_seqs // 4 + 1,
+            # What waits does so in vLLM, first come first served: a full replica is asked again and again, and by turns of chance.
+            "max_ongoing_requests": engine.max_num_seqs + serve.max_queued_requests,
             "max_queued_requests": serve.max_queued_requests,
         },
-        "runtime_env": {"env_vars": engine_environment(engine)},
+        "runtime_env": {"env_vars": TRANSPORT | engine_environment(engine)},
     }
     return LLMConfig.model_validate(settings)
 

@@ -6,13 +6,14 @@ import math
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as HttpError
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
 from character_ray.config import ServeConfig
 from character_ray.serving.keys import Refusal
 from character_ray.serving.limits import BodyLimit, error_body
 
-__all__ = ["error_response", "make_app", "refused"]
+__all__ = ["error_response", "internal_error", "make_app", "refused"]
 
 # Ray Serve writes what goes to this logger into the replica's log file.
 logger = logging.getLogger("ray.serve")
@@ -20,9 +21,10 @@ logger = logging.getLogger("ray.serve")
 
 def make_app(serve: ServeConfig) -> FastAPI:
     """The HTTP application that the ingress's routes are put on."""
-    from ray.llm._internal.serve.core.ingress.ingress import init
-
-    app = init()
+    # Without the middleware of Ray's own application: it passes every piece of a stream on through a queue and a task of its own.
+    app = FastAPI()
+    app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+    app.add_exception_handler(Exception, _failed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HttpError, _refused_by_framework)
     # The endpoints catch all that goes wrong in them: what is left comes from vLLM's validators, which take shapes for granted.
@@ -45,6 +47,11 @@ def error_response(status: int, message: str, param: str, code: str) -> Response
     return JSONResponse(error_body(message, param or None, code), status_code=status)
 
 
+def internal_error() -> Response:
+    """The answer to a request that failed for a reason that stays in the log."""
+    return error_response(500, "The request failed; the reason is in the server's log.", "", "internal_error")
+
+
 def refused(refusal: Refusal) -> Response:
     """The answer to a request that is not admitted."""
     response = error_response(refusal.status, refusal.message, "model", refusal.code)
@@ -65,6 +72,11 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _malformed(request: Request, error: Exception) -> Response:
     logger.warning("a request could not be read: %r", error)
     return error_response(400, "The request is not valid: a field has the wrong form.", "", "invalid_parameter")
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    logger.error("a request failed", exc_info=error)
+    return internal_error()
 
 
 async def _refused_by_framework(request: Request, error: Exception) -> Response:

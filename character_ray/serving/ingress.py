@@ -22,7 +22,7 @@ from character_ray.serving.audit import AuditLog
 from character_ray.serving.catalogue import Catalogue, auto_card
 from character_ray.serving.choosing import PersonaChooser, asked_turns
 from character_ray.serving.following import FollowedCatalogue
-from character_ray.serving.http_app import error_response, refused
+from character_ray.serving.http_app import error_response, internal_error, refused
 from character_ray.serving.keys import ApiKey, KeyRing, Refusal
 from character_ray.serving.limits import RETRY_AFTER_S, PersonaGate
 from character_ray.serving.metrics import IngressMetrics
@@ -285,7 +285,7 @@ class PersonaIngress(OpenAiIngress):
             said = error.detail if isinstance(error, HTTPException) else getattr(error, "message", None)
             return error_response(status, str(said or "The request is not valid."), "", "invalid_request")
         logger.error("a request to %s failed", model, exc_info=error)
-        return error_response(500, "The request failed; the reason is in the server's log.", "", "internal_error")
+        return internal_error()
 
     def _unknown(self, catalogue: Catalogue, model: str | None, header: str | None) -> Response:
         known = ", ".join(name for name in catalogue.names() if self._keys.sees(header, name))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from character_ray.config import EngineConfig, ServeConfig
 from character_ray.errors import ServingError
+from character_ray.serving.transport import use_transport
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -31,6 +32,7 @@ def connected(engine: EngineConfig, replicas: int) -> Iterator[None]:
     """
     # Read when vLLM is first imported.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    use_transport()
     import ray
     import ray.serve
 

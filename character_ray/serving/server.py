@@ -16,6 +16,7 @@ from ray.serve.llm.openai_api_models import CompletionRequest
 
 from character_ray.canary import Canary, check_canary
 from character_ray.errors import AdapterError, RegistryError, StorageError
+from character_ray.serving.engine import OneWorkerEngine
 from character_ray.serving.metrics import EngineMetrics
 from character_ray.serving.pacing import StreamPacer
 from character_ray.serving.personas import Persona, pinned_copy
@@ -71,6 +72,10 @@ class PersonaServer(LLMServer):
         self._metrics = EngineMetrics()
         self._pacer = StreamPacer(source.serve.stream_messages_per_s)
         loader: Any = partial(FolderLoader, source, self._personas)
+        accelerator: Any = llm_config.accelerator_config
+        workers = llm_config.engine_kwargs["tensor_parallel_size"] * llm_config.engine_kwargs["pipeline_parallel_size"]
+        if accelerator.kind == "cpu" and workers == 1:
+            options.setdefault("engine_cls", OneWorkerEngine)
         await super().__init__(llm_config, model_downloader=loader, **options)
 
     async def warm(self) -> bool:
