@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chat_load import Answer, ask, chats, lone_chat, run_load
+from benchmarks.front_time import front_cpu_s
 from benchmarks.random_adapters import mark_weights, write_adapters
 from benchmarks.record import write_record
 from benchmarks.servers import free_port, served
@@ -99,17 +100,21 @@ def measure(options: argparse.Namespace, url: str, base: str, slugs: Sequence[st
             options.load_limit_s,
         )
         bodies = chats(models, options.requests, options.tokens, seed + number, options.shared_words)
+        before_s = front_cpu_s()
         answers = run_load(url, bodies, options.concurrency, options.clients, options.load_limit_s)
-        found |= {f"{name}_{number}": value for name, value in summary(answers).items()}
+        front_s = front_cpu_s() - before_s
+        found |= {f"{name}_{number}": value for name, value in summary(answers, front_s).items()}
     return found
 
 
-def summary(answers: Sequence[Answer]) -> dict[str, float]:
-    """Output tokens per second from the first request to the last answer, and quantiles of the time to the first token."""
+def summary(answers: Sequence[Answer], front_s: float) -> dict[str, float]:
+    """Output tokens per second from the first request to the last answer, the front's CPU time for each, time to the first token."""
+    tokens = sum(answer.tokens for answer in answers)
     span = max(answer.ended_s for answer in answers) - min(answer.sent_s for answer in answers)
     first = sorted(1000 * (answer.first_s - answer.sent_s) for answer in answers)
     return {
-        "tokens_per_s": sum(answer.tokens for answer in answers) / span,
+        "tokens_per_s": tokens / span,
+        "front_us": 1e6 * front_s / tokens,
         "ttft_p50_ms": statistics.median(first),
         "ttft_p95_ms": first[math.ceil(0.95 * len(first)) - 1],
     }
@@ -227,6 +232,7 @@ def main() -> None:
         {
             "tokens_per_s_A": "output tokens per second with A adapters",
             "ttft": "ms",
+            "front_us": "CPU time of the server's processes but the engine's, per output token",
             "hot_load_ms": "cold less warm request",
         },
         {**vars(options), "recipe": recipe.model_dump(mode="json")},
