@@ -167,6 +167,7 @@ def recipe_of(options: argparse.Namespace, folder: Path) -> Recipe:
             max_cpu_loras=number,
             max_queued_requests=2 * options.concurrency,
             max_persona_requests=2 * options.concurrency,
+            stream_messages_per_s=options.messages_per_s,
         ),
     )
 
@@ -185,6 +186,12 @@ def main() -> None:
     )
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--max-loras", type=int, help="adapters in one step of ours; as many as personas by default")
+    parser.add_argument(
+        "--messages-per-s",
+        type=float,
+        default=ServeConfig().stream_messages_per_s,
+        help="that ours streams in; a message holds several tokens where more are streamed",
+    )
     parser.add_argument("--lora-kernels", type=Path, help="tuned block sizes for ours (benchmarks.tune_lora_kernels)")
     parser.add_argument("--concurrency", type=int, help="chats at a time: 256 on a GPU, 8 on a CPU")
     parser.add_argument("--seqs", type=int, help="chats in one step of the engine; --concurrency by default")

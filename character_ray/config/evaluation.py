@@ -205,6 +205,9 @@ class ServeConfig(Config):
     """Messages that the streams of a replica send together; beyond it a message holds several tokens. An answer's first token never
     waits."""
 
+    stream_interval: int | None = Field(None, ge=1)
+    """Tokens of an answer between two pieces of its stream, after the first token; without it 4 on a GPU and 1 on a CPU."""
+
     replica_retries: int = Field(2, ge=0)
     """How often a request is given to another replica when the one that worked on it died before the first token."""
 

@@ -131,7 +131,9 @@ def _llm_config(
     # Two versions of a persona answer side by side while requests to the older one end.
     slots = max(serve.max_loras, 2) if followed else min(serve.max_loras, len(catalogue.personas))
     resident = max(slots, serve.max_cpu_loras if followed else min(serve.max_cpu_loras, len(catalogue.personas)))
-    arguments = engine_kwargs(engine, size, slots) | {"max_cpu_loras": resident} | engine.vllm
+    interval = serve.stream_interval or (1 if engine.device == "cpu" else 4)
+    own = {"max_cpu_loras": resident, "stream_interval": interval}
+    arguments = engine_kwargs(engine, size, slots) | own | engine.vllm
     for persona in catalogue.personas:
         check_live(persona.folder, persona.manifest.persona, arguments["lora_target_modules"], folder)
     settings = {

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -27,6 +27,7 @@ from character_ray.serving.keys import ApiKey, KeyRing, Refusal
 from character_ray.serving.limits import RETRY_AFTER_S, PersonaGate
 from character_ray.serving.metrics import IngressMetrics
 from character_ray.serving.source import PersonaSource
+from character_ray.serving.usage import ask_usage, counted
 
 __all__ = ["CONFIDENCE_HEADER", "ENDPOINTS", "PERSONA_HEADER", "PersonaIngress"]
 
@@ -203,6 +204,7 @@ class PersonaIngress(OpenAiIngress):
             return self._unknown(catalogue, asked, header)
         self._metrics.ongoing.set(self._gate.ongoing[persona], tags={"persona": persona})
         body.model = catalogue.resolve(asked)
+        usage_shown = ask_usage(body)
         try:
             response = await self._answered(answer, persona)
         except asyncio.CancelledError:
@@ -217,7 +219,7 @@ class PersonaIngress(OpenAiIngress):
             end(response.status_code, _completion_tokens(response))
             return response
         self._metrics.first_token_s.observe(monotonic() - start, tags={"persona": persona})
-        response.body_iterator = _counted(response.body_iterator, end)
+        response.body_iterator = counted(response.body_iterator, usage_shown, end)
         return response
 
     async def _answered(self, answer: Callable[[], Awaitable[Response]], persona: str) -> Response:
@@ -291,25 +293,6 @@ class PersonaIngress(OpenAiIngress):
         known = ", ".join(name for name in catalogue.names() if self._keys.sees(header, name))
         text = f"There is no model or persona {model!r} here. Ask for one of: {known}."
         return error_response(404, text, "model", "model_not_found")
-
-
-async def _counted(pieces: Any, end: Callable[[int, int], None]) -> AsyncIterator[Any]:
-    """The pieces of a stream, with its end told however it ends."""
-    status, number = 499, 0
-    try:
-        async for piece in pieces:
-            # A piece holds every event that came since the last one; a blank line ends each, and JSON holds none.
-            number += piece.count("\n\n") if isinstance(piece, str) else piece.count(b"\n\n")
-            yield piece
-        status = 200
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:
-        status = 500
-        logger.error("a stream broke off", exc_info=error)
-        raise
-    finally:
-        end(status, max(0, number - 2))
 
 
 def _scores(body: Any) -> bool:

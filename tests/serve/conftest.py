@@ -74,5 +74,5 @@ def recipe() -> Recipe:
         ),
         evaluate=EvaluateConfig(sampling=SamplingConfig(max_tokens=24)),
         # Fewer slots than personas, in memory too, so that the last one asked evicts another.
-        serve=ServeConfig(max_loras=2, max_cpu_loras=2),
+        serve=ServeConfig(max_loras=2, max_cpu_loras=2, stream_interval=3),
     )

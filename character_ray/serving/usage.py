@@ -1,0 +1,69 @@
+"""Tokens of a stream as vLLM counts them: an event holds several where the client or the front is slower than the engine."""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any, get_args
+
+from ray.serve.llm.openai_api_models import ChatCompletionRequest
+
+__all__ = ["ask_usage", "counted"]
+
+logger = logging.getLogger("ray.serve")
+
+# vLLM's class, whose module is another in every release.
+_StreamOptions: Any = get_args(ChatCompletionRequest.model_fields["stream_options"].annotation)[0]
+
+# What the event with the usage has and no other; in a text of the model the quotes would be escaped.
+_NO_CHOICES = '"choices":[]'
+
+
+def ask_usage(body: Any) -> bool:
+    """Let a streaming request's last event tell its usage; returns whether the client asked for that event."""
+    options = body.stream_options
+    if not body.stream or (options and options.include_usage):
+        return True
+    body.stream_options = (
+        options.model_copy(update={"include_usage": True}) if options else _StreamOptions(include_usage=True)
+    )
+    return False
+
+
+async def counted(pieces: Any, shown: bool, end: Callable[[int, int], None]) -> AsyncIterator[str]:
+    """The pieces of a stream, with its end told however it ends.
+
+    Args:
+        pieces: Text or bytes, each of whole events.
+        shown: Whether the event with the usage is passed on.
+        end: Is told the HTTP status that the stream came to (499: the client left, 500: it broke off) and the number of tokens; of a stream
+            that did not reach its end, the number of events, which is at most that of tokens.
+    """
+    status, events, tokens = 499, 0, 0
+    try:
+        async for piece in pieces:
+            text = piece if isinstance(piece, str) else piece.decode()
+            events += text.count("\n\n")
+            if _NO_CHOICES in text:
+                tokens, others = _split_usage(text)
+                text = text if shown else others
+            if text:
+                yield text
+        status = 200
+    except Exception as error:
+        status = 500
+        logger.error("a stream broke off", exc_info=error)
+        raise
+    finally:
+        # The first event names the role and holds no text.
+        end(status, tokens or max(0, events - 1))
+
+
+def _split_usage(text: str) -> tuple[int, str]:
+    """The tokens that the event with the usage tells, and the events beside it."""
+    tokens, others = 0, []
+    for event in text.split("\n\n"):
+        if _NO_CHOICES in event and (usage := json.loads(event.removeprefix("data: ")).get("usage")):
+            tokens = usage["completion_tokens"]
+        else:
+            others.append(event)
+    return tokens, "\n\n".join(others)
