@@ -239,7 +239,7 @@ def main() -> None:
         {
             "tokens_per_s_A": "output tokens per second with A adapters",
             "ttft": "ms",
-            "front_us": "CPU time of the server's processes but the engine's, per output token",
+            "front_us": "CPU time per output token of all processes but the engine's, what Ray does meanwhile included",
             "hot_load_ms": "cold less warm request",
         },
         {**vars(options), "recipe": recipe.model_dump(mode="json")},

@@ -4,7 +4,7 @@ import psutil
 
 __all__ = ["front_cpu_s"]
 
-# Titles of processes in which vLLM schedules and computes.
+# In the titles of processes in which vLLM schedules and computes; the second is that of its executor on Ray.
 ENGINE = ("VLLM::", "RayWorker")
 
 

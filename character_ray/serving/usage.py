@@ -44,8 +44,8 @@ async def counted(pieces: Any, shown: bool, end: Callable[[int, int], None]) -> 
             text = piece if isinstance(piece, str) else piece.decode()
             events += text.count("\n\n")
             if _NO_CHOICES in text:
-                tokens, others = _split_usage(text)
-                text = text if shown else others
+                told, others = _split_usage(text)
+                tokens, text = told or tokens, text if shown else others
             if text:
                 yield text
         status = 200
@@ -54,7 +54,7 @@ async def counted(pieces: Any, shown: bool, end: Callable[[int, int], None]) -> 
         logger.error("a stream broke off", exc_info=error)
         raise
     finally:
-        # The first event names the role and holds no text.
+        # The first event of a chat names the role and holds no text.
         end(status, tokens or max(0, events - 1))
 
 

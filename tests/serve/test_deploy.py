@@ -30,8 +30,10 @@ def test_the_config_of_the_ray_service_names_a_builder_that_takes_its_arguments(
 
 
 def test_a_builder_makes_an_application_of_adapters(adapters):
-    application = build({"runs": [str(adapters["captain-blackwood"]), str(adapters["garden-poet"])]})
+    runs = [str(adapters["captain-blackwood"]), str(adapters["garden-poet"])]
+    application = build({"runs": runs, "serve": {"ingresses": 2}})
     assert type(application).__name__ == "Application"
+    assert application._bound_deployment.num_replicas == 2
 
 
 @pytest.mark.parametrize(
