@@ -8,7 +8,7 @@ from character_ray.config import Recipe
 from character_ray.manifest import BaseModelId, Manifest
 from character_ray.models import model_hash, template_hash
 
-__all__ = ["mark_weights", "write_adapters"]
+__all__ = ["mark_weights", "slug_of", "write_adapters"]
 
 
 def mark_weights(folder: Path) -> Path:
@@ -22,6 +22,11 @@ def mark_weights(folder: Path) -> Path:
     if not list(folder.glob("*.safetensors")):
         save_file({"unused": torch.zeros(1)}, folder / "model.safetensors")
     return folder
+
+
+def slug_of(number: int) -> str:
+    """The name of the adapter with this number."""
+    return f"persona-{number:02d}"
 
 
 def write_adapters(base: Path, parent: Path, number: int, rank: int, recipe: Recipe) -> list[Path]:
@@ -41,7 +46,7 @@ def write_adapters(base: Path, parent: Path, number: int, rank: int, recipe: Rec
     identity = BaseModelId(name=recipe.student.name, hash=model_hash(base))
     folders = []
     for seed in range(number):
-        folder = parent / f"persona-{seed:02d}"
+        folder = parent / slug_of(seed)
         folder.mkdir(parents=True, exist_ok=True)
         draw = torch.Generator().manual_seed(seed)
         tensors = {}

@@ -15,7 +15,10 @@ from character_ray.config import ModelConfig
 from character_ray.errors import ModelError
 from character_ray.models import PACKAGED, cache_folder
 
-__all__ = ["KNOWN_SHAPES", "ModelShape", "find_shape", "read_shape"]
+__all__ = ["BYTES", "KNOWN_SHAPES", "ModelShape", "find_shape", "read_shape"]
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
+"""Of one number, by the format that a recipe names."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ class ModelShape:
     def parameters(self) -> int:
         """All parameters."""
         return self.blocks + self.embedding * (1 if self.tied else 2)
+
+    def weight_bytes(self, dtype: str) -> float:
+        """Bytes of all parameters in an engine's number format; those of a quantised folder as they are stored."""
+        return self.parameters * (self.bytes_per_weight or BYTES[dtype])
 
     def parameters_read(self, sequences: float) -> float:
         """Parameters that one decoding step of this many sequences reads: of the experts, those that any of them chose."""

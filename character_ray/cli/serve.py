@@ -53,7 +53,10 @@ def serve(
     ] = False,
     audit: Annotated[Path | None, typer.Option(help="Folder of an audit log; it holds no text of requests.")] = None,
     prewarm: Annotated[
-        list[str] | None, typer.Option(help="Persona to load before it is asked for; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="Persona to load before it is asked for, instead of all that stay in memory; may be repeated."
+        ),
     ] = None,
 ) -> None:
     """Serve personas until Ctrl-C; the first run's recipe decides engine and address."""
@@ -80,7 +83,7 @@ def serve(
         ("port", port),
         ("keys", keys),
         ("audit", audit),
-        ("prewarm", tuple(prewarm or ())),
+        ("prewarm", tuple(prewarm) if prewarm else None),
         ("auto", first.serve.auto or (AutoConfig() if auto else None)),
     )
     config = first.serve.model_copy(update={key: value for key, value in given if value})

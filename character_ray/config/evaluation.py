@@ -165,9 +165,10 @@ class ServeConfig(Config):
     keys: Path | None = None
     """File of API keys (``character-ray key``); without one whoever reaches the address may use it."""
 
-    max_loras: int = Field(4, ge=1)
-    """Different adapters in one step of a replica's engine. Requests to others wait for a slot, and the more there are, the slower
-    the step."""
+    max_loras: int | None = Field(None, ge=1)
+    """Different adapters in one step of a replica's engine; without it one for each persona, up to 16 and to what leaves room on a
+    GPU but four at least (:mod:`character_ray.serving.slots`), and never more than ``max_cpu_loras``. Requests to others wait for a
+    slot, and the more there are in a step, the slower it is."""
 
     max_cpu_loras: int = Field(16, ge=1)
     """Adapters that a replica holds in memory (at least ``max_loras``); those beyond ``max_loras`` take a slot without being read
@@ -185,8 +186,9 @@ class ServeConfig(Config):
     registry_poll_s: float = Field(2.0, gt=0)
     """Seconds between two looks into the registry that is served; what was published since is then taken up."""
 
-    prewarm: tuple[str, ...] = ()
-    """Personas loaded before the first request asks for them."""
+    prewarm: tuple[str, ...] | None = None
+    """Personas loaded before the first request asks for them; without it as many as stay in memory, in the order they are served in.
+    The server says that it is ready once they are. One replica loads each; others, and those that start later, do so when asked."""
 
     max_queued_requests: int = Field(256, ge=1)
     """Requests that may wait in a replica beyond those its engine works on. When all replicas are full as many may wait at each

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from character_ray.config import JUDGED_POSITIONS, ClusterTrainConfig, DPOConfig, EngineConfig, JudgeConfig, SFTConfig
-from character_ray.model_shape import ModelShape
+from character_ray.model_shape import BYTES, ModelShape
 from character_ray.roofline import Device
-from character_ray.vllm_options import lora_size
+from character_ray.vllm_options import LORA_TARGETS, lora_size
 
 __all__ = ["Memory", "engine_memory", "judge_memory", "training_memory"]
 
 GIB = 2**30
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
 # CUDA context, graphs and the workspace of one step, as vLLM's profiling run finds them on small models.
 ENGINE_WORKSPACE = 1.5
 # Bytes of one logit in a training step: bfloat16 logits, their float32 copy, log-probabilities and gradient.
@@ -52,11 +51,10 @@ def engine_memory(section: str, engine: EngineConfig, shape: ModelShape, device:
         lora_rank: Rank of an adapter applied live; 0 for none.
     """
     gpus = engine.tensor_parallel * engine.pipeline_parallel
-    weights = shape.parameters * (shape.bytes_per_weight or BYTES[engine.dtype]) / gpus / GIB
+    weights = shape.weight_bytes(engine.dtype) / gpus / GIB
     if engine.device == "cpu":
         return Memory({"weights": weights, "KV cache": engine.kv_cache_gib}, None)
-    targets = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    lora = shape.lora(lora_size(lora_rank), targets) * 2 / gpus / GIB if lora_rank else 0.0
+    lora = shape.lora(lora_size(lora_rank), tuple(LORA_TARGETS)) * 2 / gpus / GIB if lora_rank else 0.0
     working = ENGINE_WORKSPACE + 3 * 4 * engine.max_num_seqs * shape.vocabulary / engine.tensor_parallel / GIB
     assert device.memory_gib is not None
     limit = engine.gpu_memory_utilization * device.memory_gib

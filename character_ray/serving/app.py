@@ -18,6 +18,7 @@ from character_ray.registry import Registry, absolute_place
 from character_ray.serving.catalogue import Catalogue, base_id
 from character_ray.serving.keys import load_keys
 from character_ray.serving.personas import load_personas
+from character_ray.serving.slots import adapter_slots
 from character_ray.serving.source import PersonaSource
 from character_ray.serving.transport import TRANSPORT
 from character_ray.vllm_options import engine_environment, engine_kwargs, lora_size
@@ -92,6 +93,7 @@ def build_persona_app(
         registry=absolute_place(registry) if registry else None,
         targets=tuple(config.engine_kwargs["lora_target_modules"]),
         rank=config.engine_kwargs["max_lora_rank"],
+        resident=config.engine_kwargs["max_cpu_loras"],
     )
     server = build_llm_deployment(config, deployment_cls=PersonaServer, bind_kwargs={"source": source})
     options = {
@@ -115,7 +117,7 @@ def build_persona_app(
 
 def _check_prewarm(catalogue: Catalogue, serve: ServeConfig) -> None:
     slugs = [persona.slug for persona in catalogue.personas]
-    unknown = [name for name in serve.prewarm if name not in slugs]
+    unknown = [name for name in serve.prewarm or () if name not in slugs]
     if unknown:
         raise ServingError(
             f"serve.prewarm names {', '.join(unknown)}, which is not served here. Served are {', '.join(slugs)}."
@@ -128,9 +130,7 @@ def _llm_config(
     from ray.serve.llm import LLMConfig
 
     size = lora_size(max(persona.manifest.rank for persona in catalogue.personas))
-    # Two versions of a persona answer side by side while requests to the older one end.
-    slots = max(serve.max_loras, 2) if followed else min(serve.max_loras, len(catalogue.personas))
-    resident = max(slots, serve.max_cpu_loras if followed else min(serve.max_cpu_loras, len(catalogue.personas)))
+    slots, resident = adapter_slots(serve, engine, folder, size, len(catalogue.personas), followed=followed)
     interval = serve.stream_interval or (1 if engine.device == "cpu" else 4)
     own = {"max_cpu_loras": resident, "stream_interval": interval}
     arguments = engine_kwargs(engine, size, slots) | own | engine.vllm

@@ -15,6 +15,8 @@ __all__ = ["FollowedCatalogue"]
 # Ray Serve writes what goes to this logger into the replica's log file.
 logger = logging.getLogger("ray.serve")
 
+_LOAD_LIMIT_S = 300
+
 Warm = Callable[[str], Awaitable[None]]
 """Lets the engine of this name load; raises what keeps it from it."""
 
@@ -33,6 +35,10 @@ class FollowedCatalogue:
         self.now = catalogue
         self._source, self._warm, self._metrics = source, warm, metrics
         self._told: dict[str, str] = {}
+        first = source.serve.prewarm
+        slugs = [persona.slug for persona in catalogue.personas]
+        self.to_load = [slug for slug in slugs if slug in first] if first is not None else slugs[: source.resident]
+        """Personas that are to be loaded before anybody asks, and were not tried yet."""
 
     @classmethod
     async def open(
@@ -42,11 +48,19 @@ class FollowedCatalogue:
         current, _ = await asyncio.to_thread(source.read, catalogue)
         return cls(current, source, warm, metrics)
 
+    async def load(self) -> None:
+        """Load what is to be loaded before anybody asks, one after another; what fails or hangs is loaded when it is asked for."""
+        while self.to_load:
+            for persona in self.now.personas:  # as the registry says by now
+                if persona.slug == self.to_load[0]:
+                    try:
+                        await asyncio.wait_for(self._fit(persona), _LOAD_LIMIT_S)
+                    except TimeoutError:
+                        logger.error("%s did not load within %g s", persona.pinned, _LOAD_LIMIT_S)
+            del self.to_load[0]
+
     async def follow(self) -> None:
-        """Load what is to be warm, then take up what the registry says, again and again."""
-        for persona in self.now.personas:
-            if persona.slug in self._source.serve.prewarm:
-                await self._fit(persona)
+        """Take up what the registry says, again and again."""
         while self._source.registry is not None:
             await asyncio.sleep(self._source.serve.registry_poll_s)
             try:

@@ -78,6 +78,7 @@ class PersonaIngress(OpenAiIngress):
         self._chooser = chooser or (PersonaChooser(source.serve.auto) if source.serve.auto else None)
         self._audit = AuditLog(source.serve.audit, source.serve.audit_text)
         self._followed = await FollowedCatalogue.open(catalogue, source, self._warm, self._metrics)
+        self._loading = asyncio.create_task(self._followed.load())
         self._following = asyncio.create_task(self._followed.follow())
 
     async def health(self) -> Response:
@@ -85,7 +86,9 @@ class PersonaIngress(OpenAiIngress):
         return JSONResponse({"status": "ok"})
 
     async def ready(self) -> Response:
-        """Whether an engine answers behind it."""
+        """Whether an engine answers behind it, and what was to be loaded before anybody asks is loaded."""
+        if missing := len(self._followed.to_load):
+            return JSONResponse({"status": f"personas still to be loaded: {missing}"}, status_code=503)
         try:
             await asyncio.wait_for(self._warm(self._followed.now.base), _READY_LIMIT_S)
         except Exception as error:

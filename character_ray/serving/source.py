@@ -32,6 +32,7 @@ class PersonaSource:
         registry: Folder or address of the registry, if one is served.
         targets: Layers that the engine wraps; ``None`` for all.
         rank: Largest rank the engine was started for.
+        resident: Adapters that a replica's engine holds in memory.
     """
 
     base: ModelConfig
@@ -41,6 +42,7 @@ class PersonaSource:
     registry: Path | str | None = None
     targets: Sequence[str] | None = None
     rank: int = 0
+    resident: int = 0
 
     def read(self, current: Catalogue) -> tuple[Catalogue, dict[str, str]]:
         """The catalogue as the registry is now, and why some personas are not as it says, by name.

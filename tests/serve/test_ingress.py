@@ -42,6 +42,15 @@ class FakeEngine:
     def __getattr__(self, name: str) -> Any:
         return SimpleNamespace(remote=self._answer)
 
+    @property
+    def warm(self) -> Any:
+        return SimpleNamespace(remote=self._loaded)
+
+    async def _loaded(self) -> bool:
+        if self.error:
+            raise self.error
+        return True
+
     async def _answer(self, body: Any, _: Any):
         if self.error:
             raise self.error
@@ -101,6 +110,16 @@ def test_the_answer_names_the_version_that_gave_it(persona):
     client, _, _ = start(persona)
     answer = chat(client).json()
     assert answer["model"] == answer["choices"][0]["message"]["content"] == "tiny:pirate-0123456789abcdef"
+
+
+def test_it_is_ready_once_an_engine_answers_and_what_is_wanted_first_is_loaded(persona):
+    client, engine, ingress = start(persona, prewarm=("pirate",))
+    response = client.get("/ready")
+    assert (response.status_code, response.json()["status"]) == (503, "personas still to be loaded: 1")
+    asyncio.run(ingress._followed.load())
+    assert client.get("/ready").json() == {"status": "ready", "personas": 1}
+    engine.error = RuntimeError("dead")
+    assert client.get("/ready").status_code == 503
 
 
 def test_back_pressure_is_429_with_retry_after(persona):

@@ -151,6 +151,20 @@ def test_four_requests_at_once_for_a_cold_persona_all_succeed(server: Server):
     assert len(set(answers)) == 1
 
 
+def test_the_base_says_the_same_beside_as_many_personas_as_a_step_holds(server: Server):
+    alone = server.ask(BASE)
+    question = [{"role": "user", "content": "Tell me about the sea."}]
+    for beside in (("captain-blackwood", "garden-poet"), ("garden-poet", "socratic-tutor")):
+        # Far more steps than the base takes for its answers, so that these share theirs with both.
+        long = {"messages": question, "max_tokens": 400, "stream": True, "extra_body": {"ignore_eos": True}}
+        streams = [server.client.chat.completions.create(model=persona, **long) for persona in beside]
+        for stream in streams:
+            next(iter(stream))
+        assert [server.ask(BASE) for _ in range(3)] == [alone] * 3
+        for stream in streams:
+            stream.close()
+
+
 def test_models_lists_the_base_and_every_persona_with_description_and_hash(server: Server, adapters: dict[str, Path]):
     models = {model.id: model.metadata for model in server.client.models.list()}
     assert set(models) == {BASE, "auto", *(f"{BASE}:{slug}" for slug in adapters)}

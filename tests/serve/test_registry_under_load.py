@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,8 +53,11 @@ class Server:
 
     def get(self, path: str) -> tuple[int, str]:
         """A page of the server."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
-            return answer.status, answer.read().decode()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refusal:
+            return refusal.code, refusal.read().decode()
 
     def metric(self, name: str, **labels: str) -> float:
         """Sum of a metric's samples with these labels, from Ray's agent."""
@@ -125,8 +129,11 @@ def server(versions: dict[str, Path], base_model: Path, tmp_path_factory: pytest
 
 def test_health_and_readiness_are_told(server: Server):
     assert server.get("/health") == (200, '{"status":"ok"}')
-    status, text = server.get("/ready")
-    assert (status, json.loads(text)["status"]) == (200, "ready")
+    deadline = time.monotonic() + START_LIMIT_S
+    while (ready := server.get("/ready"))[0] == 503 and time.monotonic() < deadline:
+        assert "personas still to be loaded: 1" in ready[1]
+        time.sleep(0.2)
+    assert (ready[0], json.loads(ready[1])["status"]) == (200, "ready")
 
 
 def test_promotion_and_roll_back_under_load_fail_nothing_and_answer_with_the_version_they_name(server: Server):
