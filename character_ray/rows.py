@@ -15,6 +15,7 @@ from typing import Any, Literal, TypedDict
 import pyarrow as pa
 
 __all__ = [
+    "AMONG_SAMPLES",
     "ANSWER",
     "CHALLENGED",
     "COMPLETION",
@@ -42,7 +43,9 @@ __all__ = [
 ]
 
 Source = Literal["grid", "everyday", "language", "own", "trait", "probe"]
-PairKind = Literal["contrast", "violation", "refusal", "over_refusal", "boundary", "repetition"]
+PairKind = Literal["contrast", "violation", "refusal", "over_refusal", "boundary", "repetition", "relevance"]
+# Both sides are the teacher's samples of one prompt, and ``chosen`` is the contrast's.
+AMONG_SAMPLES: frozenset[PairKind] = frozenset({"repetition", "relevance"})
 Hint = Literal["", "jailbreak", "context_switch", "persona_denial"]
 
 
@@ -131,7 +134,8 @@ class Pair(TypedDict):
     prompt_id: str
     hint: Hint
     kind: PairKind
-    """What it teaches: the voice (``contrast``), a lesson about one directive, or not to loop (``repetition``)."""
+    """What it teaches: the voice (``contrast``), a lesson about one directive, not to loop (``repetition``), or to keep to the point
+    (``relevance``)."""
     directive: str
     """The directive a lesson is about; ``""`` for a contrast."""
     prompt: list[Message]

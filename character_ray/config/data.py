@@ -117,7 +117,11 @@ class DistillConfig(Config):
     """Pairs about constraints, refusals and boundaries beside those about the voice."""
 
     samples: int = Field(4, ge=1)
-    """Teacher samples per prompt; the one with the highest likelihood ratio becomes ``chosen``."""
+    """Teacher samples per prompt; the best of those that pass the filters becomes ``chosen``."""
+
+    choose: Literal["character", "relevance"] = "character"
+    """Which is best: the sample with the highest likelihood ratio, or the one that says most about what was asked. The former is the
+    most in character and, of many, the one that leaves out the rest; with the latter ``filters.min_contrast`` keeps the character."""
 
     teacher: SamplingConfig = SamplingConfig()
     """How the teacher draws."""
@@ -135,12 +139,23 @@ class DistillConfig(Config):
     filters: FilterConfig = FilterConfig()
     """What is dropped."""
 
+    @property
+    def reads_relevance(self) -> bool:
+        """Whether the teacher's samples are scored by what they say about what was asked."""
+        return self.choose == "relevance" or self.lessons.relevance > 0
+
     @model_validator(mode="after")
-    def _check_repetition(self) -> "DistillConfig":
-        if self.lessons.repetition and self.samples < 2:
+    def _check_samples(self) -> "DistillConfig":
+        asked = {
+            "choose=relevance": self.choose == "relevance",
+            f"lessons.repetition={self.lessons.repetition:g}": self.lessons.repetition,
+            f"lessons.relevance={self.lessons.relevance:g}": self.lessons.relevance,
+        }
+        comparing = next((setting for setting, on in asked.items() if on), None)
+        if comparing and self.samples < 2:
             raise ValueError(
-                f"lessons.repetition={self.lessons.repetition:g} compares the teacher's samples of a prompt with each other, but samples="
-                f"{self.samples}. Set samples to 2 or more."
+                f"{comparing} compares the teacher's samples of a prompt with each other, but samples={self.samples}. Set samples to 2 or "
+                "more."
             )
         return self
 

@@ -1,4 +1,4 @@
-"""Pairs that teach constraints, refusals, boundaries and not to loop, beside those that teach the voice."""
+"""Pairs that teach constraints, refusals, boundaries, not to loop and to keep to the point, beside those that teach the voice."""
 
 from pydantic import Field
 
@@ -23,6 +23,10 @@ class LessonsConfig(Config):
     repetition: float = Field(0.0, ge=0, le=1)
     """At most so many pairs whose ``rejected`` is a sample of the teacher that loops where ``chosen`` does not. They take no generation,
     but ``distill.samples`` of 2 or more, and there are only as many as the teacher's samples give."""
+
+    relevance: float = Field(0.0, ge=0, le=1)
+    """At most so many pairs whose ``rejected`` is the sample of the teacher that says least about what was asked, in character as
+    ``chosen`` is; those that lie farthest apart. They take no generation, but ``distill.samples`` of 2 or more."""
 
     @property
     def any(self) -> bool:

@@ -71,6 +71,7 @@ def score_sheets(label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeCo
                 prompt=row["prompt"],
                 completion=row["completion"],
                 system=str(row.get("system", sheet.system_prompt)),
+                without=str(row.get("without", row["prompt"])),
             )
             for number, (sheet, rows) in enumerate(zip(sheets, pending, strict=True))
             for row in rows

@@ -2,12 +2,14 @@
 
     {row_id, system, prompt, completion} -> {row_id, score}
 
+    score = mean log p(completion | system, prompt) - mean log p(completion | without)        [nats per token]
+
 Unlike the persona's judge it does not see the rest of the constitution, so a directive is not kept merely because the voice is.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 
@@ -23,6 +25,9 @@ class UnderSystem(ScoreRequest):
     """A completion to score under a system prompt of its own."""
 
     system: str
+    """Empty for none."""
+    without: NotRequired[str]
+    """Prompt of the reading without a system prompt; the same prompt unless said otherwise."""
 
 
 def score_under_systems(
@@ -51,7 +56,7 @@ class SystemsJudge(CompletionReader):
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Score one batch of :class:`UnderSystem` columns."""
         chats, systems = self.chats(batch), [str(each) for each in batch["system"]]
-        scores = -self._without(chats)
+        scores = -self._without(self.chats({**batch, "prompt": batch.get("without", batch["prompt"])}))
         for system in dict.fromkeys(systems):
             own = [row for row, each in enumerate(systems) if each == system]
             scores[own] += self._context(system).mean_log_probs([chats[row] for row in own])
@@ -66,6 +71,8 @@ class SystemsJudge(CompletionReader):
         return np.asarray([self._plain[key] for key in said])
 
     def _context(self, system: str) -> Context:
+        if not system:
+            return self.plain
         if system != self._latest and self._latest in self._under:
             self._under[self._latest].rest()
         if system not in self._under:

@@ -10,7 +10,8 @@ from character_ray.inference.generate import generate
 from character_ray.inference.passes import Generation
 from character_ray.pipeline.answers import Exam, Part, ask_arm
 from character_ray.pipeline.context import Context, Persona, Wanted, to_generation
-from character_ray.pipeline.data import PairSides, ask_lessons, ask_opposite, ask_parent, ask_student, ask_teacher
+from character_ray.pipeline.data import ask_lessons, ask_opposite, ask_parent, ask_student, ask_teacher
+from character_ray.pipeline.pairs import PairSides
 from character_ray.rows import Prompt
 
 __all__ = ["Sides", "base_pass", "base_work", "flood", "sides_of_pairs"]

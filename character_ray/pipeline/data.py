@@ -1,29 +1,23 @@
-"""The data of both training stages: pairs, then conversations."""
+"""What is asked for the data of both training stages, and the conversations."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from time import monotonic
+from collections.abc import Sequence
 from typing import Any
 
 from character_ray.config import Recipe
 from character_ray.constitution import Constitution, system_prompt
 from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation, SelfInteraction
-from character_ray.inference.score_sheets import Sheet, read_sheet, score_sheets
-from character_ray.parts import read_rows, write_rows
+from character_ray.parts import write_rows
 from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.scores import count_kept, score, to_score
 from character_ray.prompts import interaction_openings, reflection_prompts
-from character_ray.rows import CONVERSATION, PAIR, Completion, Conversation, Pair, Prompt, Request, Talk, content_hash
+from character_ray.rows import CONVERSATION, Conversation, Pair, Prompt, Request, Talk, content_hash
 from character_ray.runs import Artefact
-from character_ray.stages.distill import build_pairs, opposite_requests, student_requests, teacher_requests, tidy
+from character_ray.stages.distill import opposite_requests, student_requests, teacher_requests
 from character_ray.stages.introspect import build_conversations, dialogues, plain_rows, reflection_requests
-from character_ray.stages.lessons import Lesson, count_directives, lesson_pairs, lesson_requests, plan_lessons
-from character_ray.stages.repetition import repetition_pairs
-from character_ray.stages.thoughts import check_thoughts
+from character_ray.stages.lessons import Lesson, lesson_requests, plan_lessons
 
 __all__ = [
-    "PairSides",
     "ask_lessons",
     "ask_opposite",
     "ask_parent",
@@ -31,15 +25,8 @@ __all__ = [
     "ask_teacher",
     "interact",
     "make_conversations",
-    "make_pairs",
-    "pairs_sheet",
     "reflect",
-    "score",
-    "score_all",
-    "sheet_of",
 ]
-
-LONGEST_EXAMPLE = 400  # characters of a dropped text shown in the report
 
 
 def ask_teacher(context: Context, persona: Persona, prompts: Sequence[Prompt]) -> tuple[Artefact, list[Request]]:
@@ -97,106 +84,6 @@ def ask_parent(context: Context, prompts: Sequence[Prompt]) -> tuple[Artefact, l
     return context.artefact("on-policy", inputs), requests
 
 
-def score(context: Context, persona: Persona, name: str, rows: Sequence[ScoreRequest]) -> dict[str, float]:
-    """Likelihood-ratio scores of completions under the persona's constitution."""
-    return score_all(context, [sheet_of(context, persona, name, rows)])[0]
-
-
-def sheet_of(context: Context, persona: Persona, name: str, rows: Sequence[ScoreRequest]) -> Sheet:
-    """Completions to score under the persona's constitution, as a stage of this name."""
-    inputs = {
-        "constitution": persona.constitution.fingerprint,
-        "base": context.student.identity,
-        "dtype": context.recipe.judge.dtype,
-        "rows": content_hash(list(rows)),
-    }
-    return Sheet(context.artefact(f"{persona.prefix}{name}", inputs), rows, system_prompt(persona.constitution))
-
-
-def score_all(context: Context, sheets: Sequence[Sheet]) -> list[dict[str, float]]:
-    """Scores of every sheet by row id; those that wait share a start of the judges."""
-    base, judge = context.student.folder, context.recipe.judge
-    reused = [sheet.artefact.is_done for sheet in sheets]
-    waiting = [sheet for sheet, done in zip(sheets, reused, strict=True) if not done]
-    if len(waiting) > 1:
-        score_sheets(", ".join(sheet.artefact.stage for sheet in waiting), waiting, base, judge)
-    found = []
-    for sheet, done in zip(sheets, reused, strict=True):
-        found.append(read_sheet(sheet, base, judge))
-        context.close(sheet.artefact, reused=done)
-    return found
-
-
-@dataclass(frozen=True)
-class PairSides:
-    """What the pairs of one character are chosen from."""
-
-    teacher: Generation
-    student: Generation
-    other: Generation | None = None
-    """Rejected instead of the student: the opposite's answers, or the parent adapter's."""
-    lessons: tuple[Generation, Generation] | None = None
-    """What the lessons asked of teacher and student."""
-
-    @property
-    def every(self) -> list[Generation]:
-        """All of them. The student is scored even where another is rejected: the judge's threshold is fixed on teacher and student."""
-        return [self.teacher, self.student, *([self.other] if self.other else []), *(self.lessons or ())]
-
-
-def pairs_sheet(context: Context, persona: Persona, prompts: Sequence[Prompt], sides: PairSides) -> Sheet:
-    """What :func:`make_pairs` of the same arguments has scored.
-
-    Raises:
-        CharacterRayError: The teacher's thoughts are not what the recipe asks for.
-    """
-    recipe = context.recipe
-    check_thoughts(sides.teacher.completions(), recipe.distill)
-    texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in prompts}
-    planned = plan_lessons(prompts, persona.constitution, recipe.distill)
-    texts |= {f"{lesson.lesson_id}-{side}": lesson.prompt for lesson in planned for side in ("chosen", "rejected")}
-    rows = [
-        _to_score(completion, texts[completion["prompt_id"]], tidy(completion, recipe.distill))
-        for side in sides.every
-        for completion in side.completions()
-    ]
-    return sheet_of(context, persona, "scores-pairs", rows)
-
-
-def make_pairs(
-    context: Context, persona: Persona, prompts: Sequence[Prompt], sides: PairSides
-) -> tuple[Artefact, list[Pair], dict[str, float]]:
-    """Score every side (:func:`pairs_sheet`), choose, filter, and write the pairs; also the scores by row id."""
-    recipe = context.recipe
-    scores = score_all(context, [pairs_sheet(context, persona, prompts, sides)])[0]
-    teacher, rejected, lessons = sides.teacher, sides.other or sides.student, sides.lessons
-    distill = recipe.distill.model_copy(update={"filters": persona.filters(recipe.distill.filters)})
-    planned = plan_lessons(prompts, persona.constitution, recipe.distill)
-    inputs = {
-        "sources": [side.artefact.fingerprint for side in sides.every],
-        "judge": recipe.judge.dtype,
-        "base": context.student.identity,
-        "filters": distill.filters.model_dump(),
-        **({"repetition": recipe.distill.lessons.repetition} if recipe.distill.lessons.repetition else {}),
-    }
-    artefact = context.artefact(f"{persona.prefix}pairs", inputs)
-    reused = artefact.is_done
-    with artefact.making() as to_make:
-        if to_make:
-            started = monotonic()
-            pairs = build_pairs(prompts, teacher.completions(), rejected.completions(), scores, distill)
-            pairs += repetition_pairs(pairs, teacher.completions(), scores, distill)
-            if lessons:
-                written = [completion for side in lessons for completion in side.completions()]
-                pairs += lesson_pairs(planned, written, scores, distill)
-            write_rows(artefact.folder / "pairs.parquet", pairs, PAIR)
-            counts = {**_kept(pairs, _dropped_side), "by_directive": count_directives(pairs)}
-            artefact.finish({"wall_s": monotonic() - started, **counts})
-    context.close(artefact, reused=reused)
-    pairs = [Pair(**row) for row in read_rows(artefact.folder / "pairs.parquet")]  # type: ignore[typeddict-item]
-    return artefact, pairs, scores
-
-
 def reflect(context: Context, persona: Persona, dpo: Artefact) -> tuple[Artefact, list[Request]]:
     """The reflections: where they go and what is asked."""
     recipe = context.recipe
@@ -246,7 +133,7 @@ def make_conversations(
     config, filters = recipe.introspect, persona.filters(recipe.introspect.filters)
     asked = reflection_prompts(config.reflections, recipe.seed)
     written = list(zip(asked, reflections.completions(), strict=True))
-    rows = [_to_score(completion, prompt.text, completion["completion"]) for prompt, completion in written]
+    rows = [to_score(completion, prompt.text, completion["completion"]) for prompt, completion in written]
     held = interactions.talks() if interactions else []
     rows += [_last_exchange(talk) for talk in held if not talk["error"]]
     sources = [each.artefact for each in (reflections, interactions) if each]
@@ -268,7 +155,7 @@ def make_conversations(
             conversations = build_conversations(written, held, scores, filters, kept)
             conversations += plain_rows(pairs, config.plain, recipe.seed)
             write_rows(artefact.folder / "conversations.parquet", conversations, CONVERSATION)
-            artefact.finish(_kept(conversations, _last_turn))
+            artefact.finish(count_kept(conversations, _last_turn))
     context.close(artefact, reused=reused)
     return artefact, int(artefact.summary["rows_out"])
 
@@ -300,25 +187,9 @@ def _asked(recipe: Recipe, prompts: Sequence[Prompt]) -> dict[str, Any]:
     return {"prompts": [prompt["prompt_id"] for prompt in prompts], "seed": recipe.seed}
 
 
-def _to_score(completion: Completion, prompt: str, text: str) -> ScoreRequest:
-    return ScoreRequest(row_id=completion["row_id"], prompt=prompt, completion=text)
-
-
 def _last_exchange(talk: Talk) -> ScoreRequest:
     said, answer = (turn["content"] for turn in talk["messages"][-2:])
     return ScoreRequest(row_id=talk["row_id"], prompt=said, completion=answer)
-
-
-def _kept(rows: Sequence[Any], text_of: Callable[[Any], str]) -> dict[str, Any]:
-    """How many rows are kept, and for every reason that dropped one their number and a text it dropped."""
-    dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
-    examples = {row["drop_reason"]: text_of(row)[:LONGEST_EXAMPLE] for row in reversed(rows) if row["drop_reason"]}
-    counts = {"rows_in": len(rows), "rows_out": len(rows) - dropped.total(), "dropped": dict(dropped)}
-    return counts | {"drop_examples": examples}
-
-
-def _dropped_side(pair: Pair) -> str:
-    return pair["rejected" if pair["drop_reason"].endswith("_rejected") else "chosen"][-1]["content"]
 
 
 def _last_turn(conversation: Conversation) -> str:

@@ -15,7 +15,6 @@ from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.answers import Exam, Part
 from character_ray.pipeline.coherence import coherence_report
 from character_ray.pipeline.context import Context, Persona
-from character_ray.pipeline.data import score_all, sheet_of
 from character_ray.pipeline.directives import DirectivesFollowed, KnownPair, ask_directives, judge_directives
 from character_ray.pipeline.further import measure_further
 from character_ray.pipeline.measured import answer_row, measure_answers
@@ -26,6 +25,7 @@ from character_ray.pipeline.report_parts import (
     judge_part,
     run_part,
 )
+from character_ray.pipeline.scores import score_all, sheet_of
 from character_ray.pipeline.summary import print_summary
 from character_ray.pipeline.trials import (
     collect_trials,

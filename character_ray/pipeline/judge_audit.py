@@ -14,9 +14,9 @@ from character_ray.judging.audit import Audit, KnownPair, audit, seat
 from character_ray.models import resolve_model
 from character_ray.parts import read_parts, read_rows
 from character_ray.pipeline.context import Context, Persona
-from character_ray.pipeline.data import score
 from character_ray.pipeline.personas import load_persona
 from character_ray.pipeline.ray_session import ray_session
+from character_ray.pipeline.scores import score
 
 __all__ = ["audit_judge", "known_pairs"]
 

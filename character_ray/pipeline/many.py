@@ -23,7 +23,7 @@ from character_ray.log import console, describe_counts
 from character_ray.pipeline.answers import evaluation_exam
 from character_ray.pipeline.base_pass import Sides, base_pass, base_work, flood, sides_of_pairs
 from character_ray.pipeline.context import Context, Persona, Wanted, to_generation
-from character_ray.pipeline.data import pairs_sheet
+from character_ray.pipeline.pairs import pair_sheets
 from character_ray.pipeline.personas import load_control, load_persona
 from character_ray.pipeline.prompts import make_prompts
 from character_ray.pipeline.ray_session import ray_session
@@ -128,8 +128,9 @@ def _score_together(asked: Sequence[_Asked]) -> None:
         sides = run.work.map(to_generation)
         for persona in run.distilled:
             with suppress(CharacterRayError):  # told by the persona's own story
-                sheet = pairs_sheet(run.context, persona, run.prompts, sides_of_pairs(sides, persona.prefix))
-                sheets.setdefault(sheet.artefact.folder, sheet)
+                found = pair_sheets(run.context, persona, run.prompts, sides_of_pairs(sides, persona.prefix))
+                for sheet in found:
+                    sheets.setdefault(sheet.artefact.folder, sheet)
     if len(sheets) < 2:
         return
     first = asked[0].context

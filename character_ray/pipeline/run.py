@@ -20,9 +20,10 @@ from character_ray.pipeline.adapters import join_adapters, train_dpo, train_sft
 from character_ray.pipeline.answers import Exam, Part, ask_arm, evaluation_exam
 from character_ray.pipeline.base_pass import Sides, base_pass, base_work, sides_of_pairs
 from character_ray.pipeline.context import Context, Persona, Wanted
-from character_ray.pipeline.data import interact, make_conversations, make_pairs, reflect
+from character_ray.pipeline.data import interact, make_conversations, reflect
 from character_ray.pipeline.directives import KnownPair
 from character_ray.pipeline.evaluate import evaluate
+from character_ray.pipeline.pairs import make_pairs
 from character_ray.pipeline.personas import load_control, load_persona
 from character_ray.pipeline.prompts import make_prompts
 from character_ray.pipeline.ray_session import ray_session

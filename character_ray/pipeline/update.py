@@ -23,9 +23,10 @@ from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.adapters import join_delta, train_delta
 from character_ray.pipeline.answers import Exam, ask_arm, evaluation_questions
 from character_ray.pipeline.context import Context, Persona
-from character_ray.pipeline.data import ask_lessons, ask_teacher, score
+from character_ray.pipeline.data import ask_lessons, ask_teacher
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.ray_session import ray_session
+from character_ray.pipeline.scores import relevance_sheet, score_all, sheet_of
 from character_ray.pipeline.update_measure import measure_update
 from character_ray.pipeline.update_report import known_completions, report_update
 from character_ray.rows import CONVERSATION, Completion, Pair, Prompt, content_hash
@@ -255,19 +256,24 @@ def _make_data(
         ScoreRequest(row_id=row_id, prompt=texts[each["prompt_id"]], completion=tidy(each, recipe.distill))
         for row_id, each in scored.items()
     ]
-    scores = score(context, persona, "scores-update", rows)
+    sheets = [sheet_of(context, persona, "scores-update", rows)]
+    if recipe.distill.choose == "relevance":
+        sheets.append(relevance_sheet(context, "", taught[0].completions(), texts))
+    scores, *relevance = score_all(context, sheets)
     inputs = {
         "sources": [side.artefact.fingerprint for side in sides],
         "rejected": content_hash([each["row_id"] for each in rejected]),
         "retained": content_hash([pair["row_id"] for pair in plan.retained]),
         "judge": recipe.judge.dtype,
         "filters": recipe.distill.filters.model_dump(),
+        **({"choose": recipe.distill.choose} if relevance else {}),
     }
     artefact = context.artefact("update-data", inputs)
     reused = artefact.is_done
     with artefact.making() as to_make:
         if to_make:
-            made = build_pairs(plan.prompts, taught[0].completions(), rejected, scores, recipe.distill)
+            by = relevance[0] if relevance else None
+            made = build_pairs(plan.prompts, taught[0].completions(), rejected, scores, recipe.distill, by)
             made += lesson_pairs(plan.lessons, completions, scores, recipe.distill)
             conversations = update_conversations(made, plan.retained)
             write_rows(artefact.folder / "conversations.parquet", conversations, CONVERSATION)

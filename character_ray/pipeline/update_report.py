@@ -16,7 +16,6 @@ from character_ray.inference.passes import Generation
 from character_ray.judging.threshold import fit_threshold
 from character_ray.parts import read_parts, read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
-from character_ray.pipeline.data import score
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.measured import answer_row, measure_answers
 from character_ray.pipeline.report_parts import (
@@ -26,6 +25,7 @@ from character_ray.pipeline.report_parts import (
     judge_part,
     run_part,
 )
+from character_ray.pipeline.scores import score
 from character_ray.pipeline.summary import print_summary
 from character_ray.pipeline.trials import transcripts
 from character_ray.prompts import prompts_hash

@@ -83,7 +83,9 @@ def plan_recipe(recipe: Recipe) -> list[Step]:
     asked = recipe.distill.lessons
     # Both sides of each kind that a constitution can have.
     lessons = 2 * sum(round(share * prompts) for share in (asked.violations, asked.refusals, asked.boundaries))
-    against_loops = round(asked.repetition * prompts)
+    among_samples = round(asked.repetition * prompts) + round(asked.relevance * prompts)
+    # By character, and by relevance where the recipe reads it.
+    scored = recipe.distill.samples * (2 if recipe.distill.reads_relevance else 1)
     questions = plan_questions(recipe)
     reflections = len(reflection_prompts(recipe.introspect.reflections))
     arms = recipe.evaluate.arms
@@ -102,14 +104,14 @@ def plan_recipe(recipe: Recipe) -> list[Step]:
         *([Step("lessons", lessons, *taught)] if lessons else []),
         *([Step("on-policy", prompts, _engine(student), student.gpus)] if recipe.distill.parent else []),
         Step("student", prompts, _engine(student), student.gpus),
-        Step("dpo", rounds * (prompts + against_loops) + lessons // 2, workers, recipe.train.gpus),
+        Step("dpo", rounds * (prompts + among_samples) + lessons // 2, workers, recipe.train.gpus),
         Step("reflections", rounds * reflections, _engine(student), student.gpus),
         Step("interactions", rounds * recipe.introspect.interactions, _engine(student), student.gpus),
         Step("sft", (rounds + ("sft" in arms)) * conversations, workers, recipe.train.gpus),
         Step("answers", len(arms) * questions.answers, _engine(student), student.gpus),
         Step(
             "scores",
-            rounds * (prompts * (recipe.distill.samples + 1) + conversations)
+            rounds * (prompts * (scored + 1) + conversations)
             + (prompts if recipe.distill.opposite or recipe.distill.parent else 0)
             + lessons
             + len(arms) * (questions.answers + questions.occasions)

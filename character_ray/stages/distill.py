@@ -7,6 +7,7 @@
 Nothing is dropped here: a row that must not be trained on says why in ``drop_reason``.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -81,8 +82,9 @@ def build_pairs(
     rejected: Sequence[Completion],
     scores: Mapping[str, float],
     config: DistillConfig,
+    relevance: Mapping[str, float] | None = None,
 ) -> list[Pair]:
-    """One pair per prompt: the best-scoring teacher sample that passes the filters, against the completion to reject.
+    """One pair per prompt: the best teacher sample that passes the filters, against the completion to reject.
 
     Args:
         prompts: The training prompts.
@@ -90,13 +92,21 @@ def build_pairs(
         rejected: One completion per prompt, by the student or by the teacher in the opposite character.
         scores: Likelihood-ratio score by row id, in nats per token.
         config: Filters.
+        relevance: By row id of a sample, in nats per token of the prompt; where it is given, the best sample has the highest and not the
+            highest score.
     """
     samples: dict[str, list[Completion]] = defaultdict(list)
     for completion in teacher:
         samples[completion["prompt_id"]].append(completion)
     others = {completion["prompt_id"]: completion for completion in rejected}
     return [
-        _to_pair(prompt, samples[prompt["prompt_id"]], others[prompt["prompt_id"]], scores, config)
+        _to_pair(
+            prompt,
+            _best_first(samples[prompt["prompt_id"]], scores if relevance is None else relevance),
+            others[prompt["prompt_id"]],
+            scores,
+            config,
+        )
         for prompt in prompts
     ]
 
@@ -106,7 +116,7 @@ def _to_pair(
 ) -> Pair:
     rejected, rejected_score = tidy(other, config), scores[other["row_id"]]
     best: Pair | None = None
-    for sample in sorted(samples, key=lambda row: _rank(scores[row["row_id"]])):
+    for sample in samples:
         chosen, chosen_score = tidy(sample, config), scores[sample["row_id"]]
         reason = "engine_error" if sample["error"] or other["error"] else _unfinished_thought(sample, other, config)
         reason = reason or pair_drop_reason(
@@ -138,9 +148,10 @@ def _to_pair(
     return best
 
 
-def _rank(score: float) -> float:
-    """Sort key: highest score first, rows without a score last."""
-    return float("inf") if score != score else -score
+def _best_first(samples: Sequence[Completion], by: Mapping[str, float]) -> list[Completion]:
+    """Highest score first, rows without a score last."""
+    found = [(by.get(row["row_id"], math.nan), row) for row in samples]
+    return [row for score, row in sorted(found, key=lambda each: math.inf if math.isnan(each[0]) else -each[0])]
 
 
 def _unfinished_thought(sample: Completion, other: Completion, config: DistillConfig) -> str:

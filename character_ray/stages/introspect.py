@@ -14,7 +14,17 @@ from collections.abc import Mapping, Sequence
 from character_ray.config import FilterConfig, IntrospectConfig
 from character_ray.constitution import Constitution, system_prompt, teacher_messages
 from character_ray.prompts.reflections import Opening, ReflectionPrompt
-from character_ray.rows import Completion, Conversation, Dialogue, Message, Pair, Request, Talk, content_hash
+from character_ray.rows import (
+    AMONG_SAMPLES,
+    Completion,
+    Conversation,
+    Dialogue,
+    Message,
+    Pair,
+    Request,
+    Talk,
+    content_hash,
+)
 from character_ray.stages.filters import drop_reason, trim_unfinished
 from character_ray.stages.requests import build_request
 
@@ -84,7 +94,7 @@ def build_conversations(
 
 def plain_rows(pairs: Sequence[Pair], num: int, seed: int) -> list[Conversation]:
     """A seeded choice of distillation rows, which keep everyday answers in the mixture; no answer comes twice."""
-    kept = [pair for pair in pairs if not pair["drop_reason"] and pair["kind"] != "repetition"]
+    kept = [pair for pair in pairs if not pair["drop_reason"] and pair["kind"] not in AMONG_SAMPLES]
     chosen = random.Random(seed).sample(kept, min(num, len(kept)))
     return [
         Conversation(

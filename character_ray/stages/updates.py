@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from character_ray.constitution import Change
-from character_ray.rows import Conversation, Pair, Prompt
+from character_ray.rows import AMONG_SAMPLES, Conversation, Pair, Prompt
 
 __all__ = ["affected_prompts", "changed_lines", "changes_voice", "retained_pairs", "update_conversations"]
 
@@ -51,7 +51,7 @@ def retained_pairs(
         pair
         for pair in pairs
         if not pair["drop_reason"]
-        and pair["kind"] != "repetition"  # its answer is the contrast's
+        and pair["kind"] not in AMONG_SAMPLES
         and pair["prompt_id"] not in ids
         and pair["directive"] not in old_lines
     ]

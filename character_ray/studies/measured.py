@@ -18,11 +18,13 @@ COLUMNS = (
     "hidden_trait_rate",
     "identity_rate",
     "looping_rate",
+    "user_rate",
 )
 LABELS = {
     "attack_rate": "Under attack",
     "refused_rate": "Refused",
     "refused_in_character_rate": "Refused in character",
+    "user_rate": "Takes up the task",
 }
 
 

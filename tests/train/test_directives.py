@@ -13,8 +13,8 @@ from character_ray.inference.systems_judge import SystemsJudge, UnderSystem
 from character_ray.judging.threshold import Threshold
 from character_ray.models import resolve_model
 from character_ray.pipeline.context import Context, Model, Persona
-from character_ray.pipeline.data import score_all, sheet_of
 from character_ray.pipeline.directives import RULE, DirectivesFollowed, KnownPair, ask_directives, judge_directives
+from character_ray.pipeline.scores import score_all, sheet_of
 from character_ray.rows import Challenged
 from character_ray.runs import Run, Store
 

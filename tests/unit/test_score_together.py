@@ -25,13 +25,13 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Folders of the sheets of every pass."""
     passes: list[list[str]] = []
 
-    def pairs_sheet(_context: Any, persona: Any, *_: Any) -> Sheet:
+    def pair_sheets(_context: Any, persona: Any, *_: Any) -> list[Sheet]:
         if persona.name == "thoughtless":
             raise GenerationError("the teacher did not think")
-        return Sheet(SimpleNamespace(folder=Path(persona.name)), [], "")
+        return [Sheet(SimpleNamespace(folder=Path(persona.name)), [], "")]
 
     monkeypatch.setattr(many, "to_generation", lambda wanted: wanted)
-    monkeypatch.setattr(many, "pairs_sheet", pairs_sheet)
+    monkeypatch.setattr(many, "pair_sheets", pair_sheets)
     monkeypatch.setattr(
         many, "score_sheets", lambda _label, sheets, *_: passes.append([str(each.artefact.folder) for each in sheets])
     )
