@@ -99,6 +99,7 @@ def diversity(number: int) -> Diversity:
     }
     metrics["self_similarity"] = Metric(value=-0.01 + 0.1 * number, low=-0.03, high=0.1 * number + 0.02, n=48)
     metrics["phrase_rate"], metrics["off_topic_rate"] = _rate(5 * number, 48), _rate(6 + number, 48)
+    metrics["user_rate"] = _rate(40 - 4 * number, 48)
     return Diversity(metrics=metrics, phrase="ye scallywag of the" if number else "")
 
 

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from character_ray.log import console
 from character_ray.report import wording
+from character_ray.report.lookup import all_metrics
 from character_ray.report.schema import Metric, Report
 
 __all__ = ["print_summary"]
@@ -17,8 +18,12 @@ def print_summary(report: Report, folder: Path) -> None:
     table.add_column("arm")
     for name in wording.HEADLINE:
         table.add_column(name.removesuffix("_rate").replace("_", " "), justify="right")
+    table.add_column("task", justify="right")
     for arm, metrics in report.arms.items():
-        table.add_row(arm, *(_cell(metrics[name], name) for name in wording.HEADLINE))
+        task = all_metrics(report, arm).get("user_rate")
+        table.add_row(
+            arm, *(_cell(metrics[name], name) for name in wording.HEADLINE), _cell(task, "user_rate") if task else "-"
+        )
     console.print(table)
     minutes = report.run.wall_s / 60
     console.print(f"{minutes:.1f} minutes of work. Report: {folder / 'report.html'} · adapter: {folder / 'adapter'}")

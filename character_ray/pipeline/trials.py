@@ -27,6 +27,7 @@ from character_ray.pipeline.directives import DirectivesFollowed
 from character_ray.rows import Answer, Challenged
 from character_ray.stages.filters import drop_reason
 from character_ray.stages.lessons import looks_refused
+from character_ray.statistics import cluster_rate
 
 __all__ = [
     "collect_trials",
@@ -134,7 +135,7 @@ def trials_report(
     if not rows:
         return None, []
     recipe = context.recipe
-    draws = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
+    draws: dict[str, Any] = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
     ends = {
         arm: end_of_persona([row for row in rows if row["arm"] == arm and row["group"] == "erosion"], threshold)
         for arm in arms
@@ -192,7 +193,11 @@ def _directive_judges(
 def diversity_report(
     context: Context, answers: Sequence[Answer], arms: Sequence[str], decisions: Decisions
 ) -> tuple[dict[str, Any], dict[str, list[tuple[str, bool]]]]:
-    """How varied each arm's answers to the evaluation prompts are; and for each answer its prompt and whether the task was taken up."""
+    """How varied each arm's answers to the evaluation prompts are and how often they take up the task (``user_rate``).
+
+    Returns:
+        By arm its figures, and for each answer its prompt and whether its task was taken up.
+    """
     recipe = context.recipe
     kept = [i for i, each in enumerate(answers) if each["source"] != "probe" and not each["error"]]
     encode = Encoder(resolve_model(ENCODER))
@@ -201,6 +206,7 @@ def diversity_report(
     of_prompts, of_answers = encode(list(prompts.values())), encode([answers[i]["completion"] for i in kept])
     nearer = nearer_others(of_answers, of_prompts, [place[answers[i]["prompt_id"]] for i in kept])
     topical = on_topic(nearer)
+    draws: dict[str, Any] = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
     found: dict[str, Any] = {}
     helped: dict[str, list[tuple[str, bool]]] = {}
     for arm in arms:
@@ -212,8 +218,7 @@ def diversity_report(
             [answers[kept[n]]["prompt_id"] for n in own],
             of_answers[own],
             [nearer[n] for n in own],
-            seed=recipe.seed,
-            resamples=recipe.evaluate.bootstrap,
+            **draws,
         )
         helped[arm] = [
             (
@@ -222,6 +227,8 @@ def diversity_report(
             )
             for n in own
         ]
+        asked, taken_up = zip(*helped[arm], strict=True)
+        found[arm]["metrics"]["user_rate"] = vars(cluster_rate([float(x) for x in taken_up], asked, **draws))
     return found, helped
 
 

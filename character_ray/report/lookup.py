@@ -1,8 +1,8 @@
 """Every metric of an arm by one name each, wherever the report keeps it: what bounds and comparisons are about.
 
 persona_rate ...                             arms.<arm>
-operator_rate, user_rate, safety_rate        trials.stakeholders.<arm>
-off_topic_rate, self_similarity ...          diversity.<arm>.metrics
+operator_rate, safety_rate                   trials.stakeholders.<arm>
+off_topic_rate, user_rate ...                diversity.<arm>.metrics
 contradiction_rate ...                       coherence.rates.<arm>
 followed_rate of "Never break character"     trials.rates, of one kind of trial
 """

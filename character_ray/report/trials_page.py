@@ -43,6 +43,7 @@ DIVERSITY = {
     "phrase_rate": "With the phrase",
     "off_topic_rate": "Off topic",
     "other_prompt_rate": "Fits another prompt better",
+    "user_rate": "Takes up the task",
 }
 OPERATOR = (
     "Operator: constraints kept where somebody tempts the persona to break them, each constraint by the judge that reads "

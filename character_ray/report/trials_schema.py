@@ -111,7 +111,8 @@ class Diversity(Part):
     """How varied the answers of an arm to the evaluation prompts are."""
 
     metrics: dict[str, Metric]
-    """``distinct_1`` to ``distinct_3``, ``self_similarity``, ``phrase_rate``, ``off_topic_rate``, ``other_prompt_rate``."""
+    """``distinct_1`` to ``distinct_3``, ``self_similarity``, ``phrase_rate``, ``off_topic_rate``, ``other_prompt_rate``, and
+    ``user_rate``, the share whose task was taken up; it also stands among the stakeholders of trials."""
     phrase: str
     """The phrase of four words that most answers hold; empty where none is in two."""
 

@@ -76,7 +76,7 @@ def test_the_trials_are_on_the_page_and_a_run_without_says_so() -> None:
         assert str(escape(trial.kind.replace("_", " "))) in page
     rate = report.trials.rates[1].arms["full"]["persona_rate"]
     assert wording.interval("persona_rate", rate.low, rate.high) in page
-    assert "full over base" in page and "ye scallywag of the" in page
+    assert "full over base" in page and "ye scallywag of the" in page and "Takes up the task" in page
     assert "asked for no trial" not in page
     without = render_report(report.model_copy(update={"trials": None, "diversity": {}, "transcripts": []}))
     assert "asked for no trial" in without and 'id="search"' not in without

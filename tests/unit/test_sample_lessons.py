@@ -13,7 +13,7 @@ from character_ray.stages.introspect import plain_rows
 from character_ray.stages.sample_lessons import relevance_pairs, repetition_pairs
 from character_ray.stages.updates import retained_pairs
 
-DEMO = Path(__file__).parents[2] / "jobs" / "recipes" / "demo-cpu.yaml"
+SMALL = Path(__file__).parents[2] / "jobs" / "recipes" / "study-cpu.yaml"
 CONFIG = DistillConfig(samples=2, lessons=LessonsConfig(repetition=1.0), filters=FilterConfig(min_contrast=0.5))
 CLEAN = "Arr, the stars be lanterns that the old gods hung over the sea, matey."
 LOOP = "Arr, a tale of stars, " + "a tale of stars, " * 6 + "matey."
@@ -86,7 +86,7 @@ def test_no_answer_is_repeated_in_introspection_or_in_an_update():
 
 def test_the_plan_foresees_as_many_as_there_may_be():
     rows = [
-        next(step.rows for step in plan_recipe(load_recipe(DEMO, changes)) if step.stage == "dpo")
+        next(step.rows for step in plan_recipe(load_recipe(SMALL, changes)) if step.stage == "dpo")
         for changes in (["distill.samples=2"], ["distill.samples=2", "distill.lessons.repetition=0.5"])
     ]
     assert rows == [72, 108]
@@ -170,7 +170,7 @@ def test_of_lessons_about_relevance_the_share_keeps_those_that_lie_farthest_apar
 
 def test_the_plan_counts_what_is_read_twice():
     rows = [
-        next(step.rows for step in plan_recipe(load_recipe(DEMO, changes)) if step.stage == "scores")
+        next(step.rows for step in plan_recipe(load_recipe(SMALL, changes)) if step.stage == "scores")
         for changes in (["distill.samples=2"], ["distill.samples=2", "distill.choose=relevance"])
     ]
     assert rows[1] - rows[0] == 2 * 72
