@@ -200,5 +200,9 @@ class IntrospectConfig(Config):
     """Whether a row keeps the constitution it was written under. Dropped, the character moves into the weights; kept, it is only
     learnt better under its own system prompt."""
 
+    weight: float = Field(1.0, gt=0, le=1)
+    """How much of the introspection adapter goes into the deliverable, beside all of the distilled one. Less keeps more of what
+    distillation taught, and less of the name."""
+
     filters: FilterConfig = FilterConfig()
     """What is dropped. ``min_contrast`` here is the smallest score of the row's assistant text itself."""

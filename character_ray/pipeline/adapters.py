@@ -38,9 +38,11 @@ def train_sft(context: Context, persona: Persona, conversations: Artefact, paren
 
 
 def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefact) -> Artefact:
-    """The deliverable: one adapter that equals both, with the difference of its logits from theirs measured."""
-    artefact = context.artefact(f"{persona.prefix}full", {"dpo": dpo.fingerprint, "sft": sft.fingerprint})
-    return _join(context, persona, artefact, [dpo.folder / "adapter", sft.folder / "adapter"])
+    """The deliverable: one adapter that equals the distilled one and its share of the second; how far their logits differ is measured."""
+    weight = context.recipe.introspect.weight
+    inputs = {"dpo": dpo.fingerprint, "sft": sft.fingerprint, **({"weight": weight} if weight != 1 else {})}
+    artefact = context.artefact(f"{persona.prefix}full", inputs)
+    return _join(context, persona, artefact, [dpo.folder / "adapter", sft.folder / "adapter"], [1.0, weight])
 
 
 def train_delta(context: Context, persona: Persona, conversations: Artefact, character: Path) -> Artefact:
@@ -52,20 +54,22 @@ def train_delta(context: Context, persona: Persona, conversations: Artefact, cha
 def join_delta(context: Context, persona: Persona, character: Path, delta: Artefact) -> Artefact:
     """Character and delta as one adapter that equals both."""
     inputs = {"character": load_manifest(character).weights_hash, "delta": delta.fingerprint}
-    return _join(context, persona, context.artefact("updated", inputs), [character, delta.folder / "adapter"])
+    return _join(
+        context, persona, context.artefact("updated", inputs), [character, delta.folder / "adapter"], [1.0, 1.0]
+    )
 
 
-def _join(context: Context, persona: Persona, artefact: Artefact, parts: list[Path]) -> Artefact:
+def _join(context: Context, persona: Persona, artefact: Artefact, parts: list[Path], weights: list[float]) -> Artefact:
     reused = artefact.is_done
     with artefact.making() as to_make:
         if to_make:
             started = monotonic()
             folder = artefact.folder / "adapter"
-            concatenate(parts, folder)
+            concatenate(parts, folder, weights)
             _write_manifest(context, persona, artefact, "full", [load_manifest(part).weights_hash for part in parts])
             text = " ".join(persona.constitution.persona.identity.split())
             differences = {
-                dtype: logit_difference(context.student.folder, parts, folder, text, dtype)
+                dtype: logit_difference(context.student.folder, parts, weights, folder, text, dtype)
                 for dtype in ("float32", "bfloat16")
             }
             artefact.finish(

@@ -80,35 +80,43 @@ def fold(base: Path, adapter: Path, folder: Path, dtype: str) -> None:
 
 
 @few_threads()
-def logit_difference(base: Path, sequence: list[Path], single: Path, text: str, dtype: str) -> float:
+def logit_difference(
+    base: Path, sequence: Sequence[Path], weights: Sequence[float], single: Path, text: str, dtype: str
+) -> float:
     """Largest absolute difference between the logits of adapters applied together and of the one made from them.
 
     Args:
         base: Folder of the base model.
         sequence: PEFT folders, all active at once.
+        weights: One factor for each of them.
         single: PEFT folder of their concatenation.
         text: What the logits are taken on; every position counts.
         dtype: Number format of weights and activations.
     """
     import torch
     from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     ids = AutoTokenizer.from_pretrained(base)(text, return_tensors="pt").input_ids
 
-    def logits(adapters: list[Path]) -> "torch.Tensor":
+    def logits(adapters: Sequence[Path], factors: Sequence[float]) -> "torch.Tensor":
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype))
         names = [f"adapter_{number}" for number in range(len(adapters))]
         peft = PeftModel.from_pretrained(model, str(adapters[0]), adapter_name=names[0], autocast_adapter_dtype=False)
         for name, path in zip(names[1:], adapters[1:], strict=True):
             peft.load_adapter(str(path), adapter_name=name, autocast_adapter_dtype=False)
         peft.base_model.set_adapter(names)  # type: ignore[operator]  # of the LoraModel; PeftModel sets one only
+        for layer in peft.modules():
+            if isinstance(layer, LoraLayer):
+                for name, factor in zip(names, factors, strict=True):
+                    layer.set_scale(name, factor)
         peft.to(getattr(torch, dtype)).eval()
         with torch.no_grad():
             found: torch.Tensor = peft(input_ids=ids).logits.float()
             return found
 
-    return float((logits(sequence) - logits([single])).abs().max())
+    return float((logits(sequence, weights) - logits([single], [1.0])).abs().max())
 
 
 def plain_config(folder: Path) -> dict[str, Any]:

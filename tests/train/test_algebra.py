@@ -11,17 +11,20 @@ from character_ray.training.algebra import concatenate, fold, logit_difference
 TEXT = "Arr, the tide turns for every sailor who waits."
 
 
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0, 0.25)])
 @pytest.mark.parametrize("targets", [("q_proj", "down_proj"), ("v_proj",)])
-def test_one_adapter_says_what_two_in_sequence_say(tmp_path, tiny_base, random_adapter, targets):
+def test_one_adapter_says_what_two_in_sequence_say(tmp_path, tiny_base, random_adapter, targets, weights):
     first = random_adapter(tmp_path / "a", 4, 8, seed=1)
     second = random_adapter(tmp_path / "b", 8, 4, seed=2, targets=targets)
-    assert concatenate([first, second], tmp_path / "both") == 12
-    assert logit_difference(tiny_base, [first, second], tmp_path / "both", TEXT, "float32") < 1e-5
+    assert concatenate([first, second], tmp_path / "both", weights) == 12
+    assert logit_difference(tiny_base, [first, second], weights, tmp_path / "both", TEXT, "float32") < 1e-5
 
 
 def test_the_check_sees_a_wrong_concatenation(tmp_path, tiny_base, random_adapter):
     first, second = random_adapter(tmp_path / "a", 4, 8, seed=1), random_adapter(tmp_path / "b", 4, 8, seed=2)
-    assert logit_difference(tiny_base, [first, second], first, TEXT, "float32") > 1e-3
+    assert logit_difference(tiny_base, [first, second], [1.0, 1.0], first, TEXT, "float32") > 1e-3
+    concatenate([first, second], tmp_path / "both")
+    assert logit_difference(tiny_base, [first, second], [1.0, 0.5], tmp_path / "both", TEXT, "float32") > 1e-3
 
 
 def test_a_folded_model_says_what_base_and_adapter_say(tmp_path, tiny_base, random_adapter):
