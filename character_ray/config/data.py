@@ -120,8 +120,8 @@ class DistillConfig(Config):
     """Teacher samples per prompt; the best of those that pass the filters becomes ``chosen``."""
 
     choose: Literal["character", "relevance"] = "character"
-    """Which is best: the sample with the highest likelihood ratio, or the one that says most about what was asked. The former is the
-    most in character and, of many, the one that leaves out the rest; with the latter ``filters.min_contrast`` keeps the character."""
+    """Which is best: the sample with the highest likelihood ratio, the most in character, or the one that says most about what was
+    asked; with the latter ``filters.min_contrast`` keeps the character."""
 
     teacher: SamplingConfig = SamplingConfig()
     """How the teacher draws."""
@@ -201,8 +201,8 @@ class IntrospectConfig(Config):
     learnt better under its own system prompt."""
 
     weight: float = Field(1.0, gt=0, le=1)
-    """How much of the introspection adapter goes into the deliverable, beside all of the distilled one. Less keeps more of what
-    distillation taught, and less of the name."""
+    """How much of the introspection adapter goes into the deliverable, beside all of the distilled one. The arm ``sft``,
+    introspection alone, has all of it."""
 
     filters: FilterConfig = FilterConfig()
     """What is dropped. ``min_contrast`` here is the smallest score of the row's assistant text itself."""

@@ -6,6 +6,7 @@ teacher, student or another -> scores-pairs (character), scores-relevance (where
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 from character_ray.inference.passes import Generation
 from character_ray.inference.score_sheets import Sheet
@@ -66,19 +67,21 @@ def make_pairs(
 ) -> tuple[Artefact, list[Pair], dict[str, float]]:
     """Score every side (:func:`pair_sheets`), choose, filter, and write the pairs; also the likelihood ratios by row id."""
     recipe = context.recipe
-    scores, *others = score_all(context, pair_sheets(context, persona, prompts, sides))
+    sheets = pair_sheets(context, persona, prompts, sides)
+    scores, *others = score_all(context, sheets)
     relevance = others[0] if others else None
     teacher, rejected, lessons = sides.teacher, sides.other or sides.student, sides.lessons
     distill = recipe.distill.model_copy(update={"filters": persona.filters(recipe.distill.filters)})
     planned = plan_lessons(prompts, persona.constitution, recipe.distill)
-    inputs = {
+    inputs: dict[str, Any] = {
         "sources": [side.artefact.fingerprint for side in sides.every],
         "judge": recipe.judge.dtype,
         "base": context.student.identity,
         "filters": distill.filters.model_dump(),
         **({"repetition": distill.lessons.repetition} if distill.lessons.repetition else {}),
-        **({"relevance": [distill.choose, distill.lessons.relevance]} if distill.reads_relevance else {}),
     }
+    if distill.reads_relevance:
+        inputs["relevance"] = [distill.choose, distill.lessons.relevance, sheets[1].artefact.fingerprint]
     artefact = context.artefact(f"{persona.prefix}pairs", inputs)
     reused = artefact.is_done
     with artefact.making() as to_make:
