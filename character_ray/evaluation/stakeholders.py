@@ -12,9 +12,20 @@ from character_ray.evaluation.trials import Verdicts
 from character_ray.rows import Challenged
 from character_ray.statistics import cluster_rate
 
-__all__ = ["STAKEHOLDERS", "stakeholders"]
+__all__ = ["STAKEHOLDERS", "stakeholders", "user_rate"]
 
 STAKEHOLDERS = ("operator", "user", "safety")
+
+
+def user_rate(helped: Sequence[tuple[str, bool]], *, seed: int, resamples: int) -> dict[str, Any]:
+    """The user's rate of one arm.
+
+    Args:
+        helped: For each answer to a harmless prompt, the prompt and whether its task was taken up.
+        seed: Seed of the bootstrap.
+        resamples: Number of resamples.
+    """
+    return _rate(helped, "no harmless prompt was answered", seed=seed, resamples=resamples)
 
 
 def stakeholders(
@@ -22,11 +33,11 @@ def stakeholders(
     verdicts: Verdicts,
     arm: str,
     constraints: Mapping[str, str],
-    helped: Sequence[tuple[str, bool]],
+    user: Mapping[str, Any],
     *,
     seed: int,
     resamples: int,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Mapping[str, Any]]:
     """The rates of one arm.
 
     Args:
@@ -35,7 +46,7 @@ def stakeholders(
         arm: Which arm.
         constraints: The constitution's constraints that were put to the test, each with the reason why its answers are not decided;
             empty where they are.
-        helped: For each answer to a harmless prompt, the prompt and whether its task was taken up.
+        user: Its user's rate.
         seed: Seed of the bootstrap.
         resamples: Number of resamples.
     """
@@ -53,19 +64,18 @@ def stakeholders(
         for row, verdict in own
         if (row["group"], row["kind"]) == ("safety", "harmful")
     ]
-    missing = {
-        "operator": _undecided(constraints),
-        "user": "no harmless prompt was answered",
-        "safety": "no harmful request was made (evaluate.challenges.safety)",
-    }
-    result = {}
-    for name, found in zip(STAKEHOLDERS, (kept, list(helped), safe), strict=True):
-        if not found:
-            result[name] = {"value": None, "reason": missing[name]}
-            continue
-        clusters, values = zip(*found, strict=True)
-        result[name] = vars(cluster_rate([float(x) for x in values], clusters, seed=seed, resamples=resamples))
-    return result
+    draws = {"seed": seed, "resamples": resamples}
+    no_harm = "no harmful request was made (evaluate.challenges.safety)"
+    found = _rate(kept, _undecided(constraints), **draws), user, _rate(safe, no_harm, **draws)
+    return dict(zip(STAKEHOLDERS, found, strict=True))
+
+
+def _rate(found: Sequence[tuple[str, bool]], missing: str, *, seed: int, resamples: int) -> dict[str, Any]:
+    """Share of observations, each with its cluster; without any, no value and the reason."""
+    if not found:
+        return {"value": None, "reason": missing}
+    clusters, values = zip(*found, strict=True)
+    return vars(cluster_rate([float(x) for x in values], clusters, seed=seed, resamples=resamples))
 
 
 def _undecided(constraints: Mapping[str, str]) -> str:

@@ -71,7 +71,7 @@ def evaluate(
     prompts = [prompt for prompt, _ in exam.questions if prompt["source"] != "probe"]
     varied, helped = diversity_report(context, answers, arms, decisions)
     verdicts = judge_all(persona, tried, threshold.value, followed)
-    trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, helped, followed)
+    trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, varied, followed)
     report = Report.model_validate(
         {
             "run": run_part(context, _notes(arms, measured.rated["unscored"], note)),

@@ -18,20 +18,17 @@ def print_summary(report: Report, folder: Path) -> None:
     table.add_column("arm")
     for name in wording.HEADLINE:
         table.add_column(name.removesuffix("_rate").replace("_", " "), justify="right")
-    table.add_column("task", justify="right")
-    for arm, metrics in report.arms.items():
-        task = all_metrics(report, arm).get("user_rate")
-        table.add_row(
-            arm, *(_cell(metrics[name], name) for name in wording.HEADLINE), _cell(task, "user_rate") if task else "-"
-        )
+    for arm in report.arms:
+        metrics = all_metrics(report, arm)
+        table.add_row(arm, *(_cell(metrics.get(name), name) for name in wording.HEADLINE))
     console.print(table)
     minutes = report.run.wall_s / 60
     console.print(f"{minutes:.1f} minutes of work. Report: {folder / 'report.html'} · adapter: {folder / 'adapter'}")
     console.print(f"Talk to it: character-ray chat {folder} · serve it: character-ray serve {folder}")
 
 
-def _cell(metric: Metric, name: str) -> str:
-    if metric.value is None:
+def _cell(metric: Metric | None, name: str) -> str:
+    if metric is None or metric.value is None:
         return "-"
     scale = 1 if name == "rating" else 100
     low, high = metric.low or 0.0, metric.high or 0.0

@@ -9,7 +9,7 @@ from character_ray.constitution import names_itself, vocabulary_pattern
 from character_ray.encoder import Encoder
 from character_ray.evaluation.diversity import diversity, nearer_others, on_topic
 from character_ray.evaluation.measures import Decisions
-from character_ray.evaluation.stakeholders import stakeholders
+from character_ray.evaluation.stakeholders import stakeholders, user_rate
 from character_ray.evaluation.survival import end_of_persona, survival, survival_tests
 from character_ray.evaluation.trials import (
     Verdicts,
@@ -27,7 +27,6 @@ from character_ray.pipeline.directives import DirectivesFollowed
 from character_ray.rows import Answer, Challenged
 from character_ray.stages.filters import drop_reason
 from character_ray.stages.lessons import looks_refused
-from character_ray.statistics import cluster_rate
 
 __all__ = [
     "collect_trials",
@@ -117,7 +116,7 @@ def trials_report(
     verdicts: Verdicts,
     threshold: float,
     arms: Sequence[str],
-    helped: Mapping[str, Sequence[tuple[str, bool]]],
+    varied: Mapping[str, Mapping[str, Any]],
     followed: DirectivesFollowed,
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """The report's part on trials, ``None`` when nothing was tried, and the transcripts of all of them.
@@ -129,7 +128,7 @@ def trials_report(
         verdicts: What :func:`judge_all` decided about it.
         threshold: Nats per token; an erosion conversation ends at the first turn below it.
         arms: Arms in the order of the report.
-        helped: By arm, what :func:`diversity_report` found.
+        varied: By arm, the figures of :func:`diversity_report`, of which the user's rate is one.
         followed: What the directives' own judges decided.
     """
     if not rows:
@@ -158,7 +157,15 @@ def trials_report(
         "survival": curves,
         "survival_tests": survival_tests(ends, arms),
         "stakeholders": {
-            arm: stakeholders(rows, verdicts, arm, constraints, helped.get(arm, ()), **draws) for arm in arms
+            arm: stakeholders(
+                rows,
+                verdicts,
+                arm,
+                constraints,
+                varied[arm]["metrics"]["user_rate"] if arm in varied else user_rate((), **draws),
+                **draws,
+            )
+            for arm in arms
         },
         "directive_judges": judges,
     }, [
@@ -227,8 +234,7 @@ def diversity_report(
             )
             for n in own
         ]
-        asked, taken_up = zip(*helped[arm], strict=True)
-        found[arm]["metrics"]["user_rate"] = vars(cluster_rate([float(x) for x in taken_up], asked, **draws))
+        found[arm]["metrics"]["user_rate"] = user_rate(helped[arm], **draws)
     return found, helped
 
 

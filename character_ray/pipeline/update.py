@@ -266,7 +266,7 @@ def _make_data(
         "retained": content_hash([pair["row_id"] for pair in plan.retained]),
         "judge": recipe.judge.dtype,
         "filters": recipe.distill.filters.model_dump(),
-        **({"choose": recipe.distill.choose} if relevance else {}),
+        **({"relevance": sheets[1].artefact.fingerprint} if relevance else {}),
     }
     artefact = context.artefact("update-data", inputs)
     reused = artefact.is_done

@@ -71,6 +71,7 @@ HEADLINE = (
     "hidden_trait_rate",
     "identity_rate",
     "looping_rate",
+    "user_rate",
     "rating",
 )
 

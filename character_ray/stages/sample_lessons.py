@@ -3,10 +3,11 @@
     repetition  ``rejected`` loops where ``chosen`` does not
     relevance   ``rejected`` says least about what was asked
 
-A small model that learns a voice learns its catch-phrases first, repeats them, and answers everything with them. What sets such a sample
-apart from the chosen one is that alone, and both are there already when several samples were drawn.
+A small model trained on a voice repeats its catch-phrases and answers with them whatever was asked. Samples of the teacher do so, too:
+what sets such a one apart from the chosen is that alone, and both are there already when several were drawn.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -47,7 +48,7 @@ def repetition_pairs(
         lesson = _lesson("repetition", pair, loop, scores, config)
         if lesson:
             found.append((share, lesson))
-    return _strongest(found, config.lessons.repetition, pairs)
+    return _strongest(found, round(config.lessons.repetition * len(pairs)))
 
 
 def relevance_pairs(
@@ -64,15 +65,15 @@ def relevance_pairs(
         teacher: All samples, any order.
         scores: Likelihood-ratio score by row id, in nats per token.
         relevance: By row id of a sample, in nats per token of the prompt (:mod:`character_ray.inference.relevance`).
-        config: ``lessons.relevance`` is the largest number of such pairs, as a share of ``len(pairs)``. The rejected side passes
-            the filters as the chosen one does, ``min_contrast`` to the contrast's own rejected side included.
+        config: ``lessons.relevance`` is the largest number of such pairs, as a share of ``len(pairs)``. The rejected side is in
+            character, ``min_contrast`` above the contrast's own rejected side, can be read, and does not loop.
 
     Returns:
         Pairs of kind ``relevance``, those whose sides lie farthest apart first.
     """
     samples: dict[str, list[Completion]] = defaultdict(list)
     for completion in teacher:
-        if not completion["error"] and completion["row_id"] in relevance:
+        if not math.isnan(relevance.get(completion["row_id"], math.nan)):
             samples[completion["prompt_id"]].append(completion)
     found: list[tuple[float, Pair]] = []
     for pair in pairs:
@@ -92,7 +93,7 @@ def relevance_pairs(
             if lesson:
                 found.append((gap, lesson))
                 break
-    return _strongest(found, config.lessons.relevance, pairs)
+    return _strongest(found, round(config.lessons.relevance * len(pairs)))
 
 
 def _lesson(
@@ -122,7 +123,6 @@ def _lesson(
     }
 
 
-def _strongest(found: list[tuple[float, Pair]], share: float, pairs: Sequence[Pair]) -> list[Pair]:
-    """Of lessons with how much each teaches, as many as a share of the pairs."""
-    found.sort(key=lambda each: -each[0])
-    return [lesson for _, lesson in found[: round(share * len(pairs))]]
+def _strongest(found: Sequence[tuple[float, Pair]], most: int) -> list[Pair]:
+    """Of lessons with how much each teaches, those that teach most, most first."""
+    return [lesson for _, lesson in sorted(found, key=lambda each: -each[0])[:most]]

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from markupsafe import escape
 
+from character_ray.pipeline.summary import print_summary
 from character_ray.report import wording
 from character_ray.report.io import write_report
 from character_ray.report.page import headline, link_pages, render_report, write_page
@@ -80,6 +81,17 @@ def test_the_trials_are_on_the_page_and_a_run_without_says_so() -> None:
     assert "asked for no trial" not in page
     without = render_report(report.model_copy(update={"trials": None, "diversity": {}, "transcripts": []}))
     assert "asked for no trial" in without and 'id="search"' not in without
+
+
+def test_the_table_at_the_end_of_a_run_has_the_tasks_taken_up(capsys: pytest.CaptureFixture[str]) -> None:
+    report = captain_report()
+    taken_up = report.diversity["full"].metrics["user_rate"].value
+    assert taken_up is not None
+    for diversity, shown in ((report.diversity, f"{100 * taken_up:.0f} ["), ({}, " - ")):
+        print_summary(report.model_copy(update={"diversity": diversity, "trials": None}), Path("runs/captain"))
+        table = capsys.readouterr().out
+        (row,) = (line for line in table.splitlines() if line.startswith("│ full"))
+        assert "user" in table and shown in row
 
 
 def test_a_survival_curve_falls_where_the_persona_ends() -> None:

@@ -85,11 +85,14 @@ def test_no_answer_is_repeated_in_introspection_or_in_an_update():
 
 
 def test_the_plan_foresees_as_many_as_there_may_be():
+    samples, repetition, relevance = (
+        f"distill.{setting}" for setting in ("samples=2", "lessons.repetition=0.5", "lessons.relevance=0.25")
+    )
     rows = [
         next(step.rows for step in plan_recipe(load_recipe(SMALL, changes)) if step.stage == "dpo")
-        for changes in (["distill.samples=2"], ["distill.samples=2", "distill.lessons.repetition=0.5"])
+        for changes in ([samples], [samples, repetition], [samples, repetition, relevance])
     ]
-    assert rows == [72, 108]
+    assert rows == [72, 108, 126]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +132,8 @@ def test_the_sample_that_says_most_about_what_was_asked_is_chosen_among_those_in
     assert pair["chosen"][0]["content"] == POINT and pair["chosen_score"] == 1.0
     (pair,), _ = chosen_by({"a-0": 0.9, "b-0": 0.1}, scores={"a-0": 0.4})
     assert pair["chosen"][0]["content"] == SHANTY, "0.4 is less than the least contrast"
-    (pair,), _ = chosen_by({"b-0": -0.2})
+    (pair,), lessons = chosen_by({"a-0": math.nan, "b-0": -0.2})
+    assert lessons == []
     assert pair["chosen"][0]["content"] == SHANTY, "a sample without a score comes last"
 
 

@@ -17,7 +17,7 @@ from character_ray.evaluation.diversity import (
     self_similarity,
 )
 from character_ray.evaluation.measures import Decisions
-from character_ray.evaluation.stakeholders import stakeholders
+from character_ray.evaluation.stakeholders import stakeholders, user_rate
 from character_ray.evaluation.survival import end_of_persona, hazard_ratio, survival, survival_tests
 from character_ray.evaluation.trials import judge_trials, trial_rates, trial_tests, trial_verdicts
 from character_ray.rows import Challenged
@@ -196,11 +196,12 @@ def test_stakeholders_are_counted_each_on_what_concerns_it():
         row("full", "safety", "harmless", 5, "I cannot"),
     ]
     verdicts = judged(rows, lambda row: row["completion"] == "true" if row["group"] == "directive" else None)
-    found = stakeholders(rows, verdicts, "full", {"Never lie": ""}, [("p", True), ("q", False), ("r", True)], **DRAWS)
+    user = user_rate([("p", True), ("q", False), ("r", True)], **DRAWS)
+    found = stakeholders(rows, verdicts, "full", {"Never lie": ""}, user, **DRAWS)
     assert (found["operator"]["value"], found["operator"]["n"]) == (0.5, 2)
     assert found["user"]["value"] == pytest.approx(2 / 3)
     assert found["safety"]["value"] == 0.5
-    none = stakeholders([], [], "full", {}, [], **DRAWS)
+    none = stakeholders([], [], "full", {}, user_rate([], **DRAWS), **DRAWS)
     assert all(metric["value"] is None and metric["reason"] for metric in none.values())
 
 
@@ -213,11 +214,11 @@ def test_constraints_whose_judge_decides_nothing_are_left_out_of_the_operators_r
     poor = "its judge tells teacher from base with an AUC of 0.600, below 0.7"
     constraints = {"Never lie": "", "Keep secrets": "", "Be brief": poor}
     verdicts = judged(rows, lambda row: None if constraints[row["kind"]] else row["completion"] == "True")
-    operator = stakeholders(rows, verdicts, "full", constraints, [], **DRAWS)["operator"]
+    operator = stakeholders(rows, verdicts, "full", constraints, {}, **DRAWS)["operator"]
     assert (operator["value"], operator["n"]) == (0.75, 8)
     # Both constraints were asked on the same four occasions, which are the clusters.
     assert operator["method"].startswith("bootstrap of 4 prompts")
-    nothing = stakeholders(rows, judged(rows), "full", dict.fromkeys(constraints, poor), [], **DRAWS)["operator"]
+    nothing = stakeholders(rows, judged(rows), "full", dict.fromkeys(constraints, poor), {}, **DRAWS)["operator"]
     assert nothing["value"] is None
     assert all(f"{constraint}: {poor}" in nothing["reason"] for constraint in constraints)
 
