@@ -35,14 +35,17 @@ def preview_pairs(recipe: Recipe, num: int) -> None:
     table = Table(
         "prompt",
         "chosen (teacher)",
-        f"rejected ({'opposite' if persona.opposite else 'student'})",
+        "rejected",
+        "teaches",
         "contrast",
         "dropped",
         show_lines=True,
     )
+    voice = f"the voice, against the {'opposite' if persona.opposite else 'student'}"
     for pair in pairs:
         texts = (pair[side][0]["content"] for side in ("prompt", "chosen", "rejected"))
-        table.add_row(*texts, f"{pair['chosen_score'] - pair['rejected_score']:+.2f}", pair["drop_reason"])
+        teaches = voice if pair["kind"] == "contrast" else pair["kind"].replace("_", " ")
+        table.add_row(*texts, teaches, f"{pair['chosen_score'] - pair['rejected_score']:+.2f}", pair["drop_reason"])
     console.print(table)
     # Both sides of a lesson may be in the same voice: the contrast is that of the other pairs.
     voiced = [pair for pair in pairs if pair["kind"] == "contrast"]

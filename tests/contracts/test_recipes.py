@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from character_ray.config import load_recipe, recipe_warnings
+from character_ray.config import UpdateConfig, load_recipe, recipe_warnings
 from character_ray.constitution import load_constitution
+from character_ray.pipeline.update import updated_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "jobs" / "recipes").glob("*.yaml"))
@@ -30,6 +31,13 @@ def test_constitutions_of_a_recipe_load_from_the_root_of_the_repository(path: Pa
     monkeypatch.chdir(ROOT)
     recipe = load_recipe(path)
     assert load_constitution(recipe.constitution).slug != load_constitution(recipe.control_constitution).slug
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_persona_of_a_recipe_can_be_updated(path: Path):
+    recipe = load_recipe(path)
+    rank = recipe.dpo.lora.rank + recipe.sft.lora.rank
+    assert updated_recipe(recipe, recipe.constitution, UpdateConfig(), "updated", rank).name == "updated"
 
 
 def test_recipes_write_to_different_run_folders():
