@@ -27,13 +27,15 @@ from character_ray.report.io import load_report
 
 ARMS = {"ours": ["jobs/full_pipeline.py"], "apart": ["-m", "benchmarks.apart"]}
 SAME = ("evaluate.further=[]", "evaluate.challenges.erosion=0")
+# What works apart keeps nothing up.
+OWN = {"ours": (), "apart": ("judge.keep=false",)}
 # A GPU below this utilisation, in percent over the sampling interval, is called idle.
 IDLE_PERCENT = 5
 
 
 def run_arm(arm: str, recipe: Path, overrides: Sequence[str], output: Path) -> dict[str, Any]:
     """Wall seconds, stage seconds and the GPUs' idle share of one arm, from nothing."""
-    command = [sys.executable, *ARMS[arm], str(recipe), *SAME, *overrides, f"output={output}"]
+    command = [sys.executable, *ARMS[arm], str(recipe), *SAME, *overrides, *OWN[arm], f"output={output}"]
     with gpu_samples() as samples:
         started = monotonic()
         subprocess.run(command, check=True)

@@ -76,6 +76,14 @@ class EngineConfig(WaitsForNodes):
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     """Share of a GPU's memory the engine may take."""
 
+    keep: bool | None = None
+    """Keep the engines of a run up between its passes and let them read the next weights, which takes seconds, instead of starting
+    others. Meanwhile they hold their memory and, on a GPU, their share of it, which trainings and judges must leave free. By default on
+    CPUs alone."""
+
+    gpu_share: float = Field(1, gt=0, le=1)
+    """Share of a GPU that a kept engine books; the rest is for trainings and judges. Lower ``gpu_memory_utilization`` with it."""
+
     kv_cache_gib: float = Field(1.0, gt=0)
     """Key-value cache of a CPU engine, in GiB."""
 
@@ -103,6 +111,35 @@ class EngineConfig(WaitsForNodes):
                 "Raise it, or leave it out."
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_kept(self) -> "EngineConfig":
+        if self.keep and self.max_replicas is not None:
+            raise ValueError(
+                f"keep=true holds {self.replicas} engines from pass to pass, and max_replicas={self.max_replicas} lets their number "
+                "change. Leave one of the two out."
+            )
+        if self.gpu_share < 1 and not (self.is_kept and self.gpus_of_one == 1):
+            raise ValueError(
+                f"gpu_share={self.gpu_share:g} books part of one GPU for an engine that is kept on it, but this one "
+                + (
+                    "is not kept. Set keep=true"
+                    if not self.is_kept
+                    else f"runs on {self.gpus_of_one} GPUs. Lower tensor_parallel"
+                )
+                + ", or leave gpu_share out."
+            )
+        return self
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the engines stay up between the passes of a run."""
+        return self.device == "cpu" and self.max_replicas is None if self.keep is None else self.keep
+
+    @property
+    def kept_gpus(self) -> float:
+        """GPUs that the engines hold between passes."""
+        return self.replicas * self.gpus_of_one * self.gpu_share if self.is_kept else 0.0
 
     @property
     def pool(self) -> tuple[int, int]:

@@ -72,6 +72,10 @@ class JudgeConfig(WaitsForNodes):
     cpus: int = Field(2, ge=1)
     """Threads of one judge."""
 
+    keep: bool | None = None
+    """Keep the judges up between the scorings of a run. Meanwhile they hold their memory and, on a GPU, their share of it, which
+    trainings and engines must leave free. By default on CPUs alone."""
+
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
     """Number format of the forward passes. bfloat16 moves a score by a few hundredths of a nat per token; it is faster where the hardware
     multiplies it and several times slower where it does not. ``auto`` takes it on a CPU that does, and float32 elsewhere."""
@@ -84,6 +88,16 @@ class JudgeConfig(WaitsForNodes):
 
     tie_margin: float = Field(0.02, ge=0)
     """Scores closer than this, in nats per token, are a tie."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the judges stay up between the scorings of a run."""
+        return self.device == "cpu" if self.keep is None else self.keep
+
+    @property
+    def kept_gpus(self) -> float:
+        """GPUs that the judges hold between scorings."""
+        return self.replicas * self.gpu_share if self.is_kept and self.device == "gpu" else 0.0
 
     @property
     def gpus(self) -> int:

@@ -191,6 +191,9 @@ class ClusterTrainConfig(WaitsForNodes):
     it while training goes (``num_workers`` as a range), but the accumulation that keeps ``batch_size`` and the data order within an
     epoch belong to the number a checkpoint was made with, so such a run would not end with the weights of an undisturbed one."""
 
+    gpu_share: float = Field(1, gt=0, le=1)
+    """Share of a GPU that the one worker books; below 1 a kept engine may stay on the same GPU (``student_engine.keep``)."""
+
     cpus_per_worker: int = Field(2, ge=1)
     """CPU cores of a worker."""
 
@@ -272,6 +275,15 @@ class ClusterTrainConfig(WaitsForNodes):
         if self.deepspeed and not self.zero_stage:
             raise ValueError(
                 f"deepspeed={self.deepspeed} has no effect with zero_stage=0, which trains without DeepSpeed. Set zero_stage to 1, 2 or 3."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_gpu_share(self) -> "ClusterTrainConfig":
+        if self.gpu_share < 1 and self.workers > 1:
+            raise ValueError(
+                f"gpu_share={self.gpu_share:g} would put several of workers={self.workers} on one GPU, and NCCL wants one for each. "
+                "Set workers: 1, or leave gpu_share out."
             )
         return self
 

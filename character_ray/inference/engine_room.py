@@ -19,5 +19,5 @@ def needed_by_engine(weights: Weights, engine: EngineConfig) -> Need:
 def needed_by_talker(weights: Weights, engine: EngineConfig) -> Need:
     """Room for an engine of :mod:`~character_ray.inference.talker`, which is on one node."""
     remedy = "lower the engine's tensor_parallel or pipeline_parallel"
-    resources = {"CPU": 1.0, "GPU": float(engine.gpus_of_one)}
+    resources = {"CPU": 1.0, "GPU": engine.gpus_of_one * engine.gpu_share}
     return Need(f"an engine of {weights.model.name} for conversations", "node", resources, 1, remedy)

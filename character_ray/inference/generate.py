@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from character_ray.config import EngineConfig
 from character_ray.inference.arrivals import arriving
 from character_ray.inference.engine_room import needed_by_engine
+from character_ray.inference.kept_engines import KeptEngines
 from character_ray.inference.passes import Asked, Deliver, Generation, SelfInteraction, run_pass
 from character_ray.inference.processor import build_processor, to_completion, to_engine_row
 from character_ray.inference.talker import converse
@@ -20,9 +21,20 @@ __all__ = ["Weights", "generate"]
 
 
 def generate(
-    label: str, generations: Sequence[Generation | SelfInteraction], weights: Weights, engine: EngineConfig
+    label: str,
+    generations: Sequence[Generation | SelfInteraction],
+    weights: Weights,
+    engine: EngineConfig,
+    kept: KeptEngines | None = None,
 ) -> None:
     """Complete every unfinished generation in one engine pass, self-interactions beside single requests.
+
+    Args:
+        label: Name on the progress line.
+        generations: What is wanted.
+        weights: Who answers.
+        engine: On what.
+        kept: Engines of the passes before, used and left up where the engine's section keeps them; without, they start and end here.
 
     Raises:
         GenerationError: A larger share of a generation's rows failed than ``engine.max_failed_share``.
@@ -30,10 +42,15 @@ def generate(
     """
 
     def complete(asked: Sequence[Asked], deliver: Deliver, progress: StageProgress) -> None:
-        progress.note(f"starting vLLM on {weights.model.name}")
+        engines = kept if engine.is_kept else None
+        up = engines is not None and engines.are_up(engine)
+        progress.note(f"{'reading' if up else 'starting vLLM on'} {weights.model.name}")
         dialogues: list[Dialogue | Scripted] = [row for row in asked if "turns" in row]  # type: ignore[misc]
         requests: list[Request] = [row for row in asked if "turns" not in row]
-        if dialogues:
+        if engines is not None:
+            for rows in engines.answer([*dialogues, *requests], weights, engine):
+                deliver(rows)
+        elif dialogues:
             for rows in converse(dialogues, requests, weights, engine):
                 deliver(rows)
         else:

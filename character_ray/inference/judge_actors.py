@@ -1,6 +1,7 @@
 """Rows through judges that each hold a model, on Ray Data."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from character_ray.cluster_room import Need
 from character_ray.config import JudgeConfig
 from character_ray.gpu_attention import without_plans
 from character_ray.inference.arrivals import arriving
+from character_ray.inference.kept_judges import KeptJudges
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +19,11 @@ __all__ = ["judge_dtype", "judged_rows", "load_judge_model", "prepare_torch"]
 
 
 def judged_rows(
-    actor: Callable[..., Any], arguments: tuple[Any, ...], rows: Sequence[Mapping[str, Any]], judge: JudgeConfig
+    actor: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    rows: Sequence[Mapping[str, Any]],
+    judge: JudgeConfig,
+    kept: KeptJudges | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """What the judges make of the rows, batch by batch as they finish.
 
@@ -26,6 +32,7 @@ def judged_rows(
         arguments: What it is built with, once per replica.
         rows: In the order they are judged; rows of similar length side by side spare padding.
         judge: Replicas, device and batch size.
+        kept: Judges of scorings before, used and left up where the judge's section keeps them; without, they start and end here.
 
     Raises:
         ClusterError: No node that is alive can hold a judge, and none joined in time.
@@ -33,24 +40,29 @@ def judged_rows(
     import ray.data
 
     num_cpus, num_gpus = (judge.cpus, 0) if judge.device == "cpu" else (1, judge.gpu_share)
-    dataset = ray.data.from_items(
-        [dict(row) for row in rows], override_num_blocks=-(-len(rows) // judge.batch_size)
-    ).map_batches(
-        actor,
-        fn_constructor_args=arguments,
-        batch_size=judge.batch_size,
-        concurrency=judge.replicas,
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(judge.cpus)}},
-    )
+    environment = {"OMP_NUM_THREADS": str(judge.cpus)}
+    if kept is not None and judge.is_kept:
+        dataset = kept.through(actor, arguments, rows, judge, environment)
+    else:
+        dataset = ray.data.from_items(
+            [dict(row) for row in rows], override_num_blocks=-(-len(rows) // judge.batch_size)
+        ).map_batches(
+            actor,
+            fn_constructor_args=arguments,
+            batch_size=judge.batch_size,
+            concurrency=judge.replicas,
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            runtime_env={"env_vars": environment},
+        )
     # Judges that are left go on; one is enough.
     need = Need("the judge", "replica", {"CPU": num_cpus, "GPU": num_gpus}, 1, "lower judge.cpus")
     yield from arriving(dataset, need, judge.wait_for_nodes_s)
 
 
+@lru_cache(maxsize=1)
 def load_judge_model(folder: Path, judge: JudgeConfig) -> "PreTrainedModel":
-    """A judge's model, ready on the device and in the number format that the recipe names."""
+    """A judge's model, ready on the device and in the number format that the recipe names; a process loads it once."""
     from transformers import AutoModelForCausalLM
 
     prepare_torch(judge)

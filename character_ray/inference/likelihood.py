@@ -23,6 +23,7 @@ from character_ray.chat_safety import control_tokens, neutralize
 from character_ray.chat_template import chat_ids
 from character_ray.config import JUDGED_POSITIONS, JudgeConfig
 from character_ray.inference.judge_actors import judged_rows, load_judge_model
+from character_ray.inference.kept_judges import KeptJudges
 from character_ray.inference.kept_prefix import KeptPrefix, shared_beginning
 from character_ray.log import stage_progress
 from character_ray.parts import append_part, read_parts
@@ -57,10 +58,16 @@ class ScoreRequest(TypedDict):
 
 
 def score_completions(
-    label: str, artefact: Artefact, rows: Sequence[ScoreRequest], base: Path, system_prompt: str, judge: JudgeConfig
+    label: str,
+    artefact: Artefact,
+    rows: Sequence[ScoreRequest],
+    base: Path,
+    system_prompt: str,
+    judge: JudgeConfig,
+    kept: KeptJudges | None = None,
 ) -> dict[str, float]:
     """Scores by row id, computed on Ray; rows scored by an earlier attempt are read, empty completions score NaN."""
-    return score_rows(label, artefact, rows, LikelihoodJudge, (str(base), system_prompt, judge), judge)
+    return score_rows(label, artefact, rows, LikelihoodJudge, (str(base), system_prompt, judge), judge, kept)
 
 
 def score_rows(
@@ -70,13 +77,14 @@ def score_rows(
     actor: Callable[..., Any],
     arguments: tuple[Any, ...],
     judge: JudgeConfig,
+    kept: KeptJudges | None = None,
 ) -> dict[str, float]:
     """The same with any judge that makes ``{row_id, score}`` of a batch of requests, built with ``arguments``."""
     started = monotonic()
     scores, pending = scored_and_pending(artefact, rows)
     if pending:
         with stage_progress(label, len(pending)) as progress:
-            for scored in judged_rows(actor, arguments, pending, judge):
+            for scored in judged_rows(actor, arguments, pending, judge, kept):
                 append_part(artefact.folder, scored, SCORE)
                 scores |= {row["row_id"]: row["score"] for row in scored}
                 progress.advance(len(scored))

@@ -16,6 +16,7 @@ from typing import Any
 
 from character_ray.config import JudgeConfig
 from character_ray.inference.judge_actors import judged_rows
+from character_ray.inference.kept_judges import KeptJudges
 from character_ray.inference.likelihood import (
     SCORE,
     ScoreRequest,
@@ -46,7 +47,9 @@ class Sheet:
     """``None`` where every row is an :class:`~character_ray.inference.systems_judge.UnderSystem`."""
 
 
-def score_sheets(label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeConfig) -> None:
+def score_sheets(
+    label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeConfig, kept: KeptJudges | None = None
+) -> None:
     """Score what is left of all sheets; :func:`read_sheet` then reads it.
 
     Batches go across sheets, so a score differs from one that its sheet alone would have by what rounding makes of another batch.
@@ -56,6 +59,7 @@ def score_sheets(label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeCo
         sheets: No two with the same artefact.
         base: Folder of the judge's model.
         judge: How judges run.
+        kept: Judges of scorings before, where the judge's section keeps them.
 
     Raises:
         ClusterError: No node that is alive can hold a judge, and none joined in time.
@@ -78,7 +82,7 @@ def score_sheets(label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeCo
         ]
         if asked:
             with stage_progress(label, len(asked)) as progress:
-                for scored in judged_rows(SystemsJudge, (str(base), judge, KEPT), asked, judge):
+                for scored in judged_rows(SystemsJudge, (str(base), judge, KEPT), asked, judge, kept):
                     _put_away(sheets, scored)
                     progress.advance(len(scored))
         wall_s = monotonic() - started
@@ -86,7 +90,7 @@ def score_sheets(label: str, sheets: Sequence[Sheet], base: Path, judge: JudgeCo
             finish_scores(sheet.artefact, sheet.rows, wall_s * len(rows) / max(1, len(asked)))
 
 
-def read_sheet(sheet: Sheet, base: Path, judge: JudgeConfig) -> dict[str, float]:
+def read_sheet(sheet: Sheet, base: Path, judge: JudgeConfig, kept: KeptJudges | None = None) -> dict[str, float]:
     """Scores of one sheet by row id, those that are missing by judges of its own.
 
     Raises:
@@ -96,8 +100,8 @@ def read_sheet(sheet: Sheet, base: Path, judge: JudgeConfig) -> dict[str, float]
     with artefact.claim():
         if sheet.system_prompt is None:
             rows: Any = sheet.rows
-            return score_under_systems(artefact.stage, artefact, rows, base, judge)
-        return score_completions(artefact.stage, artefact, sheet.rows, base, sheet.system_prompt, judge)
+            return score_under_systems(artefact.stage, artefact, rows, base, judge, kept)
+        return score_completions(artefact.stage, artefact, sheet.rows, base, sheet.system_prompt, judge, kept)
 
 
 def _put_away(sheets: Sequence[Sheet], scored: Sequence[Mapping[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NotRequired
 import numpy as np
 
 from character_ray.config import JudgeConfig
+from character_ray.inference.kept_judges import KeptJudges
 from character_ray.inference.likelihood import CompletionReader, Context, ScoreRequest, score_rows
 from character_ray.rows import Message, content_hash
 from character_ray.runs import Artefact
@@ -31,10 +32,15 @@ class UnderSystem(ScoreRequest):
 
 
 def score_under_systems(
-    label: str, artefact: Artefact, rows: Sequence[UnderSystem], base: Path, judge: JudgeConfig
+    label: str,
+    artefact: Artefact,
+    rows: Sequence[UnderSystem],
+    base: Path,
+    judge: JudgeConfig,
+    kept: KeptJudges | None = None,
 ) -> dict[str, float]:
     """Scores by row id, each under its own system prompt; as :func:`character_ray.inference.likelihood.score_completions`."""
-    return score_rows(label, artefact, rows, SystemsJudge, (str(base), judge), judge)
+    return score_rows(label, artefact, rows, SystemsJudge, (str(base), judge), judge, kept)
 
 
 class SystemsJudge(CompletionReader):

@@ -23,7 +23,7 @@ from character_ray.inference.weights import Weights
 from character_ray.rows import Completion, Dialogue, Message, Request, Scripted, Talk, content_hash
 from character_ray.vllm_options import engine_environment, engine_kwargs
 
-__all__ = ["Talker", "converse", "view_of"]
+__all__ = ["Talker", "batches_at_once", "converse", "view_of"]
 
 # What the side that spoke first is told: chat templates want a user turn before the first assistant turn.
 BEGIN = "(The conversation begins.)"
@@ -44,14 +44,18 @@ def converse(
         fn_constructor_args=(weights, engine),
         batch_size=engine.batch_size,
         concurrency=engine.pool,
-        # Twice what fills the engine: a batch ends with its slowest row, and its free places go to the next one's.
-        max_concurrency=max(2, -(-2 * engine.max_num_seqs // engine.batch_size)),
+        max_concurrency=batches_at_once(engine),
         num_cpus=1,
         num_gpus=engine.gpus_of_one,
         runtime_env={"env_vars": engine_environment(engine)},
     )
     for finished in arriving(dataset, needed_by_talker(weights, engine), engine.wait_for_nodes_s):
         yield [json.loads(row["row_json"]) for row in finished]
+
+
+def batches_at_once(engine: EngineConfig) -> int:
+    """Twice what fills an engine: a batch ends with its slowest row, and its free places go to the next one's."""
+    return max(2, -(-2 * engine.max_num_seqs // engine.batch_size))
 
 
 def view_of(speaker: int, system: str, turns: Sequence[str]) -> list[Message]:
@@ -74,19 +78,57 @@ class Talker:
     """One vLLM engine that answers many rows at once; one per Ray actor."""
 
     def __init__(self, weights: Weights, engine: EngineConfig) -> None:
+        self._config = engine
+        self._turn, self._idle, self._answering = asyncio.Lock(), asyncio.Event(), 0
+        self._idle.set()
+        self._start(weights)
+
+    async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Answer the rows of one batch, side by side."""
+        answered = await self.answer([str(row) for row in batch["row_json"]], self._weights)
+        yield {"row_json": np.array(answered, dtype=object)}
+
+    async def answer(self, rows: Sequence[str], weights: Weights) -> list[str]:
+        """Answer rows, each as JSON, side by side under the weights; where the engine holds others it reads these first."""
+        async with self._turn:
+            if weights != self._weights:
+                await self._idle.wait()
+                await self._take_up(weights)
+            self._answering += 1
+            self._idle.clear()
+        try:
+            return [json.dumps(row) for row in await asyncio.gather(*(self._answer(json.loads(row)) for row in rows))]
+        finally:
+            self._answering -= 1
+            if not self._answering:
+                self._idle.set()
+
+    def end(self) -> None:
+        """End the engine's own process."""
+        self._engine.shutdown()
+
+    def _start(self, weights: Weights) -> None:
         import vllm
         from transformers import AutoTokenizer
 
-        kwargs = engine_kwargs(engine, weights.adapter_rank if weights.adapter else 0)
+        kwargs = engine_kwargs(self._config, weights.kind[1])
         self._engine = vllm.AsyncLLMEngine.from_engine_args(vllm.AsyncEngineArgs(model=str(weights.model), **kwargs))
         self._weights = weights
         self._tokenizer: Any = AutoTokenizer.from_pretrained(weights.model)
 
-    async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Answer the rows of one batch, side by side."""
-        rows = [json.loads(str(row)) for row in batch["row_json"]]
-        answered = await asyncio.gather(*(self._answer(row) for row in rows))
-        yield {"row_json": np.array([json.dumps(row) for row in answered], dtype=object)}
+    async def _take_up(self, weights: Weights) -> None:
+        if weights.kind != self._weights.kind:
+            self.end()
+            self._start(weights)
+            return
+        if weights.model != self._weights.model:
+            await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(weights.model)})
+            # Keys and values of the old weights are worth nothing under the new ones.
+            if not await self._engine.reset_prefix_cache():
+                raise RuntimeError(
+                    "vLLM still holds blocks of requests that have ended, so its prefix cache cannot be emptied"
+                )
+        self._weights = weights
 
     async def _answer(self, row: Any) -> Completion | Talk:
         if "lines" in row:
@@ -157,7 +199,9 @@ class Talker:
         if self._weights.adapter is not None:
             from vllm.lora.request import LoRARequest
 
-            lora = LoRARequest(str(self._weights.adapter), 1, str(self._weights.adapter))
+            name = str(self._weights.adapter)
+            # vLLM tells adapters apart by their number.
+            lora = LoRARequest(name, int(content_hash(name), 16) % (2**31 - 1) + 1, name)
         # Only the finished answer is read; an output for every token would cost the front end three times as much.
         kind = vllm.sampling_params.RequestOutputKind.FINAL_ONLY
         final = None

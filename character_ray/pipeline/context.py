@@ -12,6 +12,8 @@ from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, FilterConfig, Recipe
 from character_ray.constitution import Constitution
 from character_ray.inference.generate import Weights, generate
+from character_ray.inference.kept_engines import KeptEngines
+from character_ray.inference.kept_judges import KeptJudges
 from character_ray.inference.nli import resolve_nli
 from character_ray.inference.passes import Generation, ScriptedTalks, SelfInteraction
 from character_ray.inference.remote import generate_remotely
@@ -30,7 +32,7 @@ from character_ray.training.arguments import check_further_arguments
 from character_ray.training.targets import check_same_tokens, check_targets
 from character_ray.vllm_options import engine_kwargs, lora_size
 
-__all__ = ["Context", "Model", "Persona", "RemoteModel", "Wanted", "to_generation"]
+__all__ = ["Context", "Held", "Model", "Persona", "RemoteModel", "Wanted", "to_generation"]
 
 Wanted = tuple[Artefact, Sequence[Request] | Sequence[Scripted]]
 """Where completions go, and what is asked for them."""
@@ -107,6 +109,19 @@ class Persona:
         return hidden_trait_probes(persona_topics(self.constitution.directives.personality))
 
 
+@dataclass(frozen=True)
+class Held:
+    """What stays up from stage to stage, and with many personas from one to the next."""
+
+    engines: KeptEngines = field(default_factory=KeptEngines)
+    judges: KeptJudges = field(default_factory=KeptJudges)
+
+    def end(self) -> None:
+        """End it all; what is needed again starts again."""
+        self.engines.end()
+        self.judges.end()
+
+
 @dataclass
 class Context:
     """A run in progress."""
@@ -119,10 +134,15 @@ class Context:
     parent: Manifest | None = None
     """Manifest of the adapter that an on-policy round starts from."""
     stages: dict[str, StageSummary] = field(default_factory=dict)
+    held: Held = field(default_factory=Held)
 
     @classmethod
-    def open(cls, recipe: Recipe) -> "Context":
+    def open(cls, recipe: Recipe, held: Held | None = None) -> "Context":
         """Resolve the models and open the run's folder.
+
+        Args:
+            recipe: What to run.
+            held: What runs before it on the same Ray left up; without, the run has its own.
 
         Raises:
             ModelError: A model cannot be found, or that of ``evaluate.coherence.nli`` knows no contradictions.
@@ -152,7 +172,7 @@ class Context:
             check_same_tokens(student.folder, teacher.folder)
         parent = check_parent(recipe, student.hash)
         store, run = Store(recipe.output / "store", mirror), Run(recipe.folder, recipe.model_dump(mode="json"))
-        return cls(recipe, student, teacher, store, run, parent)
+        return cls(recipe, student, teacher, store, run, parent, held=held or Held())
 
     def artefact(self, stage: str, inputs: dict[str, Any], *, mirrored: bool = True) -> Artefact:
         """The folder of a stage; says what changed when an earlier attempt of this run made it from other inputs."""
@@ -192,9 +212,11 @@ class Context:
     ) -> list[Generation]:
         """One engine pass over everything these weights must answer and the conversations they hold, recorded in the run."""
         if interactions is None:
-            return self._record(wanted, lambda generations: generate(label, generations, weights, engine))
+            return self._record(wanted, lambda generations: self._pass(label, generations, weights, engine))
         reused = interactions.artefact.is_done
-        done = self._record(wanted, lambda generations: generate(label, [interactions, *generations], weights, engine))
+        done = self._record(
+            wanted, lambda generations: self._pass(label, [interactions, *generations], weights, engine)
+        )
         self.close(interactions.artefact, reused=reused)
         return done
 
@@ -209,10 +231,20 @@ class Context:
             spending = self.run.folder / "spending.jsonl"
             generate_remotely(label, generations, recipe.teacher.name, recipe.teacher_endpoint, spending)
         elif recipe.shares_engine or engine is None:
-            generate(label, generations, self.base_weights(), recipe.student_engine)
+            self._pass(label, generations, self.base_weights(), recipe.student_engine)
         else:
             assert isinstance(self.teacher, Model)
+            # An engine of its own, which no later pass asks.
             generate(label, generations, Weights(self.teacher.folder, self.teacher.special_tokens), engine)
+
+    def _pass(
+        self,
+        label: str,
+        generations: Sequence[Generation | SelfInteraction],
+        weights: Weights,
+        engine: EngineConfig,
+    ) -> None:
+        generate(label, generations, weights, engine, self.held.engines)
 
     def _record(self, wanted: Sequence[Wanted], work: Callable[[list[Generation]], None]) -> list[Generation]:
         generations = [to_generation(each) for each in wanted]
@@ -249,4 +281,4 @@ class Context:
                 fold(self.student.folder, folder, folded.folder / "model", dtype)
                 folded.finish({"wall_s": monotonic() - started})
         self.close(folded, reused=reused)
-        return Weights(folded.folder / "model", self.student.special_tokens)
+        return Weights(folded.folder / "model", self.student.special_tokens, base=self.student.folder)

@@ -22,7 +22,7 @@ from character_ray.inference.score_sheets import Sheet, score_sheets
 from character_ray.log import console, describe_counts
 from character_ray.pipeline.answers import evaluation_exam
 from character_ray.pipeline.base_pass import Sides, base_pass, base_work, flood, sides_of_pairs
-from character_ray.pipeline.context import Context, Persona, Wanted, to_generation
+from character_ray.pipeline.context import Context, Held, Persona, Wanted, to_generation
 from character_ray.pipeline.pairs import pair_sheets
 from character_ray.pipeline.personas import load_control, load_persona
 from character_ray.pipeline.prompts import make_prompts
@@ -77,10 +77,12 @@ def run_personas(
     control = None if pairs_only else load_control(recipe)
     for warning in recipe_warnings(recipe):
         console.print(f"[yellow]warning[/]: {warning}")
+    held = Held()
     with full_disk_named(recipe):
         contexts = [
             Context.open(
-                recipe.model_copy(update={"constitution": path, "name": f"{recipe.name}-{persona.constitution.slug}"})
+                recipe.model_copy(update={"constitution": path, "name": f"{recipe.name}-{persona.constitution.slug}"}),
+                held,
             )
             for path, persona in zip(constitutions, personas, strict=True)
         ]
@@ -97,9 +99,11 @@ def run_personas(
             _score_together(asked)
             recipes = [context.recipe for context in contexts]
             stories = [partial(_tell_one, each, constitutions, at, pairs_only) for at, each in enumerate(recipes)]
-            errors = (
-                _side_by_side(stories, contexts, side_by_side) if side_by_side > 1 else _one_by_one(stories, personas)
-            )
+            if side_by_side > 1:
+                held.end()  # each process starts its own
+                errors = _side_by_side(stories, contexts, side_by_side)
+            else:
+                errors = _one_by_one([partial(story, held=held) for story in stories], personas)
     outcomes = [
         Outcome(persona.constitution.meta.name, context.run.folder, error)
         for persona, context, error in zip(personas, contexts, errors, strict=True)
@@ -135,7 +139,9 @@ def _score_together(asked: Sequence[_Asked]) -> None:
         return
     first = asked[0].context
     try:
-        score_sheets("scores of all pairs", list(sheets.values()), first.student.folder, first.recipe.judge)
+        score_sheets(
+            "scores of all pairs", list(sheets.values()), first.student.folder, first.recipe.judge, first.held.judges
+        )
     except Exception as error:  # whatever one persona's rows did to the judges must not stop the others
         console.print(f"[yellow]scores of all pairs[/]: {error}. Every persona scores what is left of its own.")
 
@@ -153,7 +159,13 @@ def _check_names(personas: Sequence[Persona], constitutions: Sequence[Path]) -> 
             )
 
 
-def _tell_one(recipe: Recipe, constitutions: Sequence[Path], number: int, pairs_only: bool) -> None:
+def _tell_one(
+    recipe: Recipe,
+    constitutions: Sequence[Path],
+    number: int,
+    pairs_only: bool,
+    held: Held | None = None,
+) -> None:
     """What one persona makes of the shared generation, which it finds in the store.
 
     Args:
@@ -161,10 +173,11 @@ def _tell_one(recipe: Recipe, constitutions: Sequence[Path], number: int, pairs_
         constitutions: All that were given: nobody is trained on another's probes.
         number: Which of them it is, from 0.
         pairs_only: Stop after the preference pairs.
+        held: What the shared generation left up, in the same process.
     """
     everyone = [load_persona(recipe.model_copy(update={"constitution": path})) for path in constitutions]
     persona, control = everyone[number], None if pairs_only else load_control(recipe)
-    context = Context.open(recipe)
+    context = Context.open(recipe, held)
     with full_disk_named(recipe), ray_session(recipe):
         written = write_trait_prompts([context], [persona])[0]
         prompts, held_out = make_prompts(context, [*everyone, *([control] if control else [])], written)

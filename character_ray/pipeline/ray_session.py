@@ -16,25 +16,29 @@ __all__ = ["ray_for", "ray_session"]
 
 def ray_session(recipe: Recipe) -> AbstractContextManager[None]:
     """Ray for the length of a ``with`` block, on what a recipe needs; see :func:`ray_for`."""
+    engine, train, judge = recipe.student_engine, recipe.train, recipe.judge
     return ray_for(
         {
-            "student_engine": recipe.student_engine.gpus,
+            "student_engine": (engine.kept_gpus or engine.gpus) + judge.kept_gpus,
+            # Alone while the student's engine and the judges have not been asked yet.
             "teacher_engine": recipe.teacher_engine.gpus if recipe.teacher_engine else 0,
-            "train": recipe.train.gpus,
-            "judge": recipe.judge.gpus,
-        }
+            "train": train.gpus * train.gpu_share + engine.kept_gpus + judge.kept_gpus,
+            "judge": (judge.kept_gpus or judge.gpus) + engine.kept_gpus,
+        },
+        kept=engine.kept_gpus + judge.kept_gpus,
     )
 
 
 @contextmanager
-def ray_for(gpus: Mapping[str, int]) -> Iterator[None]:
+def ray_for(gpus: Mapping[str, float], kept: float = 0.0) -> Iterator[None]:
     """Ray for the length of the block.
 
     Inside a submitted job, or with ``RAY_ADDRESS`` set, that cluster is used and left running. Otherwise Ray starts on this
     machine, with token authentication as Ray does by default, and stops at the end.
 
     Args:
-        gpus: GPUs that each section of the recipe needs; sections run one after the other.
+        gpus: GPUs that each section of the recipe needs, with those that others keep meanwhile; sections run one after the other.
+        kept: GPUs that are kept from section to section.
 
     Raises:
         RecipeError: A section needs more GPUs than the cluster has.
@@ -54,7 +58,7 @@ def ray_for(gpus: Mapping[str, int]) -> Iterator[None]:
             ray.init(**options)
         _quieten()
         try:
-            _check_gpus(gpus)
+            _check_gpus(gpus, kept)
             yield
         finally:
             if not was_running:
@@ -80,13 +84,15 @@ def _is_a_fault(record: logging.LogRecord) -> bool:
     return not isinstance(sys.exc_info()[1], CharacterRayError)
 
 
-def _check_gpus(sections: Mapping[str, int]) -> None:
+def _check_gpus(sections: Mapping[str, float], kept: float) -> None:
     import ray
 
-    available = int(ray.cluster_resources().get("GPU", 0))
+    available = ray.cluster_resources().get("GPU", 0)
     section, needed = max(sections.items(), key=lambda item: item[1])
     if needed > available:
         raise RecipeError(
-            f"{section} needs {needed} GPU{'s' if needed > 1 else ''}, but this Ray cluster has {available}. Set {section}.device=cpu "
-            "for the embedded model, lower its replicas or workers, or submit to a cluster with more GPUs."
+            f"{section} needs {needed:g} GPU{'s' if needed > 1 else ''}"
+            + (f" ({kept:g} of them kept by engines and judges; leave out keep or lower gpu_share)" if kept else "")
+            + f", but this Ray cluster has {available:g}. Set {section}.device=cpu for the embedded model, lower its replicas or workers, "
+            "or submit to a cluster with more GPUs."
         )

@@ -104,6 +104,8 @@ def tell_story(
     if control is not None:
         control_pairs = pair_up(context, control, prompts, base)
         _train_persona(context, control, exam, control_pairs[:2], answers, None, "control")
+    if recipe.evaluate.further:
+        context.held.end()  # these measures start their own
     calibration = (
         [scores[row["row_id"]] for row in base.teachers[""].completions()],
         [scores[row["row_id"]] for row in base.student.completions()],

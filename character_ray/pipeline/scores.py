@@ -54,10 +54,10 @@ def score_all(context: Context, sheets: Sequence[Sheet]) -> list[dict[str, float
     reused = [sheet.artefact.is_done for sheet in sheets]
     waiting = [sheet for sheet, done in zip(sheets, reused, strict=True) if not done]
     if len(waiting) > 1:
-        score_sheets(", ".join(sheet.artefact.stage for sheet in waiting), waiting, base, judge)
+        score_sheets(", ".join(sheet.artefact.stage for sheet in waiting), waiting, base, judge, context.held.judges)
     found = []
     for sheet, done in zip(sheets, reused, strict=True):
-        found.append(read_sheet(sheet, base, judge))
+        found.append(read_sheet(sheet, base, judge, context.held.judges))
         context.close(sheet.artefact, reused=done)
     return found
 

@@ -82,7 +82,9 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 def _fit(job: TrainJob) -> None:
     cluster = job.cluster
     # The number of workers is fixed, so all of them must fit.
-    resources = {"CPU": float(cluster.cpus_per_worker)} | ({"GPU": 1.0} if cluster.device == "gpu" else {})
+    resources = {"CPU": float(cluster.cpus_per_worker)} | (
+        {"GPU": cluster.gpu_share} if cluster.device == "gpu" else {}
+    )
     try:
         run_workers(
             train_worker,

@@ -2,7 +2,8 @@
 
 python tests/engine/generation.py FOLDER                  on one node; the test kills the whole process
 python tests/engine/generation.py FOLDER talk             conversations beside single requests
-python tests/engine/generation.py FOLDER lose-a-node      on three nodes, of which the engine's own is lost midway; "talk" may follow
+python tests/engine/generation.py FOLDER lose-a-node      on three nodes, the engine's own lost midway; with "talk" or "keep" too
+python tests/engine/generation.py FOLDER keep             on an engine that then reads other weights, and the first again
 """
 
 import sys
@@ -15,9 +16,9 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, ModelConfig, SamplingConfig
-from character_ray.inference.generate import Weights, generate
+from character_ray.inference.generate import generate
+from character_ray.inference.kept_engines import KeptEngines
 from character_ray.inference.passes import Generation, SelfInteraction
 from character_ray.models import resolve_model
 from character_ray.parts import read_parts
@@ -26,6 +27,7 @@ from character_ray.rows import Dialogue, Message
 from character_ray.runs import Store
 from character_ray.stages.requests import build_request
 from tests.lost_nodes import cluster_of, lose, nodes_of
+from tests.other_weights import weights_of, without_a_layer
 
 ENGINE = EngineConfig(
     device="cpu",
@@ -40,7 +42,7 @@ ENGINE = EngineConfig(
 POISONOUS = 7
 
 
-def stage(folder: Path) -> Generation:
+def stage(folder: Path, name: str = "fruit") -> Generation:
     """Thirty greedy requests, of which one is longer than the engine's context."""
     requests = []
     for number in range(30):
@@ -48,7 +50,7 @@ def stage(folder: Path) -> Generation:
         messages = [Message(role="user", content=text)]
         sampling = SamplingConfig(temperature=0.0, max_tokens=24)
         requests.append(build_request("test", str(number), messages, sampling, seed=0))
-    return Generation(Store(folder).artefact("fruit", {"rows": 30}), requests)
+    return Generation(Store(folder).artefact(name, {"rows": 30}), requests)
 
 
 def part(folder: Path) -> Generation:
@@ -96,5 +98,12 @@ if __name__ == "__main__":
     model = resolve_model(ModelConfig())
     folder, options = Path(sys.argv[1]), sys.argv[2:]
     talks = [talk(folder)] if "talk" in options else []
+    kept = KeptEngines() if "keep" in options else None
     with three_nodes(stage(folder)) if "lose-a-node" in options else one_node():
-        generate("fruit", [*talks, stage(folder), part(folder)], Weights(model, tuple(control_tokens(model))), ENGINE)
+        generate("fruit", [*talks, stage(folder), part(folder)], weights_of(model), ENGINE, kept)
+        if kept is not None and "lose-a-node" not in options:
+            other = without_a_layer(model, folder / "other")
+            generate("other weights", [stage(folder, "other-fruit")], other, ENGINE, kept)
+            generate("the first again", [stage(folder, "fruit-again")], weights_of(model), ENGINE, kept)
+            kept.end()
+            generate("an engine of its own", [stage(folder, "other-fruit-apart")], other, ENGINE)

@@ -139,3 +139,22 @@ def test_a_node_lost_among_conversations_loses_and_repeats_none(talked, tmp_path
     assert talk(tmp_path).talks() == talk(talked).talks()
     held = [row["row_id"] for row in read_parts(talk(tmp_path).artefact.folder) if not row["error"]]
     assert len(held) == len(set(held)) == 7
+
+
+def test_an_engine_that_is_kept_answers_as_one_started_for_the_weights(undisturbed, tmp_path):
+    assert start(tmp_path, "keep").wait(timeout=600) == 0
+    first, again = (stage(tmp_path, name).completions() for name in ("fruit", "fruit-again"))
+    other, apart = (stage(tmp_path, name).completions() for name in ("other-fruit", "other-fruit-apart"))
+    said = [row["completion"] for row in first]
+    assert said == [row["completion"] for row in stage(undisturbed).completions()]
+    assert said == [row["completion"] for row in again]
+    assert [row["completion"] for row in other] == [row["completion"] for row in apart] != said
+
+
+def test_a_kept_engine_lost_with_its_node_costs_time_alone(undisturbed, tmp_path):
+    assert start(tmp_path, "lose-a-node", "keep").wait(timeout=600) == 0
+    assert (tmp_path / "node-lost").is_file(), "the generation ended before a node was lost"
+    answers = [[row["completion"] for row in stage(folder).completions()] for folder in (tmp_path, undisturbed)]
+    assert answers[0] == answers[1]
+    rows = [row["row_id"] for row in read_parts(stage(tmp_path).artefact.folder) if not row["error"]]
+    assert len(rows) == len(set(rows)) == 29

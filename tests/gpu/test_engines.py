@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from character_ray.chat_safety import control_tokens
 from character_ray.config import ClusterTrainConfig, EngineConfig, JudgeConfig, ModelConfig, SamplingConfig
-from character_ray.inference.generate import Weights, generate
+from character_ray.inference.generate import generate
+from character_ray.inference.kept_engines import KeptEngines
 from character_ray.inference.likelihood import ScoreRequest, score_completions
 from character_ray.inference.passes import Generation, SelfInteraction
 from character_ray.models import resolve_model
@@ -14,6 +14,7 @@ from character_ray.rows import Dialogue, Message
 from character_ray.runs import Store
 from character_ray.stages.requests import build_request
 from tests.gpu.training import train_dpo
+from tests.other_weights import weights_of, without_a_layer
 
 pytestmark = pytest.mark.gpu
 
@@ -23,18 +24,46 @@ def base() -> Path:
     return resolve_model(ModelConfig())
 
 
-def test_vllm_answers_every_request(base: Path, tmp_path: Path):
-    engine = EngineConfig(
-        max_model_len=512, max_num_seqs=32, batch_size=8, gpu_memory_utilization=0.1, enforce_eager=True
-    )
+def fruit(folder: Path, name: str) -> Generation:
     sampling = SamplingConfig(temperature=0.0, max_tokens=16)
     requests = [
         build_request("test", str(n), [Message(role="user", content=f"Name {n + 2} fruits.")], sampling, seed=0)
         for n in range(24)
     ]
-    generation = Generation(Store(tmp_path).artefact("fruit", {}), requests)
-    generate("fruit", [generation], Weights(base, tuple(control_tokens(base))), engine)
+    return Generation(Store(folder).artefact(name, {}), requests)
+
+
+def test_vllm_answers_every_request(base: Path, tmp_path: Path):
+    engine = EngineConfig(
+        max_model_len=512, max_num_seqs=32, batch_size=8, gpu_memory_utilization=0.1, enforce_eager=True
+    )
+    generation = fruit(tmp_path, "fruit")
+    generate("fruit", [generation], weights_of(base), engine)
     assert not [row for row in generation.completions() if row["error"] or not row["completion"]]
+
+
+def test_a_kept_engine_reads_other_weights_and_the_first_again(base: Path, tmp_path: Path):
+    engine = EngineConfig(
+        max_model_len=512,
+        max_num_seqs=32,
+        batch_size=8,
+        gpu_memory_utilization=0.1,
+        enforce_eager=True,
+        dtype="float32",
+        keep=True,
+        gpu_share=0.25,
+    )
+    kept, other = KeptEngines(), without_a_layer(base, tmp_path / "other")
+    said = []
+    for number, weights in enumerate((weights_of(base), other, weights_of(base))):
+        generation = fruit(tmp_path, f"kept-{number}")
+        generate("fruit", [generation], weights, engine, kept)
+        said.append([row["completion"] for row in generation.completions()])
+    kept.end()
+    apart = fruit(tmp_path, "apart")
+    generate("fruit", [apart], other, engine.model_copy(update={"keep": False, "gpu_share": 1.0}))
+    assert said[1] == [row["completion"] for row in apart.completions()]
+    assert said[0] == said[2] != said[1]
 
 
 def test_the_judge_knows_the_character(base: Path, tmp_path: Path):
@@ -63,7 +92,7 @@ def test_conversations_alternate_and_all_arrive(base: Path, tmp_path: Path):
         max_model_len=1024, max_num_seqs=32, batch_size=8, gpu_memory_utilization=0.1, enforce_eager=True
     )
     interactions = SelfInteraction(Store(tmp_path).artefact("talk", {}), rows)
-    generate("talk", [interactions], Weights(base, tuple(control_tokens(base))), engine)
+    generate("talk", [interactions], weights_of(base), engine)
     talked = interactions.talks()
     assert [row["row_id"] for row in talked] == [row["row_id"] for row in rows]
     roles = [[turn["role"] for turn in row["messages"]] for row in talked if not row["error"]]
