@@ -28,7 +28,7 @@ from character_ray.report.io import load_report
 ARMS = {"ours": ["jobs/full_pipeline.py"], "apart": ["-m", "benchmarks.apart"]}
 SAME = ("evaluate.further=[]", "evaluate.challenges.erosion=0")
 # What works apart keeps nothing up.
-OWN = {"ours": (), "apart": ("judge.keep=false",)}
+OWN = {"ours": (), "apart": ("judge.keep=false", "student_engine.keep=false", "student_engine.gpu_share=1")}
 # A GPU below this utilisation, in percent over the sampling interval, is called idle.
 IDLE_PERCENT = 5
 

@@ -97,7 +97,12 @@ class JudgeConfig(WaitsForNodes):
     @property
     def kept_gpus(self) -> float:
         """GPUs that the judges hold between scorings."""
-        return self.replicas * self.gpu_share if self.is_kept and self.device == "gpu" else 0.0
+        return self.booked_gpus if self.is_kept else 0.0
+
+    @property
+    def booked_gpus(self) -> float:
+        """GPUs that the judges take while they work."""
+        return self.replicas * self.gpu_share if self.device == "gpu" else 0.0
 
     @property
     def gpus(self) -> int:

@@ -297,6 +297,11 @@ class ClusterTrainConfig(WaitsForNodes):
         return self
 
     @property
+    def booked_gpus(self) -> float:
+        """GPUs that the workers take while they work."""
+        return self.gpus * self.gpu_share
+
+    @property
     def gpus(self) -> int:
         """GPUs of all workers together."""
         return self.workers if self.device == "gpu" else 0

@@ -1,7 +1,6 @@
 """Rows through judges that each hold a model, on Ray Data."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,10 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["judge_dtype", "judged_rows", "load_judge_model", "prepare_torch"]
+__all__ = ["judge_dtype", "judged_rows", "load_judge_model", "prepare_torch", "share_models"]
+
+# The model of a process that holds judges alone; of others, where it would outlive its use, none is kept.
+_shared: "dict[tuple[Path, JudgeConfig], PreTrainedModel] | None" = None
 
 
 def judged_rows(
@@ -60,9 +62,23 @@ def judged_rows(
     yield from arriving(dataset, need, judge.wait_for_nodes_s)
 
 
-@lru_cache(maxsize=1)
+def share_models() -> None:
+    """From now on judges of this process that read with the same model load it once."""
+    global _shared
+    _shared = {}
+
+
 def load_judge_model(folder: Path, judge: JudgeConfig) -> "PreTrainedModel":
-    """A judge's model, ready on the device and in the number format that the recipe names; a process loads it once."""
+    """A judge's model, ready on the device and in the number format that the recipe names."""
+    if _shared is None:
+        return _load(folder, judge)
+    if (folder, judge) not in _shared:
+        _shared.clear()
+        _shared[folder, judge] = _load(folder, judge)
+    return _shared[folder, judge]
+
+
+def _load(folder: Path, judge: JudgeConfig) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
 
     prepare_torch(judge)

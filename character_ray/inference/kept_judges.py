@@ -44,12 +44,16 @@ class _Bench:
     """Holds the judge that was asked last; the model below it is loaded once for all that share it."""
 
     def __init__(self) -> None:
+        from character_ray.inference.judge_actors import share_models
+
+        share_models()
         self._asked: tuple[Any, tuple[Any, ...]] | None = None
         self._judge: Any = None
 
     def judge(self, actor: Callable[..., Any], arguments: tuple[Any, ...], batch: dict[str, Any]) -> dict[str, Any]:
         """What the judge of this class and these arguments makes of a batch."""
         if (actor, arguments) != self._asked:
+            self._judge = None  # its memory is the next one's
             self._judge, self._asked = actor(*arguments), (actor, arguments)
         judged: dict[str, Any] = self._judge(batch)
         return judged

@@ -22,8 +22,8 @@ def ray_session(recipe: Recipe) -> AbstractContextManager[None]:
             "student_engine": (engine.kept_gpus or engine.gpus) + judge.kept_gpus,
             # Alone while the student's engine and the judges have not been asked yet.
             "teacher_engine": recipe.teacher_engine.gpus if recipe.teacher_engine else 0,
-            "train": train.gpus * train.gpu_share + engine.kept_gpus + judge.kept_gpus,
-            "judge": (judge.kept_gpus or judge.gpus) + engine.kept_gpus,
+            "train": train.booked_gpus + engine.kept_gpus + judge.kept_gpus,
+            "judge": judge.booked_gpus + engine.kept_gpus,
         },
         kept=engine.kept_gpus + judge.kept_gpus,
     )

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 from character_ray.config import Config, Recipe, load_recipe
 from character_ray.documents import explain, load_document
 from character_ray.errors import RecipeError
+from character_ray.prompts import evaluation_prompts, training_prompts
 
 __all__ = ["PAIRED_METRICS", "Cell", "Claim", "Study", "load_study", "select_cells"]
 
@@ -135,6 +136,7 @@ def load_study(path: Path | str) -> tuple[Study, list[Cell]]:
             overrides += [f"name={study.name}-{name}-s{seed}", f"seed={seed}"]
             try:
                 recipe = load_recipe(study.recipe, overrides)
+                _check_prompts(recipe)
             except RecipeError as error:
                 raise RecipeError(f"{path}, cell {name!r}: {error}") from None
             cells.append(Cell(name=name, seed=seed, recipe=recipe))
@@ -155,6 +157,15 @@ def select_cells(study: Study, cells: list[Cell], names: Sequence[str] = (), see
                 f"study {study.name!r} has no {kind} {unknown[0]!r}; it has {', '.join(map(str, there))}. Name one of these."
             )
     return [cell for cell in cells if (not names or cell.name in names) and (not seeds or cell.seed in seeds)]
+
+
+def _check_prompts(recipe: Recipe) -> None:
+    """Ask for the packaged prompts of a run: a cell that wants too many would fail when others have run for hours."""
+    packaged, held_out = recipe.prompts.model_copy(update={"sources": ()}), recipe.evaluate
+    training_prompts(packaged, recipe.seed)
+    evaluation_prompts(
+        held_out.grid, held_out.everyday, held_out.override_share, recipe.seed, languages=held_out.languages
+    )
 
 
 def _check_arms(study: Study, cells: list[Cell]) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import ray
+import ray._private.state
 
 from character_ray.config import JudgeConfig
 from character_ray.inference import score_sheets as module
+from character_ray.inference.kept_judges import KeptJudges
 from character_ray.inference.likelihood import SCORE, LikelihoodJudge, ScoreRequest, score_completions
 from character_ray.inference.score_sheets import Sheet, score_sheets
 from character_ray.parts import append_part, read_parts
@@ -60,3 +62,25 @@ def test_what_is_scored_is_not_scored_again(tiny_base: Path, sheets: list[Sheet]
     read = score_completions("one", sheets[0].artefact, ROWS, tiny_base, PIRATE, JUDGE)
     assert read["row-1"] == 7.0
     assert read["row-0"] == pytest.approx(expected(tiny_base, PIRATE)["row-0"], abs=1e-5)
+
+
+def test_judges_that_are_kept_score_the_same_and_start_once(tiny_base: Path, sheets: list[Sheet]):
+    kept = KeptJudges()
+    score_sheets("all", sheets[:1], tiny_base, JUDGE, kept)
+    started = judges_alive()
+    assert len(started) == 1
+    found = [
+        score_completions("one", sheet.artefact, ROWS, tiny_base, str(sheet.system_prompt), JUDGE, kept)
+        for sheet in sheets
+    ]
+    assert judges_alive() == started
+    kept.end()
+    for sheet, scores in zip(sheets, found, strict=True):
+        scores.pop("row-3")  # empty, and so NaN
+        assert scores == pytest.approx(expected(tiny_base, str(sheet.system_prompt)), abs=1e-5)
+
+
+def judges_alive() -> set[str]:
+    """Ids of the actors that hold judges."""
+    actors = ray._private.state.actors().items()
+    return {actor_id for actor_id, actor in actors if "_Bench" in actor["ActorClassName"] and actor["State"] == "ALIVE"}

@@ -35,6 +35,15 @@ def test_all_problems_are_reported_at_once_with_their_lines(tmp_path):
         ("evaluate.arms=[base]", "must contain full"),
         ("train.precision=bfloat16", "trains in float32 only"),
         ("evaluate.sampling.max_tokens=4000", "max_model_len=1536 must hold"),
+        (
+            "student_engine={keep: true, max_replicas: 2}",
+            "keep=true holds 1 engines from pass to pass, and max_replicas=2",
+        ),
+        (
+            "student_engine={keep: false, gpu_share: 0.5}",
+            "gpu_share=0.5 books part of one GPU .* is not kept. Set keep=true",
+        ),
+        ("train={device: gpu, workers: 2, gpu_share: 0.5}", "would put several of workers=2 on one GPU"),
         ("nonsense", "is not of the form section.key=value"),
     ],
 )
@@ -93,3 +102,13 @@ def test_fused_kernels_need_a_gpu_and_their_library(monkeypatch):
 )
 def test_judges_take_whole_gpus_or_shares(settings, gpus):
     assert JudgeConfig(**settings).gpus == gpus
+
+
+def test_on_cpus_engines_and_judges_are_kept_and_on_gpus_where_the_recipe_says_so():
+    demo, full = load_recipe(DEMO), load_recipe(DEMO.with_name("smollm2-full.yaml"))
+    assert (demo.student_engine.is_kept, demo.judge.is_kept, demo.student_engine.kept_gpus) == (True, True, 0)
+    assert not load_recipe(DEMO, ["student_engine.max_replicas=2"]).student_engine.is_kept
+    booked = full.student_engine.kept_gpus + full.judge.kept_gpus + full.train.booked_gpus
+    assert booked == pytest.approx(1.0)
+    alone = load_recipe(DEMO.with_name("laptop-gpu.yaml"))
+    assert (alone.student_engine.kept_gpus, alone.judge.kept_gpus, alone.train.booked_gpus) == (0, 0, 1)

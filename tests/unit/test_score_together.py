@@ -10,11 +10,14 @@ from character_ray.errors import GenerationError
 from character_ray.inference.score_sheets import Sheet
 from character_ray.pipeline import many
 from character_ray.pipeline.base_pass import Sides
+from character_ray.pipeline.context import Held
 
 
 def asked(name: str, **changes: Any) -> Any:
     """What one run asks of untrained weights."""
-    context = SimpleNamespace(student=SimpleNamespace(folder=Path("base")), recipe=SimpleNamespace(judge="judge"))
+    context = SimpleNamespace(
+        student=SimpleNamespace(folder=Path("base")), recipe=SimpleNamespace(judge="judge"), held=Held()
+    )
     persona = SimpleNamespace(prefix="", name=name)
     sides = {"teachers": {"": "t"}, "opposites": {}, "lessons": {}, "on_policy": None, "student": "s", "arms": {}}
     return many._Asked(context, [persona], [], Sides(**sides | changes))

@@ -70,6 +70,7 @@ def test_every_cell_and_seed_is_a_recipe_of_its_own(tmp_path):
         ("better: large", "better: larger", r"names 'larger', but the cells are small, large"),
         ("better: large", "better: large/control", r"needs the arm 'control' of cell 'large'"),
         ("persona_rate", "rating", r"cannot be paired by prompt"),
+        ("dpo.lora.rank: 4", "prompts.grid: 9000", r"cell 'small'.*prompts.grid=9000 asks for more than the"),
         ("small:", "a b:", "becomes part of a folder's name"),
     ],
 )
