@@ -25,6 +25,7 @@ from benchmarks.workload import conversations, requests
 from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, ModelConfig
 from character_ray.inference.generate import Weights, generate
+from character_ray.inference.kept_engines import KeptEngines
 from character_ray.inference.passes import Generation, SelfInteraction
 from character_ray.inference.talker import view_of
 from character_ray.models import resolve_model
@@ -98,7 +99,7 @@ def ours_complete(weights: Weights, engine: EngineConfig, rows: Sequence[Request
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         generation = Generation(Store(folder).artefact("bench", {"rows": [row["row_id"] for row in rows]}), rows)
-        generate("ours", [generation], weights, engine)
+        _as_a_run_does([generation], weights, engine)
         parts = sorted(folder.rglob("part-*.parquet"))  # numbered in the order they were written
         done = tokens = 0
         began = ended = parts[0].stat().st_mtime
@@ -118,8 +119,15 @@ def ours_talk(weights: Weights, engine: EngineConfig, rows: Sequence[Dialogue]) 
         artefact = Store(Path(folder)).artefact("bench", {"rows": [row["row_id"] for row in rows]})
         started = monotonic()
         interactions = SelfInteraction(artefact, rows)
-        generate("ours", [interactions], weights, engine)
+        _as_a_run_does([interactions], weights, engine)
         return monotonic() - started, sum(len(row["messages"]) - 1 for row in interactions.talks())
+
+
+def _as_a_run_does(stages: Sequence[Generation | SelfInteraction], weights: Weights, engine: EngineConfig) -> None:
+    """One pass, on engines that a run would keep where the engine's section does."""
+    kept = KeptEngines()
+    generate("ours", stages, weights, engine, kept)
+    kept.end()
 
 
 def rate_beyond_start(

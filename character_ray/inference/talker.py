@@ -91,7 +91,7 @@ class Talker:
     async def answer(self, rows: Sequence[str], weights: Weights) -> list[str]:
         """Answer rows, each as JSON, side by side under the weights; where the engine holds others it reads these first."""
         async with self._turn:
-            if weights != self._weights:
+            if weights != self._weights or self._engine.errored:
                 await self._idle.wait()
                 await self._take_up(weights)
             self._answering += 1
@@ -117,7 +117,7 @@ class Talker:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(weights.model)
 
     async def _take_up(self, weights: Weights) -> None:
-        if weights.kind != self._weights.kind:
+        if weights.kind != self._weights.kind or self._engine.errored:
             self.end()
             self._start(weights)
             return

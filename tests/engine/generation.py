@@ -3,7 +3,7 @@
 python tests/engine/generation.py FOLDER                  on one node; the test kills the whole process
 python tests/engine/generation.py FOLDER talk             conversations beside single requests
 python tests/engine/generation.py FOLDER lose-a-node      on three nodes, the engine's own lost midway; with "talk" or "keep" too
-python tests/engine/generation.py FOLDER keep             on an engine that then reads other weights, and the first again
+python tests/engine/generation.py FOLDER keep             on an engine that then reads other weights, and the first again, and dies
 """
 
 import sys
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import ray
 from ray.cluster_utils import Cluster
 
@@ -85,6 +86,13 @@ def three_nodes(generation: Generation) -> Iterator[None]:
         yield
 
 
+def end_engines() -> None:
+    """Kills the processes in which engines compute, and leaves the actors that ask them."""
+    for process in psutil.Process().children(recursive=True):
+        if process.name().startswith("VLLM::"):
+            process.kill()
+
+
 @contextmanager
 def one_node() -> Iterator[None]:
     """Ray on this machine alone, as a run starts it."""
@@ -105,5 +113,5 @@ if __name__ == "__main__":
             other = without_a_layer(model, folder / "other")
             generate("other weights", [stage(folder, "other-fruit")], other, ENGINE, kept)
             generate("the first again", [stage(folder, "fruit-again")], weights_of(model), ENGINE, kept)
-            kept.end()
-            generate("an engine of its own", [stage(folder, "other-fruit-apart")], other, ENGINE)
+            end_engines()
+            generate("an engine started anew", [stage(folder, "other-fruit-anew")], other, ENGINE, kept)

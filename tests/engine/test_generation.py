@@ -141,14 +141,15 @@ def test_a_node_lost_among_conversations_loses_and_repeats_none(talked, tmp_path
     assert len(held) == len(set(held)) == 7
 
 
-def test_an_engine_that_is_kept_answers_as_one_started_for_the_weights(undisturbed, tmp_path):
+def test_a_kept_engine_answers_as_one_started_for_the_weights_and_is_replaced_when_it_dies(undisturbed, tmp_path):
     assert start(tmp_path, "keep").wait(timeout=600) == 0
     first, again = (stage(tmp_path, name).completions() for name in ("fruit", "fruit-again"))
-    other, apart = (stage(tmp_path, name).completions() for name in ("other-fruit", "other-fruit-apart"))
+    # The second after the engine's process was killed: it was started anew, on these weights.
+    other, anew = (stage(tmp_path, name).completions() for name in ("other-fruit", "other-fruit-anew"))
     said = [row["completion"] for row in first]
     assert said == [row["completion"] for row in stage(undisturbed).completions()]
     assert said == [row["completion"] for row in again]
-    assert [row["completion"] for row in other] == [row["completion"] for row in apart] != said
+    assert [row["completion"] for row in other] == [row["completion"] for row in anew] != said
 
 
 def test_a_kept_engine_lost_with_its_node_costs_time_alone(undisturbed, tmp_path):
