@@ -94,6 +94,7 @@ def training_memory(
     device: Device,
     longest: int,
     frozen_rank: int = 0,
+    beside: Mapping[str, float] | None = None,
 ) -> Memory:
     """Memory of one training worker at its largest micro-batch.
 
@@ -105,6 +106,7 @@ def training_memory(
         device: The worker's GPU.
         longest: Tokens of the longest example; a pair has two of them.
         frozen_rank: Rank of an adapter below the trained one.
+        beside: What else stays on the worker's GPU meanwhile, GiB by purpose.
     """
     each = BYTES[cluster.precision]
     shared = cluster.workers if cluster.zero_stage == 3 else 1
@@ -131,7 +133,7 @@ def training_memory(
     }
     if cluster.device == "cpu":
         return Memory(parts, None)
-    parts["CUDA"] = CONTEXT
+    parts |= {"CUDA": CONTEXT, **(beside or {})}
     limit, total = device.memory_gib, sum(parts.values())
     assert limit is not None
     shortage = ""

@@ -23,7 +23,9 @@ def stage_memory(
     """
     if stage == "dpo":
         longest = PROMPT_TOKENS * 4 + max(recipe.distill.teacher.max_tokens, recipe.distill.student.max_tokens)
-        return training_memory("dpo", recipe.dpo, recipe.train, student, device, min(recipe.dpo.max_length, longest))
+        longest = min(recipe.dpo.max_length, longest)
+        kept = _kept_beside(recipe, student, device)
+        return training_memory("dpo", recipe.dpo, recipe.train, student, device, longest, beside=kept)
     if stage == "sft":
         config = recipe.introspect
         longest = max(
@@ -31,14 +33,12 @@ def stage_memory(
             PROMPT_TOKENS * 4 + config.reflection_sampling.max_tokens,
         )
         longest = min(recipe.sft.max_length, longest)
+        kept = _kept_beside(recipe, student, device)
         return training_memory(
-            "sft", recipe.sft, recipe.train, student, device, longest, frozen_rank=recipe.dpo.lora.rank
+            "sft", recipe.sft, recipe.train, student, device, longest, recipe.dpo.lora.rank, beside=kept
         )
     if stage == "scores":
-        longest = PROMPT_TOKENS + max(
-            recipe.distill.teacher.max_tokens, recipe.introspect.reflection_sampling.max_tokens
-        )
-        return judge_memory(recipe.judge, student, device, longest)
+        return judge_memory(recipe.judge, student, device, _longest_judged(recipe))
     if stage in ("teacher", "opposite", "lessons", "trait prompts"):
         if teacher is None:
             return None
@@ -48,3 +48,21 @@ def stage_memory(
     rank = recipe.dpo.lora.rank + (recipe.sft.lora.rank if stage == "answers" else 0)
     adapted = stage in ("reflections", "interactions", "answers", "on-policy")
     return engine_memory("student_engine", recipe.student_engine, student, device, rank if live and adapted else 0)
+
+
+def _longest_judged(recipe: Recipe) -> int:
+    """Tokens of the longest completion that is scored, with its prompt."""
+    return PROMPT_TOKENS + max(recipe.distill.teacher.max_tokens, recipe.introspect.reflection_sampling.max_tokens)
+
+
+def _kept_beside(recipe: Recipe, student: ModelShape, device: Device) -> dict[str, float]:
+    """What stays up on a GPU of which a training books a part, GiB by purpose; a whole GPU is its own."""
+    if recipe.train.device == "cpu" or recipe.train.gpu_share == 1:
+        return {}
+    kept = {}
+    if recipe.student_engine.kept_gpus:
+        kept["kept engine"] = engine_memory("student_engine", recipe.student_engine, student, device).total_gib
+    if recipe.judge.kept_gpus:
+        one = judge_memory(recipe.judge, student, device, _longest_judged(recipe))
+        kept["kept judges"] = recipe.judge.replicas * one.total_gib
+    return kept

@@ -316,3 +316,13 @@ def test_a_judge_must_fit_its_share_of_a_gpu():
     assert "that judge.gpu_share=0.125 leaves" in shared.shortage
     # On GPUs auto is float32.
     assert judge_memory(JudgeConfig(dtype="auto"), shape, device, 400).parts == alone.parts
+
+
+def test_a_training_counts_what_is_kept_on_its_gpu():
+    recipe = load_recipe(RECIPES / "smollm2-full.yaml")
+    beside = {each.step.stage: each.memory for each in estimate_recipe(recipe).estimates}
+    dpo, engine, judge = (beside[stage] for stage in ("dpo", "student", "scores"))
+    assert dpo.parts["kept engine"] == pytest.approx(engine.total_gib)
+    assert dpo.parts["kept judges"] == pytest.approx(4 * judge.total_gib)
+    alone = load_recipe(RECIPES / "laptop-gpu.yaml")
+    assert not any("kept" in part for each in estimate_recipe(alone).estimates for part in each.memory.parts)
