@@ -50,7 +50,7 @@ class EngineConfig(WaitsForNodes):
     """Number format of weights and activations."""
 
     replicas: int = Field(1, ge=1)
-    """Engines side by side; Ray Data spreads the rows over them."""
+    """Engines side by side, over which the rows are spread."""
 
     max_replicas: int | None = Field(None, ge=1)
     """Let Ray Data add engines up to this number while rows wait and the cluster has room; ``None`` keeps ``replicas``."""
@@ -119,7 +119,7 @@ class EngineConfig(WaitsForNodes):
                 f"keep=true holds {self.replicas} engines from pass to pass, and max_replicas={self.max_replicas} lets their number "
                 "change. Leave one of the two out."
             )
-        if self.gpu_share < 1 and not (self.is_kept and self.gpus_of_one == 1):
+        if self.device == "gpu" and self.gpu_share < 1 and not (self.is_kept and self.gpus_of_one == 1):
             raise ValueError(
                 f"gpu_share={self.gpu_share:g} books part of one GPU for an engine that is kept on it, but this one "
                 + (

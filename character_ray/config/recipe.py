@@ -170,6 +170,11 @@ class Recipe(Config):
                     f"dpo.on_policy.max_tokens={self.dpo.on_policy.max_tokens} leaves no room for a prompt within "
                     f"dpo.max_length={self.dpo.max_length}. Raise dpo.max_length or lower dpo.on_policy.max_tokens."
                 )
+        if self.teacher_engine is not None and self.teacher_engine.keep and not self.shares_engine:
+            raise ValueError(
+                "teacher_engine.keep=true: a teacher with an engine of its own is asked in one pass and then ends, so that its GPUs are "
+                "free. Leave keep and gpu_share out there."
+            )
         if self.teacher_engine is not None and self.teacher_endpoint is not None:
             raise ValueError(
                 f"teacher_engine and teacher_endpoint={self.teacher_endpoint.url} are both given, but the teacher answers in one place. "

@@ -80,6 +80,10 @@ class JudgeSpec(Config):
             raise ValueError(
                 f"judge {self.name!r} writes its verdicts, so it needs either an engine or an endpoint section. Give one of them."
             )
+        if self.engine is not None and self.engine.keep:
+            raise ValueError(
+                f"judge {self.name!r}: engines of judges end with each round, so keep=true has no effect. Leave it and gpu_share out."
+            )
         if self.kind != "text" and self.engine is not None:
             raise ValueError(
                 f"judge {self.name!r} writes nothing, so it has no use for an engine. Remove it; see forward."

@@ -8,6 +8,7 @@ from character_ray.cluster_room import Need
 from character_ray.config import JudgeConfig
 from character_ray.gpu_attention import without_plans
 from character_ray.inference.arrivals import arriving
+from character_ray.inference.kept_actors import IDLE_CPUS
 from character_ray.inference.kept_judges import KeptJudges
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ def judged_rows(
 
     num_cpus, num_gpus = (judge.cpus, 0) if judge.device == "cpu" else (1, judge.gpu_share)
     environment = {"OMP_NUM_THREADS": str(judge.cpus)}
+    # Judges that are left go on; one is enough.
+    need = Need("the judge", "replica", {"CPU": num_cpus, "GPU": num_gpus}, 1, "lower judge.cpus")
     if kept is not None and judge.is_kept:
+        resources = {"CPU": IDLE_CPUS, "GPU": num_gpus}
+        need = Need("the judge", "replica", resources, judge.replicas, "lower judge.replicas")
         dataset = kept.through(actor, arguments, rows, judge, environment)
     else:
         dataset = ray.data.from_items(
@@ -57,8 +62,6 @@ def judged_rows(
             num_gpus=num_gpus,
             runtime_env={"env_vars": environment},
         )
-    # Judges that are left go on; one is enough.
-    need = Need("the judge", "replica", {"CPU": num_cpus, "GPU": num_gpus}, 1, "lower judge.cpus")
     yield from arriving(dataset, need, judge.wait_for_nodes_s)
 
 

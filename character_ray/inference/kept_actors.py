@@ -1,6 +1,7 @@
 """Ray actors that hold a model from one pass of a run to the next, and Ray Data streaming rows through them.
 
-An actor that is lost with its node is started again elsewhere, and what it was asked is asked once more.
+An actor that is lost with its node is started again elsewhere, and what it was asked is asked once more. Unlike in Ray Data's own pools
+the actors that are left do not take over its rows, so all of them must find room.
 """
 
 from collections import Counter
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-__all__ = ["Ask", "KeptActors"]
+__all__ = ["IDLE_CPUS", "Ask", "KeptActors"]
 
 Ask = Callable[[Any, dict[str, Any]], Awaitable[dict[str, Any]]]
 """What an actor makes of a batch of columns."""
@@ -22,7 +23,7 @@ END_S = 30.0
 
 
 class KeptActors:
-    """Actors of one kind. They end with this object, or when others are asked for."""
+    """Actors of one kind, until they are ended or others are asked for."""
 
     def __init__(self) -> None:
         self._kind: Any = None
@@ -60,6 +61,8 @@ class KeptActors:
             num_cpus=IDLE_CPUS,
             num_gpus=gpus,
             runtime_env={"env_vars": dict(environment)},
+            # They book next to nothing of a CPU, and would all be packed onto one node.
+            scheduling_strategy="SPREAD",
             max_restarts=-1,
             max_task_retries=-1,
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from character_ray.config import EngineConfig
 from character_ray.inference.arrivals import arriving
-from character_ray.inference.engine_room import needed_by_talker
+from character_ray.inference.engine_room import needed_by_kept
 from character_ray.inference.kept_actors import KeptActors
 from character_ray.inference.talker import Talker, batches_at_once
 from character_ray.inference.weights import Weights
@@ -23,7 +23,7 @@ __all__ = ["KeptEngines"]
 
 
 class KeptEngines:
-    """The engines of a run; they end with this object, or when those of another section are asked."""
+    """The engines of a run, until they are ended or those of another section are asked."""
 
     def __init__(self) -> None:
         self._actors = KeptActors()
@@ -43,13 +43,13 @@ class KeptEngines:
             engine: The recipe's section.
 
         Raises:
-            ClusterError: No node that is alive can hold an engine, and none joined in time.
+            ClusterError: The nodes that are alive cannot hold the engines, and none joined in time.
         """
         gpus = engine.gpus_of_one * engine.gpu_share
         self._actors.start(engine, Talker, (weights, engine), engine.replicas, gpus, engine_environment(engine))
         packed = [{"row_json": json.dumps(row)} for row in rows]
         dataset = self._actors.through(packed, _Question(weights), engine.batch_size, batches_at_once(engine))
-        for finished in arriving(dataset, needed_by_talker(weights, engine), engine.wait_for_nodes_s):
+        for finished in arriving(dataset, needed_by_kept(weights, engine), engine.wait_for_nodes_s):
             yield [json.loads(row["row_json"]) for row in finished]
 
     def end(self) -> None:

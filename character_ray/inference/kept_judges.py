@@ -17,7 +17,7 @@ BATCHES_AT_ONCE = 2
 
 
 class KeptJudges:
-    """The judges of a run; they end with this object, or when those of another section are asked."""
+    """The judges of a run, until they are ended or those of another section are asked."""
 
     def __init__(self) -> None:
         self._actors = KeptActors()
@@ -53,7 +53,7 @@ class _Bench:
     def judge(self, actor: Callable[..., Any], arguments: tuple[Any, ...], batch: dict[str, Any]) -> dict[str, Any]:
         """What the judge of this class and these arguments makes of a batch."""
         if (actor, arguments) != self._asked:
-            self._judge = None  # its memory is the next one's
+            self._judge, self._asked = None, None  # its memory is the next one's
             self._judge, self._asked = actor(*arguments), (actor, arguments)
         judged: dict[str, Any] = self._judge(batch)
         return judged

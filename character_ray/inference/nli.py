@@ -12,6 +12,7 @@ from character_ray.config import JudgeConfig, ModelConfig
 from character_ray.encoder import most_tokens
 from character_ray.errors import ModelError
 from character_ray.inference.judge_actors import judge_dtype, prepare_torch
+from character_ray.inference.kept_judges import KeptJudges
 from character_ray.inference.likelihood import ScoreRequest, score_rows
 from character_ray.models import resolve_model
 from character_ray.runs import Artefact
@@ -58,10 +59,16 @@ def contradiction_class(folder: Path, name: str) -> int:
 
 
 def score_contradictions(
-    label: str, artefact: Artefact, rows: Sequence[ScoreRequest], folder: Path, contradiction: int, judge: JudgeConfig
+    label: str,
+    artefact: Artefact,
+    rows: Sequence[ScoreRequest],
+    folder: Path,
+    contradiction: int,
+    judge: JudgeConfig,
+    kept: KeptJudges | None = None,
 ) -> dict[str, float]:
     """Probabilities by row id, computed on Ray; rows scored by an earlier attempt are read."""
-    return score_rows(label, artefact, rows, ContradictionJudge, (str(folder), contradiction, judge), judge)
+    return score_rows(label, artefact, rows, ContradictionJudge, (str(folder), contradiction, judge), judge, kept)
 
 
 class ContradictionJudge:

@@ -91,7 +91,7 @@ class Talker:
     async def answer(self, rows: Sequence[str], weights: Weights) -> list[str]:
         """Answer rows, each as JSON, side by side under the weights; where the engine holds others it reads these first."""
         async with self._turn:
-            if weights != self._weights or self._engine.errored:
+            if weights != self._weights or self._must_start:
                 await self._idle.wait()
                 await self._take_up(weights)
             self._answering += 1
@@ -113,14 +113,15 @@ class Talker:
 
         kwargs = engine_kwargs(self._config, weights.kind[1])
         self._engine = vllm.AsyncLLMEngine.from_engine_args(vllm.AsyncEngineArgs(model=str(weights.model), **kwargs))
-        self._weights = weights
+        self._weights, self._half_read = weights, False
         self._tokenizer: Any = AutoTokenizer.from_pretrained(weights.model)
 
     async def _take_up(self, weights: Weights) -> None:
-        if weights.kind != self._weights.kind or self._engine.errored:
+        if weights.kind != self._weights.kind or self._must_start:
             self.end()
             self._start(weights)
             return
+        self._half_read = True
         if weights.model != self._weights.model:
             await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(weights.model)})
             # Keys and values of the old weights are worth nothing under the new ones.
@@ -128,7 +129,12 @@ class Talker:
                 raise RuntimeError(
                     "vLLM still holds blocks of requests that have ended, so its prefix cache cannot be emptied"
                 )
-        self._weights = weights
+        self._weights, self._half_read = weights, False
+
+    @property
+    def _must_start(self) -> bool:
+        """Whether the engine is dead, or failed while it read other weights and holds neither."""
+        return self._half_read or self._engine.errored
 
     async def _answer(self, row: Any) -> Completion | Talk:
         if "lines" in row:

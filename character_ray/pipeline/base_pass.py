@@ -126,10 +126,10 @@ def flood(context: Context, works: Sequence[Sides[Wanted]]) -> None:
     of_teacher = [wanted for work in works for wanted in work.of_teacher]
     of_student = [wanted for work in works for wanted in work.of_student]
     if recipe.shares_engine:
-        generate("base model", _distinct(of_teacher + of_student), base, recipe.student_engine)
+        generate("base model", _distinct(of_teacher + of_student), base, recipe.student_engine, context.held.engines)
     else:
         context.teach("teacher", _distinct(of_teacher))
-        generate("student", _distinct(of_student), base, recipe.student_engine)
+        generate("student", _distinct(of_student), base, recipe.student_engine, context.held.engines)
 
 
 def _distinct(wanted: Sequence[Wanted]) -> list[Generation]:

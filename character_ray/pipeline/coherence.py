@@ -102,7 +102,7 @@ def _score(context: Context, pairs: Mapping[str, tuple[str, ...]]) -> dict[str, 
     artefact = context.artefact("scores-contradictions", inputs)
     reused = artefact.is_done
     with artefact.claim():
-        scores = score_contradictions(artefact.stage, artefact, rows, folder, contradiction, judge)
+        scores = score_contradictions(artefact.stage, artefact, rows, folder, contradiction, judge, context.held.judges)
     context.close(artefact, reused=reused)
     return scores
 

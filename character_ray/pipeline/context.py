@@ -111,10 +111,16 @@ class Persona:
 
 @dataclass(frozen=True)
 class Held:
-    """What stays up from stage to stage, and with many personas from one to the next."""
+    """What stays up from stage to stage, and with many personas from one to the next; ends with a ``with`` block."""
 
     engines: KeptEngines = field(default_factory=KeptEngines)
     judges: KeptJudges = field(default_factory=KeptJudges)
+
+    def __enter__(self) -> "Held":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
     def end(self) -> None:
         """End it all; what is needed again starts again."""
@@ -234,7 +240,7 @@ class Context:
             self._pass(label, generations, self.base_weights(), recipe.student_engine)
         else:
             assert isinstance(self.teacher, Model)
-            # An engine of its own, which no later pass asks.
+            # Of its own: no later pass asks it, and its GPUs are the student's then.
             generate(label, generations, Weights(self.teacher.folder, self.teacher.special_tokens), engine)
 
     def _pass(

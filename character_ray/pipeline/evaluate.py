@@ -101,6 +101,8 @@ def evaluate(
     write_page(report, folder / "report.html")
     _link_adapter(folder)
     print_summary(report, folder)
+    if recipe.evaluate.further:
+        context.held.end()  # these measures start what they need
     measure_further(recipe, folder)
     return folder
 

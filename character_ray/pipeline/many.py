@@ -9,7 +9,7 @@ been run alone on these prompts, up to the rounding of scores.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from character_ray.pipeline.context import Context, Held, Persona, Wanted, to_ge
 from character_ray.pipeline.pairs import pair_sheets
 from character_ray.pipeline.personas import load_control, load_persona
 from character_ray.pipeline.prompts import make_prompts
-from character_ray.pipeline.ray_session import ray_session
+from character_ray.pipeline.ray_session import check_side_by_side, ray_session
 from character_ray.pipeline.run import full_disk_named, pair_up, tell_story
 from character_ray.pipeline.traits import write_trait_prompts
 from character_ray.report.io import load_report
@@ -72,6 +72,7 @@ def run_personas(
                 f"distill.{key}={file} belongs to one character, but {len(constitutions)} constitutions are given. Run the contrast "
                 f"{recipe.distill.contrast} for one constitution at a time."
             )
+    check_side_by_side(recipe, side_by_side)
     personas = [load_persona(recipe.model_copy(update={"constitution": path})) for path in constitutions]
     _check_names(personas, constitutions)
     control = None if pairs_only else load_control(recipe)
@@ -86,7 +87,7 @@ def run_personas(
             )
             for path, persona in zip(constitutions, personas, strict=True)
         ]
-        with ray_session(recipe):
+        with ray_session(recipe), held:
             everyone = [*personas, *([control] if control else [])]
             asked = []
             written = write_trait_prompts(contexts, personas)
@@ -178,7 +179,7 @@ def _tell_one(
     everyone = [load_persona(recipe.model_copy(update={"constitution": path})) for path in constitutions]
     persona, control = everyone[number], None if pairs_only else load_control(recipe)
     context = Context.open(recipe, held)
-    with full_disk_named(recipe), ray_session(recipe):
+    with full_disk_named(recipe), ray_session(recipe), nullcontext() if held else context.held:
         written = write_trait_prompts([context], [persona])[0]
         prompts, held_out = make_prompts(context, [*everyone, *([control] if control else [])], written)
         if pairs_only:

@@ -26,7 +26,7 @@ def preview_pairs(recipe: Recipe, num: int) -> None:
     """Generate, score and show ``num`` pairs; warn when the teacher does not hold the persona."""
     persona = load_persona(recipe)
     context = Context.open(recipe.model_copy(update={"name": f"{recipe.name}-preview"}))
-    with ray_session(recipe):
+    with ray_session(recipe), context.held:
         every, _ = make_prompts(context, [persona], write_trait_prompts([context], [persona])[0])
         prompts = every[:: max(len(every) // num, 1)][:num]
         base = base_pass(context, base_work(context, [persona], prompts))

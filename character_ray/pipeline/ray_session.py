@@ -11,7 +11,7 @@ from character_ray.config import Recipe
 from character_ray.errors import CharacterRayError, RecipeError
 from character_ray.pipeline.orphans import no_orphans
 
-__all__ = ["ray_for", "ray_session"]
+__all__ = ["check_side_by_side", "ray_for", "ray_session"]
 
 
 def ray_session(recipe: Recipe) -> AbstractContextManager[None]:
@@ -27,6 +27,20 @@ def ray_session(recipe: Recipe) -> AbstractContextManager[None]:
         },
         kept=engine.kept_gpus + judge.kept_gpus,
     )
+
+
+def check_side_by_side(recipe: Recipe, at_once: int) -> None:
+    """Refuse runs side by side on one Ray that would wait for the GPUs that others keep, and so for ever.
+
+    Raises:
+        RecipeError: Several run at once and keep GPUs.
+    """
+    kept = recipe.student_engine.kept_gpus + recipe.judge.kept_gpus
+    if at_once > 1 and kept:
+        raise RecipeError(
+            f"{at_once} runs side by side would each keep {kept:g} GPUs from stage to stage, which the others may wait for. Set "
+            "student_engine.keep=false, student_engine.gpu_share=1 and judge.keep=false, or run one after the other."
+        )
 
 
 @contextmanager

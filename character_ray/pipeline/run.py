@@ -55,7 +55,7 @@ def run_pipeline(recipe: Recipe) -> Path:
         console.print(f"[yellow]warning[/]: {warning}")
     with full_disk_named(recipe):
         context = Context.open(recipe)
-        with ray_session(recipe):
+        with ray_session(recipe), context.held:
             written = write_trait_prompts([context], [persona])[0]
             prompts = make_prompts(context, [persona, *([control] if control else [])], written)
             return tell_story(context, persona, control, *prompts)
@@ -104,8 +104,6 @@ def tell_story(
     if control is not None:
         control_pairs = pair_up(context, control, prompts, base)
         _train_persona(context, control, exam, control_pairs[:2], answers, None, "control")
-    if recipe.evaluate.further:
-        context.held.end()  # these measures start their own
     calibration = (
         [scores[row["row_id"]] for row in base.teachers[""].completions()],
         [scores[row["row_id"]] for row in base.student.completions()],

@@ -138,14 +138,15 @@ def _answer(run: FinishedRun, tasks: Sequence[Task]) -> dict[Arm, list[str]]:
         return context.artefact(f"tax-{arm}", inputs), requests
 
     untrained: list[Arm] = [arm for arm in run.arms if arm not in adapters]
-    done = context.generate(
-        "tax: base", [wanted(arm) for arm in untrained], context.base_weights(), recipe.student_engine
-    )
-    answered: dict[Arm, Generation] = dict(zip(untrained, done, strict=True))
-    for arm in run.arms:
-        if arm in adapters:
-            weights = context.weights(adapters[arm], f"{arm}-folded")
-            (answered[arm],) = context.generate(f"tax: {arm}", [wanted(arm)], weights, recipe.student_engine)
+    with context.held:
+        done = context.generate(
+            "tax: base", [wanted(arm) for arm in untrained], context.base_weights(), recipe.student_engine
+        )
+        answered: dict[Arm, Generation] = dict(zip(untrained, done, strict=True))
+        for arm in run.arms:
+            if arm in adapters:
+                weights = context.weights(adapters[arm], f"{arm}-folded")
+                (answered[arm],) = context.generate(f"tax: {arm}", [wanted(arm)], weights, recipe.student_engine)
     return {arm: [row["completion"] for row in answered[arm].completions()] for arm in run.arms}
 
 

@@ -59,7 +59,9 @@ def measure_update(
     artefact = context.artefact("scores-lines", inputs)
     reused = artefact.is_done
     with artefact.claim():
-        scores = score_under_systems(artefact.stage, artefact, rows, context.student.folder, recipe.judge)
+        scores = score_under_systems(
+            artefact.stage, artefact, rows, context.student.folder, recipe.judge, context.held.judges
+        )
     context.close(artefact, reused=reused)
     by_arm: dict[str, dict[str, list[float]]] = {
         arm: {

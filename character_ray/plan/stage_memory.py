@@ -56,12 +56,13 @@ def _longest_judged(recipe: Recipe) -> int:
 
 
 def _kept_beside(recipe: Recipe, student: ModelShape, device: Device) -> dict[str, float]:
-    """What stays up on a GPU of which a training books a part, GiB by purpose; a whole GPU is its own."""
+    """What may stay up on a GPU of which a training books a part, GiB by purpose; a whole GPU is its own."""
     if recipe.train.device == "cpu" or recipe.train.gpu_share == 1:
         return {}
     kept = {}
     if recipe.student_engine.kept_gpus:
-        kept["kept engine"] = engine_memory("student_engine", recipe.student_engine, student, device).total_gib
+        engine = recipe.student_engine
+        kept["kept engines"] = engine.replicas * engine_memory("student_engine", engine, student, device).total_gib
     if recipe.judge.kept_gpus:
         one = judge_memory(recipe.judge, student, device, _longest_judged(recipe))
         kept["kept judges"] = recipe.judge.replicas * one.total_gib

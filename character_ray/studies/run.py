@@ -4,6 +4,7 @@ Runs share the store, so what two cells have in common is made once, also by run
 and a cell that fails does not stop the others.
 """
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from character_ray.errors import CharacterRayError, ReportError
 from character_ray.log import console
 from character_ray.pipeline import run_pipeline
+from character_ray.pipeline.ray_session import check_side_by_side
 from character_ray.runs import write_json
 from character_ray.side_by_side import Work, do_all, error_of
 from character_ray.studies.figures import CLAIMS, MEASURED, draw_claims, draw_measured
@@ -34,8 +36,11 @@ def run_cells(study: Study, cells: Sequence[Cell], side_by_side: int = 1) -> lis
             cluster each starts a Ray that sees every GPU of the machine, so their engines must fit together.
 
     Raises:
-        CharacterRayError: Every run failed.
+        CharacterRayError: Every run failed, or runs on one cluster would wait for the GPUs that others keep.
     """
+    if "RAY_ADDRESS" in os.environ:  # all on one Ray, where none may wait for what another keeps
+        for cell in cells:
+            check_side_by_side(cell.recipe, side_by_side)
     errors = _one_by_one(cells) if side_by_side == 1 else do_all([_work(cell) for cell in cells], side_by_side)
     if all(errors):
         raise CharacterRayError(f"every run of study {study.name!r} failed; the first: {errors[0]}")

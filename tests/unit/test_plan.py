@@ -322,7 +322,10 @@ def test_a_training_counts_what_is_kept_on_its_gpu():
     recipe = load_recipe(RECIPES / "smollm2-full.yaml")
     beside = {each.step.stage: each.memory for each in estimate_recipe(recipe).estimates}
     dpo, engine, judge = (beside[stage] for stage in ("dpo", "student", "scores"))
-    assert dpo.parts["kept engine"] == pytest.approx(engine.total_gib)
+    assert dpo.parts["kept engines"] == pytest.approx(engine.total_gib)
+    two = load_recipe(RECIPES / "smollm2-full.yaml", ["student_engine.replicas=2"])
+    again = {each.step.stage: each.memory for each in estimate_recipe(two).estimates}
+    assert again["dpo"].parts["kept engines"] == pytest.approx(2 * engine.total_gib)
     assert dpo.parts["kept judges"] == pytest.approx(4 * judge.total_gib)
     alone = load_recipe(RECIPES / "laptop-gpu.yaml")
     assert not any("kept" in part for each in estimate_recipe(alone).estimates for part in each.memory.parts)
