@@ -27,7 +27,7 @@ from character_ray.pipeline.report_parts import (
 )
 from character_ray.pipeline.scores import score
 from character_ray.pipeline.summary import print_summary
-from character_ray.pipeline.trials import transcripts
+from character_ray.pipeline.trials import diversity_report, transcripts
 from character_ray.prompts import prompts_hash
 from character_ray.report.io import write_report
 from character_ray.report.page import write_page
@@ -127,6 +127,7 @@ def report_update(
     for metrics in measured.metrics.values():
         metrics["classifier_rate"] = {"value": None, "reason": "an update trains no persona classifier"}
     prompts = [prompt for prompt, _ in questions if prompt["source"] != "probe"]
+    varied, _ = diversity_report(context, answers, arms, measured.decisions)
     notes = [
         f"An update of {run.folder}: full is the updated character, before the one it was. Both, and base, are judged by the new version "
         "of the constitution; what base and before said is the old run's. How local the update is stands in update.json.",
@@ -147,6 +148,7 @@ def report_update(
             "classifier": None,
             "training": {"delta": read_metrics(delta.folder / "metrics.jsonl")},
             "adapter": adapter_part(updated),
+            "diversity": varied,
             "transcripts": transcripts(answers, measured.decisions),
         }
     )

@@ -110,6 +110,8 @@ def test_an_update_is_reported_beside_base_and_the_character_as_it_was(updated: 
     report = load_report(updated / "report.json")
     assert list(report.arms) == ["base", "before", "full"]
     rates = {arm: metrics["persona_rate"].value for arm, metrics in report.arms.items()}
+    assert {"before", "full"} <= report.diversity.keys()
+    assert all(own.metrics["user_rate"].value is not None for own in report.diversity.values())
     pirates = [row["completion"].startswith(PIRATE) for row in old.answers if row["arm"] == "full"]
     assert rates["before"] == sum(pirates) / len(pirates)
     assert rates["base"] < rates["before"] <= rates["full"] == 1
