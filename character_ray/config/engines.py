@@ -139,7 +139,12 @@ class EngineConfig(WaitsForNodes):
     @property
     def kept_gpus(self) -> float:
         """GPUs that the engines hold between passes."""
-        return self.replicas * self.gpus_of_one * self.gpu_share if self.is_kept else 0.0
+        return self.replicas * self.gpus_of_one_kept if self.is_kept else 0.0
+
+    @property
+    def gpus_of_one_kept(self) -> float:
+        """GPUs that one kept engine books."""
+        return self.gpus_of_one * self.gpu_share
 
     @property
     def pool(self) -> tuple[int, int]:

@@ -27,5 +27,5 @@ def needed_by_talker(weights: Weights, engine: EngineConfig) -> Need:
 def needed_by_kept(weights: Weights, engine: EngineConfig) -> Need:
     """Room for the engines of :mod:`~character_ray.inference.kept_engines`, each on one node."""
     remedy = "lower the engine's replicas, tensor_parallel or pipeline_parallel"
-    resources = {"CPU": IDLE_CPUS, "GPU": engine.gpus_of_one * engine.gpu_share}
+    resources = {"CPU": IDLE_CPUS, "GPU": engine.gpus_of_one_kept}
     return Need(f"an engine of {weights.model.name}", "engine", resources, engine.replicas, remedy)

@@ -45,8 +45,9 @@ class KeptEngines:
         Raises:
             ClusterError: The nodes that are alive cannot hold the engines, and none joined in time.
         """
-        gpus = engine.gpus_of_one * engine.gpu_share
-        self._actors.start(engine, Talker, (weights, engine), engine.replicas, gpus, engine_environment(engine))
+        self._actors.start(
+            engine, Talker, (weights, engine), engine.replicas, engine.gpus_of_one_kept, engine_environment(engine)
+        )
         packed = [{"row_json": json.dumps(row)} for row in rows]
         dataset = self._actors.through(packed, _Question(weights), engine.batch_size, batches_at_once(engine))
         for finished in arriving(dataset, needed_by_kept(weights, engine), engine.wait_for_nodes_s):
