@@ -31,6 +31,8 @@ from character_ray.vllm_options import engine_environment, engine_kwargs
 
 __all__ = ["ApartContext", "answer_stage"]
 
+# The share of a GPU that the recipe gives an engine, so that both sides fit where something else runs beside them.
+NEEDED_ON_GPU = ("gpu_memory_utilization", "kv_cache_memory_bytes")
 # Without them vLLM's CPU build claims all but the whole memory and dies of requests that have a seed.
 NEEDED_ON_CPU = ("enforce_eager", "kv_cache_memory_bytes", "enable_chunked_prefill", "max_num_batched_tokens")
 
@@ -90,8 +92,9 @@ def answer_stage(asked: Path, answered: Path) -> None:
     os.environ.update(engine_environment(engine))
     from vllm import LLM
 
-    needed = engine_kwargs(engine)
-    more = {name: needed[name] for name in NEEDED_ON_CPU} if engine.device == "cpu" else {}
+    own = engine_kwargs(engine)
+    needed = NEEDED_ON_CPU if engine.device == "cpu" else NEEDED_ON_GPU
+    more = {name: own[name] for name in needed if name in own}
     llm = LLM(model=work["model"], dtype=engine.dtype, max_model_len=engine.max_model_len, **more)
     rows = work["rows"]
     dialogues = bool(rows) and "turns" in rows[0]
