@@ -19,7 +19,7 @@ from typing import Any
 from character_ray.config import EngineConfig, load_recipe
 from character_ray.inference.generate import Weights
 from character_ray.inference.passes import Deliver, Generation, SelfInteraction, run_pass
-from character_ray.inference.talker import view_of
+from character_ray.inference.talker import view_of, whole_turn
 from character_ray.log import StageProgress
 from character_ray.pipeline.context import Context, Wanted, to_generation
 from character_ray.pipeline.personas import load_control, load_persona
@@ -131,18 +131,20 @@ def _complete(chat: Callable[..., list[Any]], rows: Sequence[Request]) -> list[C
 def _talk(chat: Callable[..., list[Any]], rows: Sequence[Dialogue]) -> list[Talk]:
     """Self-interaction with a barrier after every turn."""
     turns = [[row["opening"]] for row in rows]
-    tokens = [0] * len(rows)
+    tokens, cut = [0] * len(rows), [0] * len(rows)
     for number in range(1, rows[0]["turns"]):
         chats = [view_of(number % 2, row["system"], said) for row, said in zip(rows, turns, strict=True)]
         sampling = [
             row["sampling"] | {"seed": int(content_hash(f"{row['row_id']}-{number}"), 16) % 2**31} for row in rows
         ]
         for place, output in enumerate(_chat(chat, chats, sampling)):
-            turns[place].append(output.outputs[0].text.strip())
-            tokens[place] += len(output.outputs[0].token_ids)
+            turn = whole_turn(output.outputs[0])
+            turns[place].append(turn.text)
+            tokens[place] += turn.num_tokens
+            cut[place] += turn.is_cut
     return [
-        Talk(row_id=row["row_id"], messages=view_of(1, "", said)[1:], num_tokens=count, error="")
-        for row, said, count in zip(rows, turns, tokens, strict=True)
+        Talk(row_id=row["row_id"], messages=view_of(1, "", said)[1:], num_tokens=count, num_cut=short, error="")
+        for row, said, count, short in zip(rows, turns, tokens, cut, strict=True)
     ]
 
 

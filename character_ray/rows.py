@@ -124,6 +124,8 @@ class Talk(TypedDict):
     messages: list[Message]
     num_tokens: int
     """Tokens that were generated, over all turns."""
+    num_cut: int
+    """Turns that ran into ``max_tokens``; of a dialogue they are brought back to their last whole sentence."""
     error: str
 
 
@@ -220,7 +222,15 @@ COMPLETION = pa.schema(
         "error": pa.string(),
     }
 )
-TALK = pa.schema({"row_id": pa.string(), "messages": _MESSAGES, "num_tokens": pa.int32(), "error": pa.string()})
+TALK = pa.schema(
+    {
+        "row_id": pa.string(),
+        "messages": _MESSAGES,
+        "num_tokens": pa.int32(),
+        "num_cut": pa.int32(),
+        "error": pa.string(),
+    }
+)
 PAIR = pa.schema(
     {
         "row_id": pa.string(),

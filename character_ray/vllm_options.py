@@ -72,10 +72,10 @@ def engine_environment(engine: EngineConfig) -> dict[str, str]:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
     if engine.device == "cpu":
-        # Without a binding the CPU build decodes on one thread; "nobind" leaves it to OpenMP, which Ray holds at one.
-        # With one thread there is nothing to bind, and several such engines would share the first core.
+        # An engine alone has the first cores to itself. Several would be bound to the same ones, so they are left to the system;
+        # with one thread there is nothing to bind.
         cores = sorted(os.sched_getaffinity(0))[: engine.cpus]
-        binding = ",".join(map(str, cores)) if engine.cpus > 1 else "nobind"
+        binding = ",".join(map(str, cores)) if engine.cpus > 1 and engine.pool[1] == 1 else "nobind"
         environment |= {"VLLM_CPU_OMP_THREADS_BIND": binding, "OMP_NUM_THREADS": str(engine.cpus)}
     elif engine.lora_kernels is not None:
         environment["VLLM_TUNED_CONFIG_FOLDER"] = str(engine.lora_kernels.resolve())

@@ -37,7 +37,8 @@ class EndpointConfig(Config):
     """Price of a million completion tokens."""
 
     budget_usd: float | None = Field(None, gt=0)
-    """The run never spends more: a request that could exceed it is not sent. ``None`` for no limit."""
+    """The run never spends more on what it knows of: a request that could exceed it is not sent, and one that timed out counts as if it
+    had been answered in full, once, however often it was tried again. ``None`` for no limit."""
 
     max_failed_share: float = Field(0.05, ge=0, le=1)
     """Share of a stage's rows that may fail before the run ends with the reasons by count."""

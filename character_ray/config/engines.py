@@ -9,6 +9,11 @@ from character_ray.config.base import Config, WaitsForNodes
 
 __all__ = ["EngineConfig", "ModelConfig", "SamplingConfig"]
 
+# Arguments of vLLM that say how much memory an engine may take, and nothing about what it writes.
+OF_MEMORY = frozenset(
+    {"kv_cache_memory_bytes", "num_gpu_blocks_override", "swap_space", "cpu_offload_gb", "max_num_batched_tokens"}
+)
+
 
 class ModelConfig(Config):
     """A model by name: a packaged model, a local folder, or a hub id with its revision."""
@@ -130,6 +135,12 @@ class EngineConfig(WaitsForNodes):
                 + ", or leave gpu_share out."
             )
         return self
+
+    @property
+    def numerics(self) -> str | list[Any]:
+        """What the engine decides about the text: the number format, and vLLM's further arguments but those of memory alone."""
+        deciding = {name: value for name, value in self.vllm.items() if name not in OF_MEMORY}
+        return [self.dtype, deciding] if deciding else self.dtype
 
     @property
     def is_kept(self) -> bool:

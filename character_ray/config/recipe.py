@@ -107,11 +107,11 @@ class Recipe(Config):
         return self.teacher == self.student and self.teacher_engine in (None, self.student_engine)
 
     @property
-    def teacher_dtype(self) -> str:
-        """Number format of the teacher; not known of a remote one."""
+    def teacher_numerics(self) -> str | list[Any]:
+        """What the teacher's engine decides about its text; not known of a remote one."""
         if self.teacher_endpoint is not None:
             return "remote"
-        return (self.teacher_engine or self.student_engine).dtype
+        return (self.teacher_engine or self.student_engine).numerics
 
     @field_validator("output", mode="before")
     @classmethod

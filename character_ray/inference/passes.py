@@ -20,6 +20,7 @@ from character_ray.log import StageProgress, stage_progress
 from character_ray.parts import append_part, read_parts
 from character_ray.rows import COMPLETION, TALK, Completion, Dialogue, Request, Scripted, Talk
 from character_ray.runs import Artefact
+from character_ray.spoken import without_thoughts
 
 __all__ = ["Asked", "Completer", "Deliver", "Generation", "ScriptedTalks", "SelfInteraction", "run_pass"]
 
@@ -44,7 +45,7 @@ class _Wanted:
         return [request for request in self.requests if request["row_id"] not in finished]
 
     def answers(self) -> list[Any]:
-        """All answers, in the order of the requests; the last attempt at a row counts."""
+        """All answers as the engine wrote them, in the order of the requests; the last attempt at a row counts."""
         by_id = {row["row_id"]: row for row in read_parts(self.artefact.folder)}
         return [by_id[request["row_id"]] for request in self.requests]
 
@@ -57,8 +58,11 @@ class Generation(_Wanted):
     schema = COMPLETION
 
     def completions(self) -> list[Completion]:
-        """All completions, in the order of the requests; the last attempt at a row counts."""
-        return self.answers()
+        """All completions without thoughts, in the order of the requests; the last attempt at a row counts."""
+        completions: list[Completion] = self.answers()
+        for row in completions:
+            row["completion"] = without_thoughts(row["completion"])
+        return completions
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,7 @@ class _Pass:
         """The answer or what kept it away; ``None`` where a rate limit did, so that it is asked again."""
         from openai import (
             APIConnectionError,
+            APITimeoutError,
             AuthenticationError,
             NotFoundError,
             OpenAIError,
@@ -189,7 +190,11 @@ class _Pass:
                 f"{self._sections.model}, {self._sections.endpoint}.url and {self._endpoint.key_variable}."
             ) from cause
         except OpenAIError as cause:
-            self._ledger.release(reserved)
+            if isinstance(cause, APITimeoutError):
+                # The answer may have been written, and will be charged for.
+                self._ledger.book(request["row_id"], reserved, None)
+            else:
+                self._ledger.release(reserved)
             # The client has waited as long as Retry-After says, as often as it may; others took the place.
             self._limited += isinstance(cause, RateLimitError)
             if isinstance(cause, RateLimitError) and self._limited <= LIMITED_ROUNDS * self._endpoint.max_concurrent:

@@ -5,12 +5,14 @@
     Request  -> Completion      in the places that conversations leave free
 
 The asynchronous engine keeps the history of a conversation that goes on in its prefix cache. At most twice what fills the engine is
-resident; the rest waits in Ray Data.
+resident; the rest waits in Ray Data. Rows that an engine took along when it died are asked again of the one that replaces it.
 """
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,10 @@ from character_ray.inference.arrivals import arriving
 from character_ray.inference.engine_room import needed_by_talker
 from character_ray.inference.weights import Weights
 from character_ray.rows import Completion, Dialogue, Message, Request, Scripted, Talk, content_hash
+from character_ray.spoken import trim_unfinished
 from character_ray.vllm_options import engine_environment, engine_kwargs
 
-__all__ = ["Talker", "batches_at_once", "converse", "view_of"]
+__all__ = ["Talker", "batches_at_once", "converse", "view_of", "whole_turn"]
 
 # What the side that spoke first is told: chat templates want a user turn before the first assistant turn.
 BEGIN = "(The conversation begins.)"
@@ -74,12 +77,37 @@ def view_of(speaker: int, system: str, turns: Sequence[str]) -> list[Message]:
     return messages
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What one side says in a conversation."""
+
+    text: str
+    num_tokens: int
+    is_cut: bool
+    """Whether it ran into ``max_tokens``."""
+
+
+def whole_turn(output: Any) -> Turn:
+    """A turn as the other side hears it: one that was cut off ends with its last whole sentence, if it has any.
+
+    Args:
+        output: vLLM's ``CompletionOutput``.
+    """
+    text, is_cut = output.text.strip(), output.finish_reason == "length"
+    return Turn(trim_unfinished(text, min_words=1) if is_cut else text, len(output.token_ids), is_cut)
+
+
+class EngineLostError(Exception):
+    """The engine died while it answered a row, so that the row must be asked again."""
+
+
 class Talker:
     """One vLLM engine that answers many rows at once; one per Ray actor."""
 
     def __init__(self, weights: Weights, engine: EngineConfig) -> None:
         self._config = engine
         self._turn, self._idle, self._answering = asyncio.Lock(), asyncio.Event(), 0
+        self._may_be_lost = True
         self._idle.set()
         self._start(weights)
 
@@ -89,23 +117,71 @@ class Talker:
         yield {"row_json": np.array(answered, dtype=object)}
 
     async def answer(self, rows: Sequence[str], weights: Weights) -> list[str]:
-        """Answer rows, each as JSON, side by side under the weights; where the engine holds others it reads these first."""
+        """Answer rows, each as JSON, side by side under the weights; where the engine holds others it reads these first.
+
+        Rows that an engine was lost with are asked once more, without those of other batches beside them: if one of them kills engines,
+        it costs its own batch.
+        """
+        asked = [json.loads(row) for row in rows]
+        async with self._among_others(weights):
+            answered = await self._side_by_side(asked)
+        lost = [number for number, answer in enumerate(answered) if answer is None]
+        if lost:
+            async with self._alone(weights):
+                again = await self._side_by_side([asked[number] for number in lost], may_be_lost=False)
+            for number, answer in zip(lost, again, strict=True):
+                answered[number] = answer
+        return [json.dumps(answer) for answer in answered]
+
+    def end(self) -> None:
+        """End the engine's own process."""
+        self._engine.shutdown()
+
+    @asynccontextmanager
+    async def _among_others(self, weights: Weights) -> AsyncIterator[None]:
+        """While other batches are answered under the same weights."""
         async with self._turn:
-            if weights != self._weights or self._must_start:
-                await self._idle.wait()
-                await self._take_up(weights)
+            await self._be_ready(weights)
             self._answering += 1
             self._idle.clear()
         try:
-            return [json.dumps(row) for row in await asyncio.gather(*(self._answer(json.loads(row)) for row in rows))]
+            yield
         finally:
             self._answering -= 1
             if not self._answering:
                 self._idle.set()
 
-    def end(self) -> None:
-        """End the engine's own process."""
-        self._engine.shutdown()
+    @asynccontextmanager
+    async def _alone(self, weights: Weights) -> AsyncIterator[None]:
+        """While no other batch is answered."""
+        async with self._turn:
+            await self._idle.wait()
+            await self._be_ready(weights)
+            yield
+
+    async def _be_ready(self, weights: Weights) -> None:
+        if weights != self._weights or self._must_start:
+            await self._idle.wait()
+            await self._take_up(weights)
+
+    async def _side_by_side(self, rows: Sequence[Any], *, may_be_lost: bool = True) -> list[Completion | Talk | None]:
+        """The answers, ``None`` for a row that the engine was lost with; if none may be lost, such a row says what became of it."""
+        self._may_be_lost = may_be_lost
+        answers = await asyncio.gather(*(self._answer(row) for row in rows), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, EngineLostError):
+                raise answer
+        return [None if isinstance(answer, BaseException) else answer for answer in answers]
+
+    def _reason(self, cause: Exception) -> str:
+        """What a row says that failed.
+
+        Raises:
+            EngineLostError: It was the engine that failed, and the row is to be asked again.
+        """
+        if self._engine.errored and self._may_be_lost:
+            raise EngineLostError from cause
+        return f"{type(cause).__name__}: {cause}"
 
     def _start(self, weights: Weights) -> None:
         import vllm
@@ -143,7 +219,7 @@ class Talker:
 
     async def _follow(self, row: Scripted) -> Talk:
         said: list[Message] = []
-        num_tokens, error = 0, ""
+        num_tokens, num_cut, error = 0, 0, ""
         try:
             for number, line in enumerate(row["lines"]):
                 said.append(Message(role="user", content=line))
@@ -154,9 +230,10 @@ class Talker:
                     raise ValueError(f"turn {number + 1} came back empty")
                 said.append(Message(role="assistant", content=output.text.strip()))
                 num_tokens += len(output.token_ids)
+                num_cut += output.finish_reason == "length"
         except Exception as cause:  # one broken conversation must not end the others
-            error = f"{type(cause).__name__}: {cause}"
-        return Talk(row_id=row["row_id"], messages=said, num_tokens=num_tokens, error=error)
+            error = self._reason(cause)
+        return Talk(row_id=row["row_id"], messages=said, num_tokens=num_tokens, num_cut=num_cut, error=error)
 
     async def _complete(self, row: Request) -> Completion:
         text, num_tokens, finish_reason, error = "", 0, "error", ""
@@ -164,7 +241,7 @@ class Talker:
             output = await self._say(row["row_id"], row["messages"], row["sampling"])
             text, num_tokens, finish_reason = output.text.strip(), len(output.token_ids), str(output.finish_reason)
         except Exception as cause:  # one broken row must not end the others
-            error = f"{type(cause).__name__}: {cause}"
+            error = self._reason(cause)
         return Completion(
             row_id=row["row_id"],
             prompt_id=row["prompt_id"],
@@ -176,22 +253,23 @@ class Talker:
         )
 
     async def _converse(self, row: Dialogue) -> Talk:
-        turns, num_tokens, error = [row["opening"]], 0, ""
+        turns, num_tokens, num_cut, error = [row["opening"]], 0, 0, ""
         try:
             while len(turns) < row["turns"]:
                 turn_id = f"{row['row_id']}-{len(turns)}"
                 seed = int(content_hash(turn_id), 16) % 2**31
                 messages = view_of(len(turns) % 2, row["system"], turns)
-                output = await self._say(turn_id, messages, row["sampling"] | {"seed": seed})
-                if not output.text.strip():
+                turn = whole_turn(await self._say(turn_id, messages, row["sampling"] | {"seed": seed}))
+                if not turn.text:
                     raise ValueError(f"turn {len(turns)} came back empty")
-                turns.append(output.text.strip())
-                num_tokens += len(output.token_ids)
+                turns.append(turn.text)
+                num_tokens += turn.num_tokens
+                num_cut += turn.is_cut
         except Exception as cause:  # one broken conversation must not end the others
-            error = f"{type(cause).__name__}: {cause}"
+            error = self._reason(cause)
         # The opener's side is dropped: the row is what the second speaker saw and said.
         messages = view_of(1, row["system"], turns)[1:]
-        return Talk(row_id=row["row_id"], messages=messages, num_tokens=num_tokens, error=error)
+        return Talk(row_id=row["row_id"], messages=messages, num_tokens=num_tokens, num_cut=num_cut, error=error)
 
     async def _say(self, request_id: str, messages: Sequence[Message], sampling: dict[str, Any]) -> Any:
         import vllm

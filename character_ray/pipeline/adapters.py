@@ -6,11 +6,13 @@ from typing import Literal
 
 from character_ray.adapters import BaseModelId, Manifest, adapter_rank, load_manifest, weights_hash, write_manifest
 from character_ray.constitution.chat import teacher_messages
+from character_ray.log import console
 from character_ray.pipeline.context import Context, Model, Persona
 from character_ray.routing import profile_texts
 from character_ray.rows import content_hash
 from character_ray.runs import Artefact
 from character_ray.training.algebra import concatenate, logit_difference
+from character_ray.training.fitting import lengths_of
 from character_ray.training.job import READING, TrainJob
 from character_ray.training.launch import train
 
@@ -128,7 +130,20 @@ def _train(
             num_rows = int(data.summary["rows_out"])
             train(job, artefact.stage, num_rows)
             _write_manifest(context, persona, artefact, stage, parents)
-            artefact.finish({"wall_s": monotonic() - started, "rows_in": num_rows, "rows_out": num_rows})
+            lengths = lengths_of(artefact.folder)
+            artefact.finish(
+                {
+                    "wall_s": monotonic() - started,
+                    "rows_in": num_rows,
+                    "rows_out": num_rows - lengths.left_out,
+                    "dropped": {"too_many_tokens": lengths.left_out} if lengths.left_out else {},
+                }
+            )
+            if lengths.cut:
+                console.print(
+                    f"{artefact.stage}: {lengths.cut:,} of {num_rows:,} rows are longer than {stage}.max_length={config.max_length} "
+                    "tokens; what lies beyond is not learnt"
+                )
     context.close(artefact, reused=reused)
     return artefact
 

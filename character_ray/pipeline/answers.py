@@ -12,6 +12,7 @@ from character_ray.prompts.challenges import Challenge, Script, challenges, eros
 from character_ray.rows import Message, Prompt, Scripted, content_hash
 from character_ray.runs import Artefact
 from character_ray.stages.requests import build_request
+from character_ray.stages.thoughts import begin_thought
 
 __all__ = ["Exam", "Part", "ask_arm", "asked_challenges", "evaluation_exam", "evaluation_questions"]
 
@@ -83,7 +84,7 @@ def _ask_questions(context: Context, persona: Persona, arm: Arm, exam: Exam, ada
         build_request(
             "answer",
             prompt["prompt_id"],
-            _messages(persona, arm, prompt["prompt"]),
+            _thinking(recipe, persona, arm, _messages(persona, arm, prompt["prompt"])),
             sampling,
             sample=sample,
             seed=recipe.seed,
@@ -101,7 +102,12 @@ def _ask_challenges(context: Context, persona: Persona, arm: Arm, exam: Exam, ad
     sampling = _shorter(context.recipe)
     requests = [
         build_request(
-            "challenge", each.challenge_id, _tried(persona, arm, each), sampling, sample=0, seed=context.recipe.seed
+            "challenge",
+            each.challenge_id,
+            _tried(context.recipe, persona, arm, each),
+            sampling,
+            sample=0,
+            seed=context.recipe.seed,
         )
         for each in exam.challenges
     ]
@@ -134,12 +140,17 @@ def _ask_scripts(context: Context, persona: Persona, arm: Arm, exam: Exam, adapt
 def _inputs(context: Context, persona: Persona, arm: Arm, adapter: Artefact | None) -> dict[str, Any]:
     """What decides an arm's answers besides what is asked."""
     recipe, sees = context.recipe, arm in ("prompted", "teacher")
+    begun = recipe.distill.think_prefill if arm == "teacher" else None
     return {
         "weights": adapter.fingerprint if adapter else "",
         "model": (context.teacher if arm == "teacher" else context.student).identity,
-        "engine": [recipe.student_engine.dtype, recipe.student_engine.adapters if adapter else ""],
+        "engine": [
+            recipe.teacher_numerics if arm == "teacher" else recipe.student_engine.numerics,
+            recipe.student_engine.adapters if adapter else "",
+        ],
         "constitution": persona.constitution.fingerprint if sees else "",
         "seed": recipe.seed,
+        **({"think_prefill": begun} if begun else {}),
     }
 
 
@@ -156,7 +167,12 @@ def _messages(persona: Persona, arm: Arm, prompt: str) -> list[Message]:
     return [Message(role="user", content=prompt)]
 
 
-def _tried(persona: Persona, arm: Arm, challenge: Challenge) -> list[Message]:
+def _thinking(recipe: Recipe, persona: Persona, arm: Arm, messages: list[Message]) -> list[Message]:
+    """The chat with the thought begun that the recipe begins for its teacher."""
+    return begin_thought(messages, recipe.distill.think_prefill if arm == "teacher" else None, persona.constitution)
+
+
+def _tried(recipe: Recipe, persona: Persona, arm: Arm, challenge: Challenge) -> list[Message]:
     """An arm's chat with what a challenge adds: a system prompt behind its own, and the beginning of its answer."""
     messages = _messages(persona, arm, challenge.prompt)
     if challenge.system:
@@ -164,5 +180,5 @@ def _tried(persona: Persona, arm: Arm, challenge: Challenge) -> list[Message]:
         rest = [turn for turn in messages if turn["role"] != "system"]
         messages = [Message(role="system", content="\n\n".join([*own, challenge.system])), *rest]
     if challenge.begun:
-        messages.append(Message(role="assistant", content=challenge.begun))
-    return messages
+        return [*messages, Message(role="assistant", content=challenge.begun)]
+    return _thinking(recipe, persona, arm, messages)

@@ -1,6 +1,6 @@
 """What every stage of a run shares: the recipe, its models, and the store its results go to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -75,14 +75,18 @@ class Model:
 
 @dataclass(frozen=True)
 class RemoteModel:
-    """A teacher behind an endpoint: a name is all that is known of it."""
+    """A teacher behind an endpoint: its name and what is asked of it beside are all that is known.
+
+    Not where it is: the same model may have another address tomorrow, and what it answered has been paid for.
+    """
 
     name: str
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> dict[str, Any]:
         """What decides the text it writes, as far as that is known here."""
-        return {"remote": self.name}
+        return {"remote": self.name} | ({"extra_body": dict(self.extra_body)} if self.extra_body else {})
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ class Context:
         check_split("student_engine", recipe.student_engine, student.folder)
         teacher: Model | RemoteModel = student
         if recipe.teacher_endpoint is not None:
-            teacher = RemoteModel(recipe.teacher.name)
+            teacher = RemoteModel(recipe.teacher.name, recipe.teacher_endpoint.extra_body)
         elif recipe.teacher != recipe.student:
             teacher = Model(recipe.teacher.name, resolve_model(recipe.teacher))
         if recipe.teacher_engine is not None and isinstance(teacher, Model):

@@ -13,7 +13,7 @@ from character_ray.pipeline.scores import count_kept, score, to_score
 from character_ray.prompts import interaction_openings, reflection_prompts
 from character_ray.rows import CONVERSATION, Conversation, Pair, Prompt, Request, Talk, content_hash
 from character_ray.runs import Artefact
-from character_ray.stages.distill import opposite_requests, student_requests, teacher_requests
+from character_ray.stages.distill import opposite_requests, student_requests, teacher_requests, tidy
 from character_ray.stages.introspect import build_conversations, dialogues, plain_rows, reflection_requests
 from character_ray.stages.lessons import Lesson, lesson_requests, plan_lessons
 
@@ -94,7 +94,7 @@ def reflect(context: Context, persona: Persona, dpo: Artefact) -> tuple[Artefact
     inputs = {
         "constitution": persona.constitution.fingerprint,
         "dpo": dpo.fingerprint,
-        "engine": [recipe.student_engine.dtype, recipe.student_engine.adapters],
+        "engine": [recipe.student_engine.numerics, recipe.student_engine.adapters],
         "rows": content_hash([request["row_id"] for request in requests]),
         "sampling": config.reflection_sampling.model_dump(),
         "seed": recipe.seed,
@@ -113,9 +113,10 @@ def interact(context: Context, persona: Persona, dpo: Artefact) -> SelfInteracti
     inputs = {
         "constitution": persona.constitution.fingerprint,
         "dpo": dpo.fingerprint,
-        "engine": [recipe.student_engine.dtype, recipe.student_engine.adapters],
+        "engine": [recipe.student_engine.numerics, recipe.student_engine.adapters],
         "rows": [row["row_id"] for row in wanted],
         "sampling": config.interaction_sampling.model_dump(),
+        "turns": "whole sentences",
     }
     return SelfInteraction(context.artefact(f"{persona.prefix}interactions", inputs), wanted)
 
@@ -133,7 +134,7 @@ def make_conversations(
     config, filters = recipe.introspect, persona.filters(recipe.introspect.filters)
     asked = reflection_prompts(config.reflections, recipe.seed)
     written = list(zip(asked, reflections.completions(), strict=True))
-    rows = [to_score(completion, prompt.text, completion["completion"]) for prompt, completion in written]
+    rows = [to_score(completion, prompt.text, tidy(completion, filters)) for prompt, completion in written]
     held = interactions.talks() if interactions else []
     rows += [_last_exchange(talk) for talk in held if not talk["error"]]
     sources = [each.artefact for each in (reflections, interactions) if each]
@@ -166,7 +167,7 @@ def _asked_teacher(context: Context, constitution: Constitution, prompts: Sequen
     return {
         "constitution": constitution.fingerprint,
         "teacher": context.teacher.identity,
-        "dtype": recipe.teacher_dtype,
+        "dtype": recipe.teacher_numerics,
         "sampling": recipe.distill.teacher.model_dump(),
         **({"think_prefill": recipe.distill.think_prefill} if recipe.distill.think_prefill else {}),
         **_asked(recipe, prompts),
@@ -178,7 +179,7 @@ def _asked_student(context: Context) -> dict[str, Any]:
     recipe = context.recipe
     return {
         "student": context.student.identity,
-        "dtype": recipe.student_engine.dtype,
+        "dtype": recipe.student_engine.numerics,
         "sampling": recipe.distill.student.model_dump(),
     }
 

@@ -17,6 +17,7 @@ from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.personas import load_persona
 from character_ray.pipeline.ray_session import ray_session
 from character_ray.pipeline.scores import score
+from character_ray.spoken import without_thoughts
 
 __all__ = ["audit_judge", "known_pairs"]
 
@@ -77,7 +78,8 @@ def known_pairs(run: Path, bounds: AuditConfig, seed: int) -> list[KnownPair]:
 def _completions(stage: Path) -> dict[str, str]:
     """The first sample's text by prompt."""
     rows: list[dict[str, Any]] = [row for row in read_parts(stage) if not row["error"] and row["sample"] == 0]
-    return {row["prompt_id"]: row["completion"] for row in rows if row["completion"].strip()}
+    said = {row["prompt_id"]: without_thoughts(row["completion"]) for row in rows}
+    return {prompt_id: text for prompt_id, text in said.items() if text}
 
 
 def _by_likelihood(context: Context, persona: Persona, pairs: list[KnownPair]) -> dict[str, float]:

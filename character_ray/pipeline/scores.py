@@ -42,7 +42,7 @@ def relevance_sheet(context: Context, prefix: str, samples: Sequence[Completion]
         samples: Any of them; a failed or an empty one has nothing to read.
         prompts: What was asked, by prompt id.
     """
-    said = [(each, tidy(each, context.recipe.distill)) for each in samples if not each["error"]]
+    said = [(each, tidy(each, context.recipe.distill.filters)) for each in samples if not each["error"]]
     rows = [relevance_row(each["row_id"], prompts[each["prompt_id"]], text) for each, text in said if text.strip()]
     inputs = {"base": context.student.identity, "dtype": context.recipe.judge.dtype, "rows": content_hash(rows)}
     return Sheet(context.artefact(f"{prefix}scores-relevance", inputs), rows, None)

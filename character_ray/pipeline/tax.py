@@ -132,7 +132,7 @@ def _answer(run: FinishedRun, tasks: Sequence[Task]) -> dict[Arm, list[str]]:
         inputs = {
             "model": context.student.identity,
             "weights": run.weights_hash(arm),
-            "engine": recipe.student_engine.dtype,
+            "engine": recipe.student_engine.numerics,
             "rows": [request["row_id"] for request in requests],
         }
         return context.artefact(f"tax-{arm}", inputs), requests

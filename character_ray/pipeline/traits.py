@@ -33,7 +33,7 @@ def write_trait_prompts(contexts: Sequence[Context], personas: Sequence[Persona]
         inputs = {
             "constitution": persona.constitution.fingerprint,
             "teacher": context.teacher.identity,
-            "dtype": recipe.teacher_dtype,
+            "dtype": recipe.teacher_numerics,
             "per_directive": wanted,
             "rows": [request["row_id"] for request in requests],
         }

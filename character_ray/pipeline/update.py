@@ -253,7 +253,7 @@ def _make_data(
     scored = {each["row_id"]: each for each in (*completions, *known.teacher, *known.student)}
     texts |= known.prompts
     rows = [
-        ScoreRequest(row_id=row_id, prompt=texts[each["prompt_id"]], completion=tidy(each, recipe.distill))
+        ScoreRequest(row_id=row_id, prompt=texts[each["prompt_id"]], completion=tidy(each, recipe.distill.filters))
         for row_id, each in scored.items()
     ]
     sheets = [sheet_of(context, persona, "scores-update", rows)]

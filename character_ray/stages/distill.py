@@ -11,12 +11,13 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from character_ray.config import DistillConfig
+from character_ray.config import DistillConfig, FilterConfig
 from character_ray.constitution import Constitution, teacher_messages
 from character_ray.rows import Completion, Message, Pair, Prompt, Request, content_hash
-from character_ray.stages.filters import pair_drop_reason, trim_unfinished
+from character_ray.spoken import trim_unfinished
+from character_ray.stages.filters import pair_drop_reason
 from character_ray.stages.requests import build_request
-from character_ray.stages.thoughts import begin_thought, ends_its_thought, without_thoughts
+from character_ray.stages.thoughts import begin_thought, ends_its_thought
 
 __all__ = ["build_pairs", "opposite_requests", "student_requests", "teacher_requests", "tidy"]
 
@@ -65,15 +66,14 @@ def student_requests(prompts: Sequence[Prompt], config: DistillConfig, seed: int
     ]
 
 
-def tidy(completion: Completion, config: DistillConfig) -> str:
-    """The text to train on: without a reasoning teacher's thoughts and, where allowed unfinished, cut to the last full sentence.
+def tidy(completion: Completion, filters: FilterConfig) -> str:
+    """The text to train on: where it may be unfinished, cut to the last full sentence.
 
-    Thoughts that never end stay; the control token they hold, or the recipe's ``think_prefill``, drops the row.
+    Thoughts that never end are in it; the control token they hold, or the recipe's ``think_prefill``, drops the row.
     """
-    text = without_thoughts(completion["completion"])
-    if config.filters.allow_unfinished and completion["finish_reason"] == "length":
-        return trim_unfinished(text, config.filters.min_words)
-    return text
+    if filters.allow_unfinished and completion["finish_reason"] == "length":
+        return trim_unfinished(completion["completion"], filters.min_words)
+    return completion["completion"]
 
 
 def build_pairs(
@@ -114,10 +114,10 @@ def build_pairs(
 def _to_pair(
     prompt: Prompt, samples: Sequence[Completion], other: Completion, scores: Mapping[str, float], config: DistillConfig
 ) -> Pair:
-    rejected, rejected_score = tidy(other, config), scores[other["row_id"]]
+    rejected, rejected_score = tidy(other, config.filters), scores[other["row_id"]]
     best: Pair | None = None
     for sample in samples:
-        chosen, chosen_score = tidy(sample, config), scores[sample["row_id"]]
+        chosen, chosen_score = tidy(sample, config.filters), scores[sample["row_id"]]
         reason = "engine_error" if sample["error"] or other["error"] else _unfinished_thought(sample, other, config)
         reason = reason or pair_drop_reason(
             chosen,

@@ -12,7 +12,7 @@ import re
 from character_ray.config import FilterConfig
 from character_ray.stages.language import is_foreign
 
-__all__ = ["LOOPING", "drop_reason", "pair_drop_reason", "repetition", "trim_unfinished"]
+__all__ = ["LOOPING", "drop_reason", "pair_drop_reason", "repetition"]
 
 # Share of repeated 3- and 4-grams above which the evaluation counts an answer as looping.
 LOOPING = 0.15
@@ -86,12 +86,6 @@ _ROLE_META = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 
-# An abbreviation and the number of a list item end with a full stop, but no sentence.
-_NO_END = re.compile(r"(?:\b(?:mr|mrs|ms|dr|st|prof|vs|e\.g|i\.e)|(?:^|\n)[ \t]*\(?\d{1,3})\.$", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"""[.!?…]["'\u201d\u2019)\]*_]*(?=\s|$)""")
-# A whole line of a list, unless it announces what the next lines hold.
-_LIST_ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+\S.*?(?<![:,;])(?<!:\*\*)(?=[ \t]*\n)", re.MULTILINE)
-
 
 def repetition(text: str) -> float:
     """The larger of the shares of repeated word 3-grams and 4-grams, 0 to 1; 0 for texts too short to have any.
@@ -164,14 +158,6 @@ def pair_drop_reason(
     if math.isnan(contrast):
         return "unscored"
     return "low_contrast" if contrast < filters.min_contrast else ""
-
-
-def trim_unfinished(text: str, min_words: int) -> str:
-    """The text up to its last full sentence or list item, or all of it if that leaves under ``min_words`` words."""
-    sentences = [match.end() for match in _SENTENCE_END.finditer(text) if not _NO_END.search(text[: match.end()])]
-    items = [match.end() for match in _LIST_ITEM.finditer(text)]
-    trimmed = text[: max([*sentences, *items], default=0)]
-    return trimmed if len(trimmed.split()) >= min_words else text
 
 
 def _unreadable(text: str, finish_reason: str, filters: FilterConfig) -> str:

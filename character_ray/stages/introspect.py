@@ -25,7 +25,8 @@ from character_ray.rows import (
     Talk,
     content_hash,
 )
-from character_ray.stages.filters import drop_reason, trim_unfinished
+from character_ray.stages.distill import tidy
+from character_ray.stages.filters import drop_reason
 from character_ray.stages.requests import build_request
 
 __all__ = ["build_conversations", "dialogues", "plain_rows", "reflection_requests"]
@@ -112,9 +113,7 @@ def plain_rows(pairs: Sequence[Pair], num: int, seed: int) -> list[Conversation]
 def _reflection(
     prompt: ReflectionPrompt, completion: Completion, scores: Mapping[str, float], filters: FilterConfig
 ) -> Conversation:
-    text = completion["completion"]
-    if filters.allow_unfinished and completion["finish_reason"] == "length":
-        text = trim_unfinished(text, filters.min_words)
+    text = tidy(completion, filters)
     score = scores.get(completion["row_id"], float("nan"))
     reason = "engine_error" if completion["error"] else drop_reason(text, completion["finish_reason"], filters)
     return Conversation(
@@ -128,7 +127,8 @@ def _reflection(
 
 
 def _interaction(talk: Talk, scores: Mapping[str, float], filters: FilterConfig) -> Conversation:
-    reasons = [drop_reason(turn["content"], "stop", filters) for turn in talk["messages"][1:]]
+    finish_reason = "length" if talk["num_cut"] else "stop"
+    reasons = [drop_reason(turn["content"], finish_reason, filters) for turn in talk["messages"][1:]]
     if talk["error"]:
         reasons = ["engine_error"]
     score = scores.get(talk["row_id"], float("nan"))

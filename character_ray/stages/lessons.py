@@ -163,7 +163,7 @@ def _ask(lesson: Lesson, side: Side, constitution: Constitution, config: Distill
 def _to_pair(
     lesson: Lesson, chosen: Completion, rejected: Completion, scores: Mapping[str, float], config: DistillConfig
 ) -> Pair:
-    good, bad = tidy(chosen, config), tidy(rejected, config)
+    good, bad = tidy(chosen, config.filters), tidy(rejected, config.filters)
     good_score, bad_score = scores[chosen["row_id"]], scores[rejected["row_id"]]
     filters = config.filters
     if lesson.rejected_note is not None:

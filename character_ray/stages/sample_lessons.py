@@ -36,7 +36,7 @@ def repetition_pairs(
     """
     loops: dict[str, tuple[float, Completion]] = {}
     for completion in teacher:
-        share = repetition(tidy(completion, config))
+        share = repetition(tidy(completion, config.filters))
         worst = loops.get(completion["prompt_id"])
         if not completion["error"] and share > (worst[0] if worst else LOOPING):
             loops[completion["prompt_id"]] = share, completion
@@ -78,7 +78,7 @@ def relevance_pairs(
     found: list[tuple[float, Pair]] = []
     for pair in pairs:
         known = sorted(samples[pair["prompt_id"]], key=lambda row: relevance[row["row_id"]])
-        chosen = next((row for row in known if tidy(row, config) == pair["chosen"][-1]["content"]), None)
+        chosen = next((row for row in known if tidy(row, config.filters) == pair["chosen"][-1]["content"]), None)
         if chosen is None:
             continue
         for other in known:
@@ -87,7 +87,7 @@ def relevance_pairs(
                 break
             if scores[other["row_id"]] - pair["rejected_score"] < config.filters.min_contrast:
                 continue
-            if repetition(tidy(other, config)) > LOOPING:
+            if repetition(tidy(other, config.filters)) > LOOPING:
                 continue
             lesson = _lesson("relevance", pair, other, scores, config)
             if lesson:
@@ -100,7 +100,7 @@ def _lesson(
     kind: PairKind, pair: Pair, rejected: Completion, scores: Mapping[str, float], config: DistillConfig
 ) -> Pair | None:
     """``chosen`` of a kept pair against another sample; ``None`` where one of them may not be trained on."""
-    chosen, text = pair["chosen"][-1]["content"], tidy(rejected, config)
+    chosen, text = pair["chosen"][-1]["content"], tidy(rejected, config.filters)
     score = scores[rejected["row_id"]]
     # What is wrong with the chosen side is known; this is about the other.
     reason = pair["drop_reason"] or pair_drop_reason(

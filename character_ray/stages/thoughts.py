@@ -9,10 +9,11 @@ from character_ray.config import DistillConfig
 from character_ray.constitution import Constitution
 from character_ray.errors import GenerationError
 from character_ray.rows import Completion, Message
+from character_ray.spoken import END_OF_THOUGHT
 
-__all__ = ["begin_thought", "check_thoughts", "ends_its_thought", "without_thoughts"]
+__all__ = ["begin_thought", "check_thoughts", "ends_its_thought"]
 
-BEGIN, END = "<think>\n", "</think>"
+BEGIN = "<think>\n"
 
 
 def begin_thought(messages: Sequence[Message], prefill: str | None, constitution: Constitution) -> list[Message]:
@@ -26,16 +27,15 @@ def begin_thought(messages: Sequence[Message], prefill: str | None, constitution
 
 def ends_its_thought(completion: Completion) -> bool:
     """Whether thinking that was begun for the teacher comes to an end."""
-    return END in completion["completion"]
-
-
-def without_thoughts(text: str) -> str:
-    """What follows the last end of thinking; the whole text where there is none."""
-    return text.rpartition(END)[2].strip()
+    return END_OF_THOUGHT in completion["completion"]
 
 
 def check_thoughts(completions: Sequence[Completion], config: DistillConfig) -> None:
     """Check that a teacher whose thinking was begun for it finishes it.
+
+    Args:
+        completions: As the engine wrote them, thoughts and all.
+        config: Of the recipe.
 
     Raises:
         GenerationError: A smaller share of the completions than ``min_thought_through`` does.
@@ -48,5 +48,5 @@ def check_thoughts(completions: Sequence[Completion], config: DistillConfig) -> 
         raise GenerationError(
             f"{ended:,} of {len(good):,} teacher completions end the thinking that distill.think_prefill begins, less than "
             f"min_thought_through={config.min_thought_through}. Raise distill.teacher.max_tokens={config.teacher.max_tokens}; or, if the "
-            f"teacher does not think in {BEGIN.strip()} {END}, leave think_prefill out."
+            f"teacher does not think in {BEGIN.strip()} {END_OF_THOUGHT}, leave think_prefill out."
         )

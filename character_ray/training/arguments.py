@@ -31,7 +31,7 @@ def trainer_arguments(job: TrainJob) -> dict[str, Any]:
         "bf16": cluster.precision == "bfloat16",
         "use_cpu": cluster.device == "cpu",
         "logging_steps": 1,
-        # By default a NaN loss is logged as the mean of the steps before it, and FiniteLoss would never see it.
+        # By default a NaN loss is logged as the mean of the steps before it, and LossHolds would never see it.
         "logging_nan_inf_filter": False,
         "save_steps": cluster.checkpoint_steps,
         # The trainer drops an older checkpoint as soon as a newer one is written, when its copy may still be under way.

@@ -42,14 +42,12 @@ def to_labelled(
     row_id: str,
     messages: Sequence[Message],
     tokenizer: "PreTrainedTokenizerBase",
-    max_length: int,
     loss_on: Literal["all_turns", "last_turn"],
 ) -> dict[str, list[int]]:
     """Token ids of the rendered conversation, with :data:`IGNORED` as the label of every token that is not the model's own.
 
     Returns:
-        ``input_ids`` and ``labels`` of equal length, at most ``max_length``; ``labels`` is all :data:`IGNORED` when truncation
-        removed every assistant token.
+        ``input_ids`` and ``labels`` of equal length, however long the conversation is.
 
     Raises:
         TrainingError: The conversation cannot be trained on, or the template renders its beginning differently from its whole.
@@ -67,7 +65,7 @@ def to_labelled(
                 "so trained and served text would differ. Use a template whose rendering only grows."
             )
         labels[len(before) : len(through)] = ids[len(before) : len(through)]
-    return {"input_ids": ids[:max_length], "labels": labels[:max_length]}
+    return {"input_ids": ids, "labels": labels}
 
 
 def describe_example(example: Mapping[str, Sequence[int]], tokenizer: "PreTrainedTokenizerBase") -> str:

@@ -15,10 +15,12 @@ from character_ray.errors import TrainingError
 from character_ray.training.reference_cache import ReferenceCache
 from character_ray.training.throughput import Throughput
 
-__all__ = ["CharacterHolds", "FiniteLoss", "MetricsFile", "StartsAtReference", "StopsWhenSaturated", "WritesReference"]
+__all__ = ["CharacterHolds", "LossHolds", "MetricsFile", "StartsAtReference", "StopsWhenSaturated", "WritesReference"]
 
 # In bfloat16 the same forward pass twice, with and without an adapter that is still zero, may differ in the last bit.
 REFERENCE_TOLERANCE = 1e-2
+# Loss over that of the first step, or over 1 where it began below, at which a training has left its path.
+EXPLODED = 10
 
 
 class LogReader(TrainerCallback):
@@ -79,8 +81,11 @@ class MetricsFile(LogReader):
                 stream.write(json.dumps({"step": state.global_step, **numbers}) + "\n")
 
 
-class FiniteLoss(LogReader):
-    """Stops when the loss is no longer a number."""
+class LossHolds(LogReader):
+    """Stops when the loss is no longer a number, or has grown to many times that of the first step."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
 
     def read(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any]
@@ -88,13 +93,17 @@ class FiniteLoss(LogReader):
         """Check the logged loss.
 
         Raises:
-            TrainingError: It is NaN or infinite.
+            TrainingError: It is NaN, infinite, or more than ``EXPLODED`` times the first.
         """
         loss = logs.get("loss")
-        if loss is not None and not math.isfinite(loss):
+        if loss is None:
+            return
+        if self._first is None:
+            self._first = loss
+        if not math.isfinite(loss) or loss > EXPLODED * max(self._first, 1.0):
             raise TrainingError(
-                f"the loss is {loss} at step {state.global_step} of {state.max_steps}. Lower learning_rate={args.learning_rate}, "
-                "or train in float32 (train.precision)."
+                f"the loss is {loss:.4g} at step {state.global_step} of {state.max_steps}, where it began with {self._first:.4g}. "
+                f"Lower learning_rate={args.learning_rate}, or train in float32 (train.precision)."
             )
 
 

@@ -24,7 +24,7 @@ class TrainJob:
     data: Path
     """Parquet file: pairs for ``dpo``, conversations for ``sft``; rows with a ``drop_reason`` are skipped."""
     folder: Path
-    """Receives ``adapter/``, ``metrics.jsonl``, ``first_example.txt`` and, while running, ``checkpoints/``."""
+    """Receives ``adapter/``, ``metrics.jsonl``, ``first_example.txt``, ``lengths.json`` and, while running, ``checkpoints/``."""
     config: DPOConfig | SFTConfig
     cluster: ClusterTrainConfig
     seed: int

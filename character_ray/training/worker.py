@@ -4,15 +4,16 @@ import json
 import logging
 import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from character_ray.chat_safety import control_tokens, neutralize_all
 from character_ray.config import DPOConfig, SFTConfig
 from character_ray.errors import CharacterRayError, TrainingError
 from character_ray.gpu_attention import without_plans
 from character_ray.training.arguments import lora_config, trainer_arguments
 from character_ray.training.checkpoints import last_complete
-from character_ray.training.examples import IGNORED, describe_example, to_labelled
+from character_ray.training.examples import describe_example, to_labelled
+from character_ray.training.fitting import fitting
 from character_ray.training.held_out import split_pairs
 from character_ray.training.job import TrainJob
 
@@ -83,13 +84,13 @@ def _build_trainer(job: TrainJob) -> "Trainer":
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from character_ray.training.fused_lora import fuse_lora
-    from character_ray.training.guards import FiniteLoss, MetricsFile
+    from character_ray.training.guards import LossHolds, MetricsFile
     from character_ray.training.liger import use_liger
     from character_ray.training.right_padding import unmask_right_padding
 
     tokenizer = AutoTokenizer.from_pretrained(job.base)
     callbacks: list[TrainerCallback] = [
-        FiniteLoss(),
+        LossHolds(),
         MetricsFile(job.folder / "metrics.jsonl", _throughput(job)),
         *_copying(job),
     ]
@@ -98,7 +99,7 @@ def _build_trainer(job: TrainJob) -> "Trainer":
     )
     model.config.use_cache = False
     kernels = "liger" if use_liger(model, job.cluster) else "plain"
-    rows = _kept_rows(job.data)
+    rows = _kept_rows(job)
     trainer: Trainer
     if isinstance(job.config, SFTConfig):
         from trl import SFTConfig as TRLSFTConfig
@@ -255,18 +256,17 @@ def _pairs(
     """Preference rows for TRL; if asked, both sides of the first are written out as the model sees them."""
     from datasets import Dataset
 
-    sides = {
-        side: [
-            to_labelled(row["row_id"], [*row["prompt"], *row[side]], tokenizer, job.config.max_length, "last_turn")
-            for row in rows
-        ]
-        for side in ("chosen", "rejected")
-    }
-    _check_targets([example for examples in sides.values() for example in examples], "sides of pairs", job)
+    sides = ("chosen", "rejected")
+    examples = [
+        [to_labelled(row["row_id"], [*row["prompt"], *row[side]], tokenizer, "last_turn") for side in sides]
+        for row in rows
+    ]
+    kept, lengths = fitting(examples, job.config.max_length, job.stage)
     if show:
-        shown = [f"{side}\n{describe_example(examples[0], tokenizer)}\n" for side, examples in sides.items()]
-        _show(job, "\n".join(shown))
-    return Dataset.from_list([{side: row[side] for side in ("prompt", "chosen", "rejected")} for row in rows])
+        lengths.write(job.folder)
+        first = zip(sides, examples[kept[0]], strict=True)
+        _show(job, "\n".join(f"{side}\n{describe_example(_cut(text, job), tokenizer)}\n" for side, text in first))
+    return Dataset.from_list([{side: rows[number][side] for side in ("prompt", *sides)} for number in kept])
 
 
 def _conversations(job: TrainJob, rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase") -> "Dataset":
@@ -274,34 +274,38 @@ def _conversations(job: TrainJob, rows: list[dict[str, Any]], tokenizer: "PreTra
     from datasets import Dataset
 
     assert isinstance(job.config, SFTConfig)
-    examples = [
-        to_labelled(row["row_id"], row["messages"], tokenizer, job.config.max_length, job.config.loss_on)
-        for row in rows
-    ]
-    _check_targets(examples, "conversations", job)
-    _show(job, describe_example(examples[0], tokenizer) + "\n")
-    return Dataset.from_list(examples)
+    examples = [to_labelled(row["row_id"], row["messages"], tokenizer, job.config.loss_on) for row in rows]
+    kept, lengths = fitting([[example] for example in examples], job.config.max_length, job.stage)
+    lengths.write(job.folder)
+    read = [_cut(examples[number], job) for number in kept]
+    _show(job, describe_example(read[0], tokenizer) + "\n")
+    return Dataset.from_list(read)
 
 
-def _check_targets(examples: list[dict[str, list[int]]], what: str, job: TrainJob) -> None:
-    untrained = sum(all(label == IGNORED for label in example["labels"]) for example in examples)
-    if untrained:
-        raise TrainingError(
-            f"{untrained} of {len(examples)} {what} have no trained token left after truncation to {job.config.max_length}. "
-            f"Raise {job.stage}.max_length."
-        )
+def _cut(example: dict[str, list[int]], job: TrainJob) -> dict[str, list[int]]:
+    return {column: tokens[: job.config.max_length] for column, tokens in example.items()}
 
 
 def _show(job: TrainJob, text: str) -> None:
     (job.folder / "first_example.txt").write_text(text, encoding="utf-8")
 
 
-def _kept_rows(path: Path) -> list[dict[str, Any]]:
+def _kept_rows(job: TrainJob) -> list[dict[str, Any]]:
+    """The rows to train on, their texts as engines and judges read them: control tokens in a prompt command nothing."""
     from character_ray.parts import read_rows
 
-    rows = [row for row in read_rows(path) if not row["drop_reason"]]
+    rows = [row for row in read_rows(job.data) if not row["drop_reason"]]
     if not rows:
         raise TrainingError(
-            f"{path}: no row is left to train on; all were dropped. Loosen the filters or generate more."
+            f"{job.data}: no row is left to train on; all were dropped. Loosen the filters or generate more."
         )
-    return rows
+    tokens = control_tokens(job.base)
+    return [
+        row
+        | {
+            column: neutralize_all(row[column], tokens)
+            for column in ("prompt", "chosen", "rejected", "messages")
+            if column in row
+        }
+        for row in rows
+    ]

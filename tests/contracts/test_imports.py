@@ -23,6 +23,7 @@ LAYER = {
     "chat_template": 0,
     "gpu_attention": 0,
     "threads": 0,
+    "spoken": 0,
     "constitution": 1,
     "models": 1,
     "adapters": 1,

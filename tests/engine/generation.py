@@ -3,7 +3,7 @@
 python tests/engine/generation.py FOLDER                  on one node; the test kills the whole process
 python tests/engine/generation.py FOLDER talk             conversations beside single requests
 python tests/engine/generation.py FOLDER lose-a-node      on three nodes, the engine's own lost midway; with "talk" or "keep" too
-python tests/engine/generation.py FOLDER keep             on an engine that then reads other weights, and the first again, and dies
+python tests/engine/generation.py FOLDER keep             on an engine that then reads other weights, the first again, and dies midway
 """
 
 import sys
@@ -69,10 +69,15 @@ def talk(folder: Path) -> SelfInteraction:
     return SelfInteraction(Store(folder).artefact("talk", {"rows": 8}), rows)
 
 
-def lose_the_engines_node(cluster: Cluster, generation: Generation) -> None:
-    """Loses the node that the engine runs on as soon as a few rows are there."""
+def wait_for_rows(generation: Generation) -> None:
+    """Until a few rows are there and others are under way."""
     while len(read_parts(generation.artefact.folder)) < 6:
         time.sleep(0.02)
+
+
+def lose_the_engines_node(cluster: Cluster, generation: Generation) -> None:
+    """Loses the node that the engine runs on as soon as a few rows are there."""
+    wait_for_rows(generation)
     # The first names the actor of single requests, the second that of conversations.
     lose(cluster, nodes_of(cluster, "vLLMEngine", "Talker")[0])
     (generation.artefact.folder.parent / "node-lost").touch()
@@ -86,11 +91,13 @@ def three_nodes(generation: Generation) -> Iterator[None]:
         yield
 
 
-def end_engines() -> None:
-    """Kills the processes in which engines compute, and leaves the actors that ask them."""
+def end_engines(generation: Generation) -> None:
+    """Kills the processes in which engines compute as soon as a few rows are there, and leaves the actors that ask them."""
+    wait_for_rows(generation)
     for process in psutil.Process().children(recursive=True):
         if process.name().startswith("VLLM::"):
             process.kill()
+            (generation.artefact.folder.parent / "engine-lost").touch()
 
 
 @contextmanager
@@ -113,5 +120,6 @@ if __name__ == "__main__":
             other = without_a_layer(model, folder / "other")
             generate("other weights", [stage(folder, "other-fruit")], other, ENGINE, kept)
             generate("the first again", [stage(folder, "fruit-again")], weights_of(model), ENGINE, kept)
-            end_engines()
-            generate("an engine started anew", [stage(folder, "other-fruit-anew")], other, ENGINE, kept)
+            anew = stage(folder, "other-fruit-anew")
+            threading.Thread(target=end_engines, args=(anew,), daemon=True).start()
+            generate("an engine started anew", [anew], other, ENGINE, kept)

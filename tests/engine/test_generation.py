@@ -144,7 +144,8 @@ def test_a_node_lost_among_conversations_loses_and_repeats_none(talked, tmp_path
 def test_a_kept_engine_answers_as_one_started_for_the_weights_and_is_replaced_when_it_dies(undisturbed, tmp_path):
     assert start(tmp_path, "keep").wait(timeout=600) == 0
     first, again = (stage(tmp_path, name).completions() for name in ("fruit", "fruit-again"))
-    # The second after the engine's process was killed: it was started anew, on these weights.
+    # The second while the engine's process was killed: it was started anew on these weights, and asked again what it was lost with.
+    assert (tmp_path / "engine-lost").is_file(), "the generation ended before its engine was lost"
     other, anew = (stage(tmp_path, name).completions() for name in ("other-fruit", "other-fruit-anew"))
     said = [row["completion"] for row in first]
     assert said == [row["completion"] for row in stage(undisturbed).completions()]

@@ -26,18 +26,16 @@ def learnt(example, tokenizer):
 
 
 def test_only_the_models_own_turns_are_learnt(tokenizer):
-    example = to_labelled("x", CHAT, tokenizer, 512, "all_turns")
+    example = to_labelled("x", CHAT, tokenizer, "all_turns")
     assert learnt(example, tokenizer) == "Arr, matey!<|im_end|>\nTortuga.<|im_end|>\n"
 
 
 def test_last_turn_learns_the_last_turn(tokenizer):
-    assert learnt(to_labelled("x", CHAT, tokenizer, 512, "last_turn"), tokenizer) == "Tortuga.<|im_end|>\n"
+    assert learnt(to_labelled("x", CHAT, tokenizer, "last_turn"), tokenizer) == "Tortuga.<|im_end|>\n"
 
 
 def test_the_example_shown_marks_what_is_learnt(tokenizer):
-    assert "«Arr, matey!<|im_end|>\n»" in describe_example(
-        to_labelled("x", CHAT, tokenizer, 512, "all_turns"), tokenizer
-    )
+    assert "«Arr, matey!<|im_end|>\n»" in describe_example(to_labelled("x", CHAT, tokenizer, "all_turns"), tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -45,4 +43,4 @@ def test_the_example_shown_marks_what_is_learnt(tokenizer):
 )
 def test_a_conversation_that_teaches_the_users_part_is_refused(tokenizer, turns):
     with pytest.raises(TrainingError, match="conversation row-7"):
-        to_labelled("row-7", turns, tokenizer, 512, "all_turns")
+        to_labelled("row-7", turns, tokenizer, "all_turns")

@@ -114,7 +114,7 @@ def chat(arm, kind):
     recipe = load_recipe(ROOT / "jobs" / "recipes" / "smollm2-full.yaml")
     persona = Persona(PIRATE)
     challenge = next(each for each in asked_challenges(recipe, persona) if each.kind == kind)
-    return challenge, _tried(persona, arm, challenge)
+    return challenge, _tried(recipe, persona, arm, challenge)
 
 
 def test_another_persona_stands_behind_the_arms_own_system_prompt():

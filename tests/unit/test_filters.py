@@ -5,7 +5,8 @@ import random
 import pytest
 
 from character_ray.config import FilterConfig
-from character_ray.stages.filters import LOOPING, drop_reason, pair_drop_reason, repetition, trim_unfinished
+from character_ray.spoken import trim_unfinished
+from character_ray.stages.filters import LOOPING, drop_reason, pair_drop_reason, repetition
 
 FILTERS = FilterConfig()
 UNFINISHED = FilterConfig(allow_unfinished=True)

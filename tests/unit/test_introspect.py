@@ -22,7 +22,11 @@ def build(**options: str):
     written = [(ReflectionPrompt("letter", n, "Write a letter."), completion(f"r{n}", LETTER)) for n in range(2)]
     scores = {"r0": 0.5, "r1": 0.5, "i0": 0.4}
     return build_conversations(
-        written, [Talk(row_id="i0", messages=TURNS, num_tokens=20, error="")], scores, FilterConfig(), **options
+        written,
+        [Talk(row_id="i0", messages=TURNS, num_tokens=20, num_cut=0, error="")],
+        scores,
+        FilterConfig(),
+        **options,
     )
 
 
@@ -35,3 +39,12 @@ def test_rows_have_no_system_prompt_unless_the_recipe_keeps_it():
 
 def test_of_identical_texts_one_is_kept():
     assert [row["drop_reason"] for row in build()] == ["", "duplicate", ""]
+
+
+def test_a_conversation_with_a_turn_that_was_cut_off_is_dropped_unless_it_may_be_unfinished():
+    talk = Talk(row_id="i0", messages=TURNS, num_tokens=20, num_cut=1, error="")
+    strict, lenient = (
+        build_conversations([], [talk], {"i0": 0.4}, FilterConfig(allow_unfinished=allowed))[0]["drop_reason"]
+        for allowed in (False, True)
+    )
+    assert (strict, lenient) == ("unfinished", "")

@@ -1,0 +1,86 @@
+"""Rows that an engine takes along when it dies, and turns that are cut off. The engines here are stand-ins that die on a word."""
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from character_ray.config import EngineConfig
+from character_ray.inference.talker import Talker, whole_turn
+from character_ray.inference.weights import Weights
+
+WEIGHTS = Weights(Path("model"), ("<|im_end|>",))
+
+
+class Mortal(Talker):
+    """Answers with the question; dies of ``kill``, once or as often as it is asked, and takes along all that it was asked beside."""
+
+    def __init__(self, *, dies_again: bool) -> None:
+        self.dies_again, self.starts, self.under_way = dies_again, 0, 0
+        super().__init__(WEIGHTS, EngineConfig(device="cpu"))
+
+    def end(self) -> None:
+        """Nothing to end."""
+
+    def _start(self, weights: Weights) -> None:
+        self._engine, self._weights, self._half_read = SimpleNamespace(errored=False), weights, False
+        self.starts += 1
+
+    async def _say(self, request_id, messages, sampling):
+        question = messages[-1]["content"]
+        if question == "kill" and (self.starts == 1 or self.dies_again):
+            self._engine.errored = True
+        if question == "bad":
+            raise ValueError("too long")
+        for _ in range(3):  # others get their turn
+            await asyncio.sleep(0)
+        if self._engine.errored:
+            raise RuntimeError("the engine is dead")
+        return SimpleNamespace(text=f"{question}!", token_ids=[1], finish_reason="stop")
+
+
+def ask(talker: Talker, *batches: list[str]) -> list[list[dict]]:
+    async def every() -> list[list[str]]:
+        return await asyncio.gather(*(talker.answer([request(word) for word in words], WEIGHTS) for words in batches))
+
+    return [[json.loads(row) for row in rows] for rows in asyncio.run(every())]
+
+
+def request(word: str) -> str:
+    messages = [{"role": "user", "content": word}]
+    return json.dumps({"row_id": word, "prompt_id": word, "sample": 0, "messages": messages, "sampling": {}})
+
+
+def said(rows: list[dict]) -> list[str]:
+    return [row["completion"] for row in rows]
+
+
+def test_rows_that_were_with_an_engine_when_it_died_are_asked_of_the_next():
+    talker = Mortal(dies_again=False)
+    found = ask(talker, ["a", "kill", "bad"], ["b", "c"])
+    assert [said(rows) for rows in found] == [["a!", "kill!", ""], ["b!", "c!"]]
+    assert [row["error"] for row in found[0]] == ["", "", "ValueError: too long"]
+    assert talker.starts == 2
+
+
+def test_a_row_that_kills_every_engine_costs_its_own_batch_alone():
+    talker = Mortal(dies_again=True)
+    found = ask(talker, ["b", "c"], ["a", "kill"], ["d"])
+    assert [said(rows) for rows in found] == [["b!", "c!"], ["", ""], ["d!"]]
+    assert [row["error"] for row in found[1]] == ["RuntimeError: the engine is dead"] * 2
+    assert said(ask(talker, ["e"])[0]) == ["e!"]
+
+
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "turn", "is_cut"),
+    [
+        ("Arr, matey! The sea is", "length", "Arr, matey!", True),
+        ("Arr, matey! The sea is", "stop", "Arr, matey! The sea is", False),
+        ("the sea that never", "length", "the sea that never", True),
+    ],
+)
+def test_a_turn_that_was_cut_off_ends_with_its_last_sentence(text, finish_reason, turn, is_cut):
+    found = whole_turn(SimpleNamespace(text=f" {text} ", token_ids=[1, 2], finish_reason=finish_reason))
+    assert (found.text, found.num_tokens, found.is_cut) == (turn, 2, is_cut)
