@@ -1,7 +1,7 @@
 """Serve trained personas on the cluster this is submitted to, until the job is stopped.
 
 python jobs/serve.py runs/demo
-ray job submit --working-dir . -- python jobs/serve.py runs/demo runs/tutor --host 0.0.0.0
+ray job submit --working-dir . -- python jobs/serve.py /runs/captain /runs/tutor --host 0.0.0.0 --keys /runs/keys.yaml
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""``docs/studies/README.md``: one line for each claim of the seed, with the figures of the studies that decide it.
+"""``docs/studies/README.md``: one line for each claim of the design document, with the figures of the studies that decide it.
 
 python -m scripts.claims
 python -m scripts.claims --check
@@ -22,10 +22,16 @@ IN_SMALL = "in small"
 HEAD = """\
 # Studies
 
-What the [seed](../differences.md) claims, and what came of it on the embedded model (SmolLM2-135M-Instruct). A claim *holds* when the
-whole 95 % interval of the difference is on its side, *fails* when it is on the other, else it is *undecided*, which is a result too. A
-claim that several comparisons decide holds when all do. Negative results stay. *In small*: the study at the seed's sizes has not run, and
-the same comparison at the demo's sizes on two CPU cores (the study of that name with `-cpu`) is shown meanwhile.
+What the [design document](../differences.md#the-design-document) claims, and what came of it on the embedded model
+(SmolLM2-135M-Instruct). Sections are those of that document.
+
+- A claim *holds* when the whole 95 % interval of the difference is on its side, *fails* when it is on the other, else it is *undecided*,
+  which is a result too. A claim that several comparisons decide holds when all do. Negative results stay.
+- A positive difference means that the claim's better cell is better, for looping that it loops less, unless the claim says more.
+- *In small*: the study at the design document's sizes has not run, and the same comparison at the demo's sizes on two CPU cores (the study
+  of that name with `-cpu`) is shown meanwhile.
+- Every study with packs can be decided again from them, for example
+  `python jobs/study.py jobs/studies/ranks.yaml --from docs/studies/ranks/*.zip --output /tmp/ranks`.
 
 `python -m scripts.claims` writes this page from `claims.yaml` and the results below this folder; nothing in it is typed by hand.
 

@@ -49,5 +49,7 @@ def test_recipes_and_jobs_named_in_the_docs_exist(page: Path):
     text = page.read_text(encoding="utf-8")
     named = set(re.findall(r"\b(?:jobs|constitutions|requirements|scripts)/[\w./-]+\.(?:py|yaml|lock|sh)\b", text))
     assert not [name for name in named if not (ROOT / name).is_file()]
-    for recipe, override in re.findall(r"full_pipeline\.py (jobs/recipes/\S+\.yaml)((?: [\w.]+=\S+)*)", text):
+    for recipe, override in re.findall(
+        r"(?:full_pipeline\.py|character-ray run) (jobs/recipes/\S+\.yaml)((?: [\w.]+=\S+)*)", text
+    ):
         load_recipe(ROOT / recipe, override.split())

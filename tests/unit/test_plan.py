@@ -180,7 +180,7 @@ def test_a_plan_that_does_not_fit_is_refused_with_its_stages_and_a_remedy():
     check_fits(estimate_recipe(load_recipe(RECIPES / "cluster-235b.yaml")))
 
 
-@pytest.mark.parametrize("name", ["cluster-235b", "demo-cpu", "laptop-gpu", "smollm2-full"])
+@pytest.mark.parametrize("name", ["cluster-235b", "demo-cpu", "laptop-gpu", "qwen3-4b", "smollm2-full"])
 def test_every_recipe_can_be_planned_and_its_tokens_follow_from_its_rows(name: str):
     recipe = load_recipe(RECIPES / f"{name}.yaml")
     plan = estimate_recipe(recipe)
