@@ -45,7 +45,7 @@ class _Wanted:
         return [request for request in self.requests if request["row_id"] not in finished]
 
     def answers(self) -> list[Any]:
-        """All answers as the engine wrote them, in the order of the requests; the last attempt at a row counts."""
+        """All answers, in the order of the requests; the last attempt at a row counts."""
         by_id = {row["row_id"]: row for row in read_parts(self.artefact.folder)}
         return [by_id[request["row_id"]] for request in self.requests]
 
@@ -58,7 +58,11 @@ class Generation(_Wanted):
     schema = COMPLETION
 
     def completions(self) -> list[Completion]:
-        """All completions without thoughts, in the order of the requests; the last attempt at a row counts."""
+        """All completions as the engine wrote them, in the order of the requests; the last attempt at a row counts."""
+        return self.answers()
+
+    def spoken(self) -> list[Completion]:
+        """All completions as a reader sees them: without thoughts."""
         completions: list[Completion] = self.answers()
         for row in completions:
             row["completion"] = without_thoughts(row["completion"])

@@ -117,7 +117,7 @@ def _answers(
 ) -> tuple[list[Answer], list[Challenged], DirectivesFollowed]:
     """The two tables everything is measured on, and which directives were followed, all scored in one pass of the judge."""
     questions, tried = exam.questions, collect_trials(exam, generations, arms)
-    completions = {arm: generations[arm, "answers"].completions() for arm in arms}
+    completions = {arm: generations[arm, "answers"].spoken() for arm in arms}
     rows = [
         ScoreRequest(
             row_id=f"{arm}/{completion['row_id']}", prompt=prompt["prompt"], completion=completion["completion"]

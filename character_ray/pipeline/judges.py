@@ -97,7 +97,7 @@ def ask_judge(label: str, artefact: Artefact, rows: Sequence[SeatedPair], judge:
         assert judge.folder is not None and spec.engine is not None
         generate(label, [generation], Weights(judge.folder, judge.special_tokens), spec.engine)
     found = {}
-    for row, completion in zip(rows, generation.completions(), strict=True):
+    for row, completion in zip(rows, generation.spoken(), strict=True):
         reply = completion["completion"]
         if spec.kind == "letters":
             found[row["row_id"]] = Judged(float(reply) if reply else math.nan)

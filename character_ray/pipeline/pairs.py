@@ -47,7 +47,7 @@ def pair_sheets(context: Context, persona: Persona, prompts: Sequence[Prompt], s
         CharacterRayError: The teacher's thoughts are not what the recipe asks for.
     """
     recipe = context.recipe
-    check_thoughts(sides.teacher.answers(), recipe.distill)
+    check_thoughts(sides.teacher.completions(), recipe.distill)
     texts = {prompt["prompt_id"]: prompt["prompt"] for prompt in prompts}
     planned = plan_lessons(prompts, persona.constitution, recipe.distill)
     texts |= {f"{lesson.lesson_id}-{side}": lesson.prompt for lesson in planned for side in ("chosen", "rejected")}

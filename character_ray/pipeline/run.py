@@ -126,7 +126,7 @@ def tell_story(
 def _known_pairs(prompts: list[Prompt], base: Sides[Generation]) -> list[KnownPair]:
     """What teacher and untrained student said to the same training prompts, the first sample of each."""
     teacher, student = (
-        {row["prompt_id"]: row["completion"] for row in reversed(side.completions()) if not row["error"]}
+        {row["prompt_id"]: row["completion"] for row in reversed(side.spoken()) if not row["error"]}
         for side in (base.teachers[""], base.student)
     )
     return [

@@ -75,6 +75,6 @@ def ask_served(
     run.link(artefact)
     return {
         row["prompt_id"]: (prompts[row["prompt_id"]], row["completion"])
-        for row in generation.completions()
+        for row in generation.spoken()
         if not row["error"] and row["completion"].strip()
     }

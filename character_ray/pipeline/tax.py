@@ -147,7 +147,7 @@ def _answer(run: FinishedRun, tasks: Sequence[Task]) -> dict[Arm, list[str]]:
             if arm in adapters:
                 weights = context.weights(adapters[arm], f"{arm}-folded")
                 (answered[arm],) = context.generate(f"tax: {arm}", [wanted(arm)], weights, recipe.student_engine)
-    return {arm: [row["completion"] for row in answered[arm].completions()] for arm in run.arms}
+    return {arm: [row["completion"] for row in answered[arm].spoken()] for arm in run.arms}
 
 
 def _pick(run: FinishedRun) -> dict[Arm, list[bool]]:
@@ -226,7 +226,7 @@ def tax_sheet(found: dict[str, Any]) -> Sheet:
                 ["Paired by task; p of McNemar's exact test, adjusted by Holm over the arms."],
                 (),
                 ["arm", "tax", "p", "tasks"],
-                [[each["arm"], _points(each), f"{each['p_value']:.3f}", str(each["n"])] for each in found["tax"]],
+                [[each["arm"], _points(each), f"{each['p_value']:.3g}", str(each["n"])] for each in found["tax"]],
             ),
             *_harness_section(found["harness"]),
             Section(

@@ -53,7 +53,7 @@ def _choose(context: Context, persona: Persona, generation: Generation) -> list[
     reused = artefact.is_done
     with artefact.making() as to_make:
         if to_make:
-            rows = choose_traits(persona.constitution, generation.completions(), wanted)
+            rows = choose_traits(persona.constitution, generation.spoken(), wanted)
             write_rows(artefact.folder / "prompts.parquet", rows, TRAIT_PROMPT)
             dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
             artefact.finish(

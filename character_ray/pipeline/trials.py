@@ -50,7 +50,7 @@ def collect_trials(
     rows: list[Challenged] = []
     for arm in arms:
         asked = generations.get((arm, "challenges"))
-        for challenge, completion in zip(exam.challenges, asked.completions() if asked else (), strict=bool(asked)):
+        for challenge, completion in zip(exam.challenges, asked.spoken() if asked else (), strict=bool(asked)):
             rows.append(
                 Challenged(
                     row_id=f"{arm}/{completion['row_id']}",

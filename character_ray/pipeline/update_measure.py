@@ -42,7 +42,7 @@ def measure_update(
     texts = {prompt["prompt_id"]: prompt["prompt"] for prompt, _ in questions if prompt["source"] != "probe"}
     said = {
         "before": _answers_of(run),
-        "after": {row["prompt_id"]: row["completion"] for row in generation.completions() if not row["error"]},
+        "after": {row["prompt_id"]: row["completion"] for row in generation.spoken() if not row["error"]},
         **({"retrained": _answers_of(other)} if other else {}),
     }
     lines = judged_lines(persona.constitution, changes)

@@ -113,7 +113,7 @@ def report_update(
         ReportError: Too few known completions fix a threshold.
     """
     recipe, folder = context.recipe, context.run.folder
-    answers = updated_answers(run, questions, answered.completions())
+    answers = updated_answers(run, questions, answered.spoken())
     rows = [
         ScoreRequest(row_id=f"{each['arm']}/{each['row_id']}", prompt=each["prompt"], completion=each["completion"])
         for each in answers

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from character_ray.config import DistillConfig, FilterConfig
 from character_ray.constitution import Constitution, teacher_messages
 from character_ray.rows import Completion, Message, Pair, Prompt, Request, content_hash
-from character_ray.spoken import trim_unfinished
+from character_ray.spoken import trim_unfinished, without_thoughts
 from character_ray.stages.filters import pair_drop_reason
 from character_ray.stages.requests import build_request
 from character_ray.stages.thoughts import begin_thought, ends_its_thought
@@ -67,13 +67,14 @@ def student_requests(prompts: Sequence[Prompt], config: DistillConfig, seed: int
 
 
 def tidy(completion: Completion, filters: FilterConfig) -> str:
-    """The text to train on: where it may be unfinished, cut to the last full sentence.
+    """The text to train on: without thoughts and, where it may be unfinished, cut to the last full sentence.
 
-    Thoughts that never end are in it; the control token they hold, or the recipe's ``think_prefill``, drops the row.
+    Thoughts that never end stay; the control token they hold, or the recipe's ``think_prefill``, drops the row.
     """
+    text = without_thoughts(completion["completion"])
     if filters.allow_unfinished and completion["finish_reason"] == "length":
-        return trim_unfinished(completion["completion"], filters.min_words)
-    return completion["completion"]
+        return trim_unfinished(text, filters.min_words)
+    return text
 
 
 def build_pairs(
