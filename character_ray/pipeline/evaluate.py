@@ -19,11 +19,11 @@ from character_ray.pipeline.directives import DirectivesFollowed, KnownPair, ask
 from character_ray.pipeline.further import measure_further
 from character_ray.pipeline.measured import answer_row, measure_answers
 from character_ray.pipeline.report_parts import (
-    SHARED_WEIGHTS,
     adapter_part,
     constitution_part,
     judge_part,
     run_part,
+    shared_weights,
 )
 from character_ray.pipeline.scores import score_all, sheet_of
 from character_ray.pipeline.summary import print_summary
@@ -77,7 +77,7 @@ def evaluate(
     trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, varied, followed)
     report = Report.model_validate(
         {
-            "run": run_part(context, _notes(arms, measured.rated["unscored"], note)),
+            "run": run_part(context, _notes(arms, measured.rated["unscored"], note, recipe.distill)),
             "constitution": constitution_part(persona),
             "prompts_hash": prompts_hash(prompts),
             "num_prompts": len(prompts),
@@ -194,9 +194,9 @@ def _classify(
     return model.probability([answer["completion"] for answer in answers]), report, ""
 
 
-def _notes(arms: Sequence[Arm], unscored: int, note: str) -> list[str]:
+def _notes(arms: Sequence[Arm], unscored: int, note: str, distill: DistillConfig) -> list[str]:
     notes = [note] if note else []
-    notes.append(SHARED_WEIGHTS)
+    notes.append(shared_weights(distill))
     missing = [arm for arm in ARMS if arm not in arms]
     if missing:
         notes.append(f"Arms not run: {', '.join(missing)} (left out by the recipe).")

@@ -11,6 +11,7 @@ from character_ray.errors import ConstitutionError
 from character_ray.pipeline.directives import KnownPair
 from character_ray.pipeline.evaluate import labelled_pairs
 from character_ray.pipeline.personas import load_control, load_persona
+from character_ray.pipeline.report_parts import shared_weights
 from character_ray.plan import plan_recipe
 from character_ray.prompts import training_prompts
 from character_ray.rows import Pair
@@ -117,3 +118,18 @@ def test_the_classifier_learns_what_is_not_in_character_from_the_untrained_stude
     assert texts == ["Arr 0.", "Arr 1.", "It is plain.", "It is plain."]
     assert labels == [True, True, False, False]
     assert prompts == ["p0", "p1", "p0", "p1"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"samples": 4}, "student, and the same score picked the teacher's best sample; the vocabulary"),
+        ({"samples": 1}, "student, and the same score filtered (filters.min_contrast=0.1) the teacher's samples; the"),
+        (
+            {"samples": 4, "choose": "relevance"},
+            "student. The teacher's best sample was chosen by relevance; the score only filtered (filters.min_contrast=0.1); the",
+        ),
+    ],
+)
+def test_a_report_says_what_the_judges_score_selected(settings, said):
+    assert said in shared_weights(DistillConfig(filters=FilterConfig(min_contrast=0.1), **settings))
