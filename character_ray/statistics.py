@@ -1,4 +1,4 @@
-"""Every interval used in a report, seeded where it draws.
+"""Every interval and test used in a report, seeded where it draws.
 
 Axes: N observations, C clusters (prompts), B bootstrap resamples.
 """
@@ -17,9 +17,15 @@ __all__ = [
     "mcnemar",
     "paired_difference",
     "resample_weights",
+    "sign_flip",
+    "unvaried_bounds",
 ]
 
 Z95 = 1.959963984540054
+# Clusters up to which all signs are tried; as many signs are drawn where there are more.
+EXACT_CLUSTERS = 16
+# Means of a prompt that are equal but for rounding.
+SAME = 1e-9
 
 
 @dataclass(frozen=True)
@@ -38,15 +44,18 @@ def cluster_rate(
 ) -> Interval:
     """Mean of observations that come in clusters, with an interval that resamples clusters.
 
-    With one observation per cluster and values 0 or 1 the interval is Wilson's. Where the bootstrap is degenerate, because every
-    observation is the same, it is Wilson's too, on the number of clusters.
+    With one observation per cluster and values 0 or 1 the interval is Wilson's, and so it is, on the number of clusters, where every
+    observation is the same 0 or 1. Where the clusters' means are the same the bootstrap says nothing, and :func:`unvaried_bounds` does.
+    Else the bootstrap's quantiles are expanded (:func:`expanded_levels`); since it cannot leave the range of the clusters' means, it
+    is still too narrow with fewer than about six clusters.
 
     Args:
         values_N: Observations; for a rate 0 or 1.
         clusters_N: Cluster (prompt) of each observation.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples.
-        bounded: Whether the values are shares of 1, so that Wilson's interval applies.
+        bounded: Whether the values are shares of 1. Without bounds there is no interval where the clusters' means are the same: then
+            both ends are the value, and ``method`` says so.
 
     Raises:
         ValueError: There is no observation, or the two arguments differ in length.
@@ -63,12 +72,12 @@ def cluster_rate(
     if bounded and binary and (single or value in (0.0, 1.0)):
         low, high = _wilson(value, len(sizes_C))
         return Interval(value, low, high, len(values), f"Wilson on {len(sizes_C)} prompts")
+    if np.ptp(sums_C / sizes_C) < SAME:
+        return _unvaried(value, len(sizes_C), (0.0, 1.0) if bounded else None, len(values))
     weights_BC = resample_weights(len(sizes_C), resamples, seed)
     means_B = (weights_BC @ sums_C) / np.maximum(weights_BC @ sizes_C, 1)
-    low, high = (float(x) for x in np.quantile(means_B, (0.025, 0.975)))
-    return Interval(
-        value, low, high, len(values), f"bootstrap of {len(sizes_C)} prompts, {resamples} resamples, seed {seed}"
-    )
+    low, high = (float(x) for x in np.quantile(means_B, expanded_levels(len(sizes_C))))
+    return Interval(value, low, high, len(values), _bootstrap(len(sizes_C), resamples, seed))
 
 
 def paired_difference(
@@ -79,8 +88,25 @@ def paired_difference(
     *,
     seed: int,
     resamples: int = 1000,
+    bounded: bool = True,
 ) -> Interval:
     """Mean of the per-prompt differences of two arms on the prompts both answered, with a bootstrap interval over prompts.
+
+    The bootstrap's quantiles are expanded (:func:`expanded_levels`). Where all differences are the same it says nothing, and the
+    interval is :func:`unvaried_bounds`: eight prompts that all differ by 1 show a difference above 0.26, not one of 1.
+
+    Args:
+        first_N: Observations of the first arm.
+        first_clusters_N: Prompt of each.
+        second_N: Observations of the arm that is taken away.
+        second_clusters_N: Prompt of each.
+        seed: Seed of the bootstrap.
+        resamples: Number of bootstrap resamples.
+        bounded: Whether the values are shares of 1, so that a difference lies between -1 and 1. Without bounds there is no interval
+            where all differences are the same: then both ends are the value, and ``method`` says so.
+
+    Returns:
+        The interval; ``n`` is the number of prompts that both answered.
 
     Raises:
         ValueError: The arms share no prompt.
@@ -93,15 +119,31 @@ def paired_difference(
     if not shared:
         raise ValueError("the two arms share no prompt")
     differences_C = np.array([means[0][name] - means[1][name] for name in shared])
+    value = float(differences_C.mean())
+    if np.ptp(differences_C) < SAME:
+        return _unvaried(value, len(shared), (-1.0, 1.0) if bounded else None, len(shared))
     boot_B = resample_weights(len(shared), resamples, seed) @ differences_C / len(shared)
-    low, high = (float(x) for x in np.quantile(boot_B, (0.025, 0.975)))
-    return Interval(
-        float(differences_C.mean()),
-        low,
-        high,
-        len(shared),
-        f"paired bootstrap of {len(shared)} prompts, {resamples} resamples, seed {seed}",
-    )
+    low, high = (float(x) for x in np.quantile(boot_B, expanded_levels(len(shared))))
+    return Interval(value, low, high, len(shared), f"paired {_bootstrap(len(shared), resamples, seed)}")
+
+
+def unvaried_bounds(value: float, n: int, bounds: tuple[float, float]) -> tuple[float, float]:
+    """95 % bounds of a mean when all of ``n`` prompts show the same value, so that no spread can be estimated.
+
+    Prompts with another value are then at most a share of 1 - 0.025^(1/n), about 3.7 / n (Clopper & Pearson 1934; with 3 / n on one side
+    the rule of three, Hanley & Lippman-Hand 1983). The mean is furthest from ``value`` where all of those lie at one of the bounds.
+
+    Args:
+        value: What every prompt shows.
+        n: Number of prompts, at least 1.
+        bounds: Smallest and largest possible value.
+
+    Returns:
+        The lower and the upper end, within ``bounds``; they close in on ``value`` as n grows. On differences that are all 1 the
+        lower end exceeds 0 from six prompts on, as the exact sign test rejects.
+    """
+    unseen = 1 - 0.025 ** (1 / n)
+    return value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
 
 
 def mcnemar(first_C: Sequence[float], second_C: Sequence[float]) -> float:
@@ -121,6 +163,31 @@ def mcnemar(first_C: Sequence[float], second_C: Sequence[float]) -> float:
     differing = only_first + only_second
     tail: float = sum(math.comb(differing, k) for k in range(min(only_first, only_second) + 1)) / 2**differing
     return min(1.0, 2 * tail)
+
+
+def sign_flip(differences_C: Sequence[float], *, seed: int) -> float:
+    """Two-sided p-value that clusters differ by as much to either side: their signs are flipped (Fisher 1935, section 21).
+
+    Observations of one cluster need not be independent, since all of them flip together. All 2^C signs are tried while there are few
+    (C up to 16, clusters without a difference not counted), else 65,536 are drawn, what was seen among them (Phipson & Smyth 2010).
+    Of C clusters no p-value is below 2^(1 - C): fewer than six prove nothing at 5 %.
+
+    Args:
+        differences_C: Mean difference of each cluster.
+        seed: Seed of the drawn signs.
+
+    Returns:
+        The share of signs under which the sum is as far from 0; 1 where nothing differs.
+    """
+    differing = np.asarray([each for each in differences_C if abs(each) > SAME], dtype=np.float64)
+    if len(differing) <= EXACT_CLUSTERS:
+        sums = np.zeros(1)
+        for each in differing:
+            sums = np.concatenate([sums + each, sums - each])
+    else:
+        flips = np.random.default_rng(seed).integers(0, 2, (2**EXACT_CLUSTERS - 1, len(differing)), dtype=np.int8)
+        sums = np.append((2 * flips - 1) @ differing, differing.sum())
+    return float((np.abs(sums) >= abs(differing.sum()) - SAME).mean())
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -157,6 +224,19 @@ def expanded_levels(clusters: int, level: float = 0.95) -> tuple[float, float]:
     quantile = t.ppf((1 + level) / 2, clusters - 1) * math.sqrt(clusters / (clusters - 1))
     low = float(norm.cdf(-quantile))
     return low, 1 - low
+
+
+def _bootstrap(clusters: int, resamples: int, seed: int) -> str:
+    return f"bootstrap of {clusters} prompts, {resamples} resamples, seed {seed}, quantiles expanded to Student's t"
+
+
+def _unvaried(value: float, clusters: int, bounds: tuple[float, float] | None, n: int) -> Interval:
+    if bounds is None:
+        return Interval(
+            value, value, value, n, f"no interval: the same on all of {clusters} prompts, and without bounds"
+        )
+    low, high = unvaried_bounds(value, clusters, bounds)
+    return Interval(value, low, high, n, f"Clopper-Pearson on {clusters} prompts, all the same")
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:

@@ -61,7 +61,15 @@ def trials(arms: Sequence[str]) -> Trials:
         ],
         tests=[
             TrialTest(
-                kind=kind, arm="full", against="base", n=12, only_arm=9, only_against=0, p_value=0.004, p_holm=0.03
+                kind=kind,
+                arm="full",
+                against="base",
+                n=12,
+                wordings=12,
+                only_arm=9,
+                only_against=0,
+                p_value=0.004,
+                p_holm=0.03,
             )
             for kind in KINDS["attack"]
         ],

@@ -43,7 +43,7 @@ class Comparison:
     reports: list[Report]
     shifts: list[Shift]
     warnings: list[str]
-    """Why some figures may not be comparable."""
+    """Why some figures may not be comparable, or are missing."""
 
 
 def compare_runs(folders: Sequence[Path], arm: str, *, seed: int = 0) -> Comparison:
@@ -55,7 +55,7 @@ def compare_runs(folders: Sequence[Path], arm: str, *, seed: int = 0) -> Compari
         seed: Seed of the bootstrap.
 
     Raises:
-        ReportError: A run has no report, no such arm, or shares no prompt with the first.
+        ReportError: A run has no report, no such arm, or answered no evaluation prompt that the first did.
     """
     if len(folders) < 2:
         raise ReportError(f"{len(folders)} run to compare; give two or more.")
@@ -65,20 +65,34 @@ def compare_runs(folders: Sequence[Path], arm: str, *, seed: int = 0) -> Compari
         if arm not in report.arms:
             raise ReportError(f"{name} has no arm {arm!r}; it has {', '.join(report.arms)}.")
     decided = [decide_answers(folder, report, arm) for folder, report in zip(folders, reports, strict=True)]
-    shifts = []
+    shifts, unpaired = [], []
     for name, own in zip(names[1:], decided[1:], strict=True):
         for metric in own:
             if metric not in decided[0]:
                 continue
             first, other = decided[0][metric], own[metric]
-            try:
-                interval = paired_difference(other[1], other[0], first[1], first[0], seed=seed, resamples=RESAMPLES)
-            except ValueError as cause:
-                raise ReportError(f"{name} and {names[0]}: {cause}, so nothing can be paired.") from cause
+            if not set(first[0]) & set(other[0]):
+                unpaired.append(_unpaired(name, names[0], metric))
+                continue
+            interval = paired_difference(other[1], other[0], first[1], first[0], seed=seed, resamples=RESAMPLES)
             shifts.append(Shift(name, metric, interval, _test(first, other)))
     adjusted = holm([shift.p_value for shift in shifts])
     shifts = [replace(shift, p_value=p_value) for shift, p_value in zip(shifts, adjusted, strict=True)]
-    return Comparison(names, reports, shifts, _warnings(names, reports))
+    return Comparison(names, reports, shifts, [*_warnings(names, reports), *unpaired])
+
+
+def _unpaired(name: str, first: str, metric: str) -> str:
+    """Why a metric has no difference.
+
+    Raises:
+        ReportError: It is the persona rate: then the runs answered no prompt in common, and nothing can be compared.
+    """
+    if metric == "persona_rate":
+        raise ReportError(f"{name} and {first}: the two arms share no prompt, so nothing can be paired.")
+    why = (
+        "the two runs decided no constraint in common" if metric == "operator_rate" else "the two arms share no prompt"
+    )
+    return f"{name} has no difference of {metric} to {first}: {why}."
 
 
 def _test(first: tuple[list[str], list[float]], other: tuple[list[str], list[float]]) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from character_ray.statistics import Interval, cluster_rate, resample_weights
+from character_ray.statistics import Interval, cluster_rate, expanded_levels, resample_weights
 
 __all__ = ["disagreement"]
 
@@ -38,8 +38,9 @@ def disagreement(holds_N: Sequence[bool], wordings_N: Sequence[str], *, seed: in
     # A wording drawn twice is not compared with itself, and a resample of one wording alone compares nothing.
     pairs_B = ((weights_BW @ pairs_WW) * weights_BW).sum(1)
     differ_B = ((weights_BW @ (differ_WW * pairs_WW)) * weights_BW).sum(1)[pairs_B > 0] / pairs_B[pairs_B > 0]
-    low, high = (float(x) for x in np.quantile(differ_B, (0.025, 0.975)))
+    low, high = (float(x) for x in np.quantile(differ_B, expanded_levels(len(names))))
     value = float((differ_WW * pairs_WW).sum() / pairs_WW.sum())
-    return Interval(
-        value, low, high, len(holds), f"bootstrap of {len(names)} wordings, {resamples} resamples, seed {seed}"
+    method = (
+        f"bootstrap of {len(names)} wordings, {resamples} resamples, seed {seed}, quantiles expanded to Student's t"
     )
+    return Interval(value, low, high, len(holds), method)

@@ -112,15 +112,23 @@ def _compared(
             for arm, rows in follows.items()
             if rows
         },
-        "change": {arm: _difference(follows, arm, seed, resamples) for arm in others},
-        "shift": {arm: _difference(means, arm, seed, resamples) for arm in others},
+        "change": {arm: _difference(follows, arm, seed, resamples, bounded=True) for arm in others},
+        "shift": {arm: _difference(means, arm, seed, resamples, bounded=False) for arm in others},
     }
 
 
-def _difference(values: Mapping[str, Mapping[str, float]], arm: str, seed: int, resamples: int) -> dict[str, Any]:
+def _difference(
+    values: Mapping[str, Mapping[str, float]], arm: str, seed: int, resamples: int, *, bounded: bool
+) -> dict[str, Any]:
     after, before = values[arm], values["before"]
     return vars(
         paired_difference(
-            list(after.values()), list(after), list(before.values()), list(before), seed=seed, resamples=resamples
+            list(after.values()),
+            list(after),
+            list(before.values()),
+            list(before),
+            seed=seed,
+            resamples=resamples,
+            bounded=bounded,
         )
     )

@@ -3,16 +3,18 @@
 Challenged x arms -> {kind: {arm: {rate: value with interval}}}, paired tests, transcripts
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from character_ray.rows import Challenged
-from character_ray.statistics import cluster_rate, holm, mcnemar
+from character_ray.statistics import cluster_rate, holm, sign_flip
 
 __all__ = ["Verdict", "Verdicts", "judge_trials", "trial_rates", "trial_tests", "trial_verdicts"]
 
 Metric = dict[str, Any]
+Decided = dict[tuple[str, str], tuple[str, bool]]
+"""By kind and challenge its wording, and whether the answer is in character."""
 
 # What is counted on the answers of each group. The vocabulary is a second opinion that no stage selects on.
 COUNTED = {
@@ -139,37 +141,61 @@ def trial_rates(
 
 
 def trial_tests(
-    rows: Sequence[Challenged], verdicts: Verdicts, arms: Sequence[str], against: str = "base"
+    rows: Sequence[Challenged], verdicts: Verdicts, arms: Sequence[str], against: str = "base", *, seed: int
 ) -> list[dict[str, Any]]:
-    """Whether an arm stays in character on other trials than ``against`` does: McNemar's exact test on the same prompts.
+    """Whether an arm stays in character on other trials than ``against`` does, on the same prompts.
+
+    Answers to one wording are not independent, so the test flips the signs of the wordings' mean differences
+    (:func:`character_ray.statistics.sign_flip`), as the intervals resample wordings. A kind has four to six of them, too few for any
+    p-value to stay small after the adjustment; attacks together, and surroundings together, have enough.
+
+    Args:
+        rows: What was asked and answered.
+        verdicts: What was decided about it.
+        arms: Arms to test.
+        against: The arm they are held against.
+        seed: Seed of the drawn signs where wordings are too many to try all.
 
     Returns:
-        ``kind``, ``arm``, ``against``, ``n``, ``only_arm`` and ``only_against`` (prompts on which one alone is in character),
-        ``p_value``, and ``p_holm``, adjusted over all these tests together.
+        ``kind`` (``all attacks`` and ``all scaffolds`` for a group as a whole), ``arm``, ``against``, ``n`` prompts and their ``wordings``,
+        ``only_arm`` and ``only_against`` (prompts on which one alone is in character), ``p_value``, and ``p_holm``, adjusted over all
+        these tests together (Holm 1979).
     """
-    found: list[dict[str, Any]] = []
-    kinds = dict.fromkeys(row["kind"] for row in rows if row["group"] in TESTED)
+    kinds: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row["group"] in TESTED:
+            kinds.setdefault(row["group"], {})[row["kind"]] = None
+    tested = [
+        each
+        for group, own in kinds.items()
+        for each in ([(f"all {group}s", set(own))] if len(own) > 1 else []) + [(kind, {kind}) for kind in own]
+    ]
     by_arm = {arm: _decided(rows, verdicts, arm) for arm in {*arms, against}}
-    for kind in kinds:
-        for arm in arms:
-            shared = [key for key in by_arm[arm].keys() & by_arm[against].keys() if key[0] == kind]
-            if arm == against or not shared:
-                continue
-            first = [by_arm[arm][key] for key in sorted(shared)]
-            second = [by_arm[against][key] for key in sorted(shared)]
-            found.append(
-                {
-                    "kind": kind,
-                    "arm": arm,
-                    "against": against,
-                    "n": len(shared),
-                    "only_arm": sum(a and not b for a, b in zip(first, second, strict=True)),
-                    "only_against": sum(b and not a for a, b in zip(first, second, strict=True)),
-                    "p_value": mcnemar(list(map(float, first)), list(map(float, second))),
-                }
-            )
+    found = [
+        {"kind": name, "arm": arm, "against": against, **_compared(by_arm[arm], by_arm[against], own, seed)}
+        for name, own in tested
+        for arm in arms
+        if arm != against and any(key[0] in own for key in by_arm[arm].keys() & by_arm[against].keys())
+    ]
     adjusted = holm([each["p_value"] for each in found])
     return [each | {"p_holm": p} for each, p in zip(found, adjusted, strict=True)]
+
+
+def _compared(first: Decided, second: Decided, kinds: Collection[str], seed: int) -> dict[str, Any]:
+    """Two arms on the prompts of some kinds that both answered."""
+    by_wording: dict[tuple[str, str], list[int]] = {}
+    for kind, challenge in sorted(first.keys() & second.keys()):
+        if kind in kinds:
+            wording, holds = first[kind, challenge]
+            by_wording.setdefault((kind, wording), []).append(holds - second[kind, challenge][1])
+    every = [gap for gaps in by_wording.values() for gap in gaps]
+    return {
+        "n": len(every),
+        "wordings": len(by_wording),
+        "only_arm": every.count(1),
+        "only_against": every.count(-1),
+        "p_value": sign_flip([sum(gaps) / len(gaps) for gaps in by_wording.values()], seed=seed),
+    }
 
 
 def trial_verdicts(verdict: Verdict | None) -> list[str]:
@@ -210,9 +236,9 @@ def _counts(name: str, verdict: Verdict) -> bool | None:
     raise ValueError(f"{name!r} is no rate of a trial")
 
 
-def _decided(rows: Sequence[Challenged], verdicts: Verdicts, arm: str) -> dict[tuple[str, str], bool]:
+def _decided(rows: Sequence[Challenged], verdicts: Verdicts, arm: str) -> Decided:
     return {
-        (row["kind"], row["challenge_id"]): verdict.in_character
+        (row["kind"], row["challenge_id"]): (row["wording"], verdict.in_character)
         for row, verdict in zip(rows, verdicts, strict=True)
         if row["arm"] == arm and row["group"] in TESTED and verdict is not None
     }

@@ -62,7 +62,11 @@ def _drift(run: FinishedRun) -> dict[str, Any]:
             for arm, (values, prompts) in per_token.items()
         },
         "differences": [
-            {"arm": "full", "against": arm, **vars(paired_difference(*per_token["full"], *each, **draws))}
+            {
+                "arm": "full",
+                "against": arm,
+                **vars(paired_difference(*per_token["full"], *each, bounded=False, **draws)),
+            }
             for arm, each in per_token.items()
             if arm != "full" and set(each[1]) & set(per_token["full"][1])
         ],

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from character_ray.config import ARMS, Arm
+from character_ray.config import ARMS, Arm, DistillConfig
 from character_ray.evaluation.classifier import PersonaClassifier
 from character_ray.evaluation.decided import decided_rows
 from character_ray.inference.likelihood import ScoreRequest
@@ -19,11 +19,11 @@ from character_ray.pipeline.directives import DirectivesFollowed, KnownPair, ask
 from character_ray.pipeline.further import measure_further
 from character_ray.pipeline.measured import answer_row, measure_answers
 from character_ray.pipeline.report_parts import (
-    SHARED_WEIGHTS,
     adapter_part,
     constitution_part,
     judge_part,
     run_part,
+    shared_weights,
 )
 from character_ray.pipeline.scores import score_all, sheet_of
 from character_ray.pipeline.summary import print_summary
@@ -42,9 +42,10 @@ from character_ray.report.page import write_page
 from character_ray.report.schema import Report
 from character_ray.rows import ANSWER, CHALLENGED, DECIDED, Answer, Challenged, Pair
 from character_ray.runs import Artefact
+from character_ray.stages.filters import trim_unfinished
 from character_ray.training.launch import read_metrics
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "labelled_pairs"]
 
 
 def evaluate(
@@ -65,7 +66,9 @@ def evaluate(
     arms = [arm for arm in ARMS if (arm, "answers") in generations]
     answers, tried, followed = _answers(context, persona, exam, generations, arms, known)
     threshold = fit_threshold(*calibration)
-    classifier, classifier_report, note = _classify(answers, pairs, conversations, recipe.seed)
+    classifier, classifier_report, note = _classify(
+        answers, labelled_pairs(pairs, known, recipe.distill), conversations, recipe.seed
+    )
     measured = measure_answers(recipe, persona, answers, arms, threshold.value, classifier)
     decisions = measured.decisions
     prompts = [prompt for prompt, _ in exam.questions if prompt["source"] != "probe"]
@@ -74,7 +77,7 @@ def evaluate(
     trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, varied, followed)
     report = Report.model_validate(
         {
-            "run": run_part(context, _notes(arms, measured.rated["unscored"], note)),
+            "run": run_part(context, _notes(arms, measured.rated["unscored"], note, recipe.distill)),
             "constitution": constitution_part(persona),
             "prompts_hash": prompts_hash(prompts),
             "num_prompts": len(prompts),
@@ -141,20 +144,45 @@ def _answers(
     return answers, tried, followed
 
 
+def labelled_pairs(
+    pairs: Sequence[Pair], known: Sequence[KnownPair], distill: DistillConfig
+) -> tuple[list[str], list[bool], list[str]]:
+    """What the persona classifier learns of the pairs: texts, whether each is in character, and the prompt each answers.
+
+    What pairs about the voice reject is not in character where the untrained student wrote it. The opposite character's text is another
+    character's, and an earlier adapter's may be the persona's own: beside those the untrained student's answers to the same prompts
+    are taken, cut to full sentences as pairs are.
+
+    Args:
+        pairs: All of the run's; those that were dropped, and lessons, whose rejected side may be in character, are left out.
+        known: What the untrained student said to training prompts.
+        distill: Who wrote the rejected side, and whether unfinished answers were cut.
+    """
+    kept = [pair for pair in pairs if not pair["drop_reason"] and pair["kind"] == "contrast"]
+    groups = [pair["prompt_id"] for pair in kept]
+    texts = [pair["chosen"][0]["content"] for pair in kept]
+    if distill.contrast == "student":
+        plain = [(pair["rejected"][0]["content"], pair["prompt_id"]) for pair in kept]
+    else:
+        said = {each.prompt: each.base for each in known}
+        asked = {pair["prompt"][-1]["content"]: pair["prompt_id"] for pair in kept}
+        plain = [(said[prompt], prompt_id) for prompt, prompt_id in asked.items() if prompt in said]
+        if distill.filters.allow_unfinished:
+            plain = [(trim_unfinished(text, distill.filters.min_words), prompt_id) for text, prompt_id in plain]
+    texts += [text for text, _ in plain]
+    return texts, [True] * len(kept) + [False] * len(plain), groups + [prompt_id for _, prompt_id in plain]
+
+
 def _classify(
-    answers: Sequence[Answer], pairs: Sequence[Pair], conversations: Artefact, seed: int
+    answers: Sequence[Answer], learnt: tuple[list[str], list[bool], list[str]], conversations: Artefact, seed: int
 ) -> tuple[Any, Any, str]:
     """Probability per answer, the classifier's report, and a note when it could not be trained."""
-    # The rejected side of a lesson may be in character.
-    kept = [pair for pair in pairs if not pair["drop_reason"] and pair["kind"] == "contrast"]
+    texts, labels, groups = learnt
     rows = [
         row
         for row in read_rows(conversations.folder / "conversations.parquet")
         if not row["drop_reason"] and row["kind"] == "reflection"
     ]
-    texts = [pair["chosen"][0]["content"] for pair in kept] + [pair["rejected"][0]["content"] for pair in kept]
-    labels = [True] * len(kept) + [False] * len(kept)
-    groups = [pair["prompt_id"] for pair in kept] * 2
     texts += [row["messages"][-1]["content"] for row in rows]
     labels += [True] * len(rows)
     groups += [row["messages"][-2]["content"] for row in rows]
@@ -166,9 +194,9 @@ def _classify(
     return model.probability([answer["completion"] for answer in answers]), report, ""
 
 
-def _notes(arms: Sequence[Arm], unscored: int, note: str) -> list[str]:
+def _notes(arms: Sequence[Arm], unscored: int, note: str, distill: DistillConfig) -> list[str]:
     notes = [note] if note else []
-    notes.append(SHARED_WEIGHTS)
+    notes.append(shared_weights(distill))
     missing = [arm for arm in ARMS if arm not in arms]
     if missing:
         notes.append(f"Arms not run: {', '.join(missing)} (left out by the recipe).")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from character_ray.adapters import load_manifest
+from character_ray.config import DistillConfig
 from character_ray.constitution import score_constitution
 from character_ray.judging.threshold import Threshold
 from character_ray.pipeline.context import Context, Persona
@@ -13,20 +14,31 @@ from character_ray.rows import Answer
 from character_ray.runs import Artefact
 
 __all__ = [
-    "SHARED_WEIGHTS",
     "adapter_part",
     "constitution_part",
     "judge_part",
     "probes",
     "run_part",
     "samples",
+    "shared_weights",
 ]
 
 SHOWN_PROMPTS = 12
-SHARED_WEIGHTS = (
-    "The likelihood judge shares its weights with the untrained student, and the same score picked the teacher's best sample; "
-    "the vocabulary rate is a measure that nothing selected on."
-)
+
+
+def shared_weights(distill: DistillConfig) -> str:
+    """What the likelihood judge has in common with what was trained on, for the notes of a report."""
+    filtered = f"filtered (filters.min_contrast={distill.filters.min_contrast:g})"
+    if distill.choose == "relevance":
+        picked = f". The teacher's best sample was chosen by relevance; the score only {filtered}"
+    elif distill.samples == 1:
+        picked = f", and the same score {filtered} the teacher's samples"
+    else:
+        picked = ", and the same score picked the teacher's best sample"
+    return (
+        f"The likelihood judge shares its weights with the untrained student{picked}; the vocabulary rate is a measure that nothing "
+        "selected on."
+    )
 
 
 def run_part(context: Context, notes: Sequence[str]) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def trials_report(
             for rate in trial_rates(rows, verdicts, arms, **draws)
             for own in [followed.thresholds.get(rate["kind"]) if rate["group"] == "directive" else None]
         ],
-        "tests": trial_tests(rows, verdicts, arms),
+        "tests": trial_tests(rows, verdicts, arms, seed=recipe.seed),
         "survival": curves,
         "survival_tests": survival_tests(ends, arms),
         "stakeholders": {

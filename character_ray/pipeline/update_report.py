@@ -19,11 +19,11 @@ from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.measured import answer_row, measure_answers
 from character_ray.pipeline.report_parts import (
-    SHARED_WEIGHTS,
     adapter_part,
     constitution_part,
     judge_part,
     run_part,
+    shared_weights,
 )
 from character_ray.pipeline.scores import score
 from character_ray.pipeline.summary import print_summary
@@ -131,7 +131,7 @@ def report_update(
     notes = [
         f"An update of {run.folder}: full is the updated character, before the one it was. Both, and base, are judged by the new version "
         "of the constitution; what base and before said is the old run's. How local the update is stands in update.json.",
-        SHARED_WEIGHTS,
+        shared_weights(recipe.distill),
     ]
     report = Report.model_validate(
         {

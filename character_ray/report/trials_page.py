@@ -54,6 +54,9 @@ OPERATOR_BEFORE = (
     "Operator: constraints kept where somebody tempts the persona to break them (in character, and no talk of being a "
     "model or a role)."
 )
+TESTED = "signs of the wordings' differences flipped"
+# Reports of before tests kept the answers to one wording together.
+TESTED_BEFORE = "McNemar's exact test"
 CONTRADICTIONS = ("contradiction_rate", "conversation_contradiction_rate")
 REFUSALS = (
     ("harmful", "refused_rate", "Harmful: refused"),
@@ -73,7 +76,8 @@ def trials_view(report: Report) -> dict[str, Any]:
     """Tables and plots of the trials, ready for the template."""
     trials = report.trials
     rates = trials.rates if trials else []
-    stars = {(test.kind, test.arm) for test in (trials.tests if trials else []) if test.p_holm < 0.05}
+    tests = trials.tests if trials else []
+    stars = {(test.kind, test.arm) for test in tests if test.p_holm < 0.05}
     survival = trials.survival if trials else {}
     judges = trials.directive_judges if trials else []
     by_directive = {each.kind: each for each in rates if each.group == "directive"}
@@ -86,6 +90,7 @@ def trials_view(report: Report) -> dict[str, Any]:
         "injections": [each for each in rates if any("obeyed_rate" in metrics for metrics in each.arms.values())],
         "kinds": KINDS,
         "stars": stars,
+        "tested": TESTED if all(test.wordings is not None for test in tests) else TESTED_BEFORE,
         "safety": {each.kind: each for each in rates if each.group == "safety"},
         "identity": [each for each in rates if each.group == "identity"],
         "directives": [each for each in rates if each.group == "directive"],

@@ -50,13 +50,16 @@ class DirectiveJudge(Part):
 
 
 class TrialTest(Part):
-    """McNemar's exact test that an arm is in character on other prompts of a trial than another arm."""
+    """Test that an arm is in character on other prompts of a trial than another arm: signs of the wordings' mean differences flipped."""
 
     kind: str
+    """``all attacks`` and ``all scaffolds`` are these groups as a whole."""
     arm: str
     against: str
     n: int
     """Prompts both answered."""
+    wordings: int | None = None
+    """Wordings of these prompts, the independent units. ``None`` in reports of before, whose p-values are McNemar's over prompts."""
     only_arm: int
     """Prompts on which the arm alone is in character."""
     only_against: int

@@ -5,14 +5,15 @@ The value of seed s on prompt p is taken as ``mean + a_s + b_p + e_sp``. With S 
     var(a) / S + var(b) / P + var(e) / (S P)  =  V_seeds + V_prompts - V_rest
 
 of the two-way analysis of variance, and Satterthwaite's degrees of freedom. With one seed nothing is known of ``a``: the interval is then
-over prompts alone, and is called so.
+over prompts alone, and is called so. Where prompts show no spread, as when all values are the same, the interval is
+:func:`character_ray.statistics.unvaried_bounds` on their number.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from character_ray.statistics import Interval, cluster_rate
+from character_ray.statistics import SAME, Interval, unvaried_bounds
 
 __all__ = ["crossed_interval"]
 
@@ -42,8 +43,8 @@ def crossed_interval(values: BySeed, *, bounds: tuple[float, float]) -> Interval
     seeds, prompts = table_SP.shape
     value = float(table_SP.mean())
     method = f"{seeds} seeds x {prompts} prompts" if seeds > 1 else f"1 seed, {prompts} prompts"
-    if np.ptp(table_SP) == 0 or prompts < 2:
-        return _degenerate(value, prompts, bounds, method)
+    if np.ptp(table_SP) < SAME or prompts < 2:
+        return _unvaried(value, prompts, bounds, method)
     of_prompts = float(table_SP.mean(0).var(ddof=1)) / prompts
     variance, freedom = of_prompts, float(prompts - 1)
     if seeds > 1:
@@ -53,17 +54,13 @@ def crossed_interval(values: BySeed, *, bounds: tuple[float, float]) -> Interval
         variance = max(of_prompts + of_seeds - of_rest, of_prompts, of_seeds)
         parts = of_prompts**2 / (prompts - 1) + of_seeds**2 / (seeds - 1)
         freedom = max((of_prompts + of_seeds) ** 2 / parts, 1.0) if parts else float(prompts - 1)
+    if variance < SAME**2:  # what differs cancels out in every prompt and every seed
+        return _unvaried(value, prompts, bounds, method)
     reach = float(t.ppf(0.975, freedom)) * variance**0.5
     low, high = max(value - reach, bounds[0]), min(value + reach, bounds[1])
     return Interval(value, low, high, prompts, f"two-way analysis of variance, {method}")
 
 
-def _degenerate(value: float, prompts: int, bounds: tuple[float, float], method: str) -> Interval:
-    """Where all values are the same, Wilson's interval of a share on the number of prompts, scaled to the bounds."""
-    low, high = bounds
-    share = (value - low) / (high - low)
-    if share not in (0.0, 1.0):
-        return Interval(value, value, value, prompts, f"all the same, {method}")
-    found = cluster_rate([share] * prompts, [str(number) for number in range(prompts)], seed=0)
-    scaled = (low + found.low * (high - low), low + found.high * (high - low))
-    return Interval(value, *scaled, prompts, f"all the same, Wilson, {method}")
+def _unvaried(value: float, prompts: int, bounds: tuple[float, float], method: str) -> Interval:
+    low, high = unvaried_bounds(value, prompts, bounds)
+    return Interval(value, low, high, prompts, f"Clopper-Pearson on {prompts} prompts without spread, {method}")

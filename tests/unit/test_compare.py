@@ -93,6 +93,23 @@ def test_operators_rates_of_other_constraints_are_not_compared_in_silence(tmp_pa
     assert "made of other constraints" in warning
 
 
+def test_personas_without_a_constraint_in_common_are_compared_on_the_rest(tmp_path):
+    runs = [write_run(tmp_path / name, {"p0": PLAIN, "p1": IN_CHARACTER}) for name in "ab"]
+    for run, constraint in zip(runs, ("Never lie", "Never break character"), strict=True):
+        asked = {"operator_rate": f"{constraint}/o0", "refused_in_character_rate": "harmful/h0"}
+        rows = [{"arm": "full", "metric": name, "prompt_id": each, "value": 1.0} for name, each in asked.items()]
+        write_rows(run / "decisions.parquet", rows, DECIDED)
+    found = compare_runs(runs, "full")
+    assert {shift.metric for shift in found.shifts} == {
+        "persona_rate",
+        "looping_rate",
+        "vocabulary_rate",
+        "safety_rate",
+    }
+    (warning,) = found.warnings
+    assert "no difference of operator_rate" in warning and "no constraint in common" in warning
+
+
 @pytest.mark.parametrize(("arm", "message"), [("sft", "has no arm 'sft'"), ("full", "nothing can be paired")])
 def test_runs_that_cannot_be_compared_are_refused(tmp_path, arm, message):
     runs = [write_run(tmp_path / name, {name: PLAIN}) for name in "ab"]

@@ -8,9 +8,13 @@ from pydantic import ValidationError
 from character_ray.config import DistillConfig, EvaluateConfig, FilterConfig, Recipe
 from character_ray.constitution import load_constitution, system_prompt
 from character_ray.errors import ConstitutionError
+from character_ray.pipeline.directives import KnownPair
+from character_ray.pipeline.evaluate import labelled_pairs
 from character_ray.pipeline.personas import load_control, load_persona
+from character_ray.pipeline.report_parts import shared_weights
 from character_ray.plan import plan_recipe
 from character_ray.prompts import training_prompts
+from character_ray.rows import Pair
 from character_ray.stages.distill import build_pairs, opposite_requests, student_requests, teacher_requests
 from character_ray.stages.filters import pair_drop_reason
 
@@ -90,3 +94,42 @@ def test_the_opposite_is_asked_once_a_prompt_under_its_own_constitution_and_beco
     assert [pair["rejected"][0]["content"] for pair in pairs] == ["Please note the usual procedure."] * len(prompts)
     assert {pair["rejected_score"] for pair in pairs} == {-0.5}
     assert not any(pair["drop_reason"] for pair in pairs)
+
+
+@pytest.mark.parametrize("contrast", ["student", "paired_teacher", "on_policy"])
+def test_the_classifier_learns_what_is_not_in_character_from_the_untrained_student_alone(contrast):
+    sides = {"paired_teacher": {"opposite": CLERK}, "on_policy": {"parent": Path("runs/demo/dpo/adapter")}}
+    filters = FilterConfig(allow_unfinished=True, min_words=2)
+    distill = DistillConfig(contrast=contrast, filters=filters, **sides.get(contrast, {}))
+    wrote = "It is plain." if contrast == "student" else "Arr, says another."
+
+    def pair(number: int, **changes: str) -> Pair:
+        prompt, chosen, rejected = (
+            [{"role": role, "content": text}]
+            for role, text in (("user", f"Question {number}?"), ("assistant", f"Arr {number}."), ("assistant", wrote))
+        )
+        texts = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+        about = {"row_id": "r", "prompt_id": f"p{number}", "hint": "", "kind": "contrast", "directive": ""}
+        return Pair(**{**about, **texts, "chosen_score": 1.0, "rejected_score": 0.0, "drop_reason": "", **changes})
+
+    pairs = [pair(0), pair(1), pair(2, kind="repetition"), pair(3, drop_reason="empty")]
+    known = [KnownPair(f"Question {number}?", "Arr.", "It is plain. And so") for number in (0, 1, 3)]
+    texts, labels, prompts = labelled_pairs(pairs, known, distill)
+    assert texts == ["Arr 0.", "Arr 1.", "It is plain.", "It is plain."]
+    assert labels == [True, True, False, False]
+    assert prompts == ["p0", "p1", "p0", "p1"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"samples": 4}, "student, and the same score picked the teacher's best sample; the vocabulary"),
+        ({"samples": 1}, "student, and the same score filtered (filters.min_contrast=0.1) the teacher's samples; the"),
+        (
+            {"samples": 4, "choose": "relevance"},
+            "student. The teacher's best sample was chosen by relevance; the score only filtered (filters.min_contrast=0.1); the",
+        ),
+    ],
+)
+def test_a_report_says_what_the_judges_score_selected(settings, said):
+    assert said in shared_weights(DistillConfig(filters=FilterConfig(min_contrast=0.1), **settings))

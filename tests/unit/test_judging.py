@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from character_ray.errors import ReportError
 from character_ray.judging.rating import arrange_battles, fit_bradley_terry, sequential_elo, win_matrix
 from character_ray.judging.threshold import fit_threshold
-from character_ray.statistics import cluster_rate, paired_difference
+from character_ray.statistics import cluster_rate, paired_difference, unvaried_bounds
 
 
 def test_a_separable_threshold_lies_in_the_middle_of_the_gap():
@@ -103,3 +104,54 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
         covered += interval.low <= 0.3 <= interval.high
     # 0.95 less or more three standard errors of 300 trials, and a little for the percentile bootstrap at 60 prompts.
     assert 0.90 <= covered / 300 <= 0.99
+
+
+@pytest.mark.parametrize("clusters", [6, 10, 40])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_the_interval_of_a_rate_covers_the_truth_with_few_prompts(clusters, share):
+    """Five answers to each prompt, whose own shares follow a beta distribution: answers to one prompt correlate by 0.1."""
+    draw, covered = np.random.default_rng(3), 0
+    prompts = [str(number) for number in range(clusters) for _ in range(5)]
+    for trial in range(300):
+        shares_C = draw.beta(9 * share, 9 * (1 - share), clusters)
+        values = (draw.random((clusters, 5)) < shares_C[:, None]).astype(float).ravel()
+        interval = cluster_rate(values.tolist(), prompts, seed=trial, resamples=300)
+        covered += interval.low <= share <= interval.high
+    assert 0.9 <= covered / 300 <= 1.0, covered / 300
+
+
+@pytest.mark.parametrize("prompts", [6, 10, 40])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_the_interval_of_a_paired_difference_covers_the_truth_with_few_prompts(prompts, share):
+    """One arm is right with the share, the other with a fifth of it less; both often agree on all prompts when these are few."""
+    draw, covered = np.random.default_rng(4), 0
+    names = [str(number) for number in range(prompts)]
+    for trial in range(300):
+        luck_N = draw.random(prompts)
+        first, second = (luck_N < share).astype(float).tolist(), (luck_N < 0.8 * share).astype(float).tolist()
+        interval = paired_difference(first, names, second, names, seed=trial, resamples=300)
+        covered += interval.low <= 0.2 * share <= interval.high
+    assert 0.9 <= covered / 300 <= 1.0, covered / 300
+
+
+def test_differences_that_are_all_the_same_have_an_interval_that_narrows_with_their_number():
+    def of(prompts, first, second):
+        names = [str(number) for number in range(prompts)]
+        return paired_difference([first] * prompts, names, [second] * prompts, names, seed=0)
+
+    eight, forty = of(8, 1.0, 0.0), of(40, 1.0, 0.0)
+    assert (eight.low, eight.high) == (pytest.approx(0.261, abs=1e-3), 1.0)
+    assert eight.low < forty.low < 1
+    assert "Clopper-Pearson on 8 prompts" in eight.method
+    equal = of(10, 1.0, 1.0)
+    assert (equal.low, equal.high) == pytest.approx((-0.308, 0.308), abs=1e-3)
+    # Against an independent Clopper-Pearson interval, and the sign test: six of six differ by more than chance, five do not.
+    assert 1 - unvaried_bounds(1.0, 10, (0.0, 1.0))[0] == pytest.approx(binomtest(0, 10).proportion_ci().high)
+    assert of(5, 1.0, 0.0).low < 0 < of(6, 1.0, 0.0).low
+
+
+def test_prompts_whose_means_are_the_same_have_an_interval():
+    interval = cluster_rate([1.0, 0.0] * 4, [str(number) for number in range(4) for _ in range(2)], seed=0)
+    assert interval.low < 0.3 and interval.high > 0.7
+    assert "all the same" in interval.method
+    assert cluster_rate([3.0, 3.0], ["a", "b"], seed=0, bounded=False).method.startswith("no interval")

@@ -126,3 +126,14 @@ def test_a_report_of_before_ties_were_modelled_is_read_and_shown(path: Path) -> 
     assert older.tie_share is None
     assert "count a tie as half" in render_report(older)
     assert "would end in one" in render_report(captain_report())
+
+
+def test_a_report_of_before_tests_kept_wordings_together_is_read_and_shown(path: Path) -> None:
+    data = json.loads(captain_report().model_dump_json())
+    for test in data["trials"]["tests"]:
+        del test["wordings"]
+    path.write_text(json.dumps(data), encoding="utf-8")
+    older = load_report(path)
+    assert older.trials is not None and older.trials.tests[0].wordings is None
+    assert "McNemar" in render_report(older)
+    assert "McNemar" not in render_report(captain_report())

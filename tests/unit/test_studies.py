@@ -146,6 +146,23 @@ def test_the_interval_over_seeds_and_prompts_covers_the_truth():
     assert hits / 400 > 0.92  # 95 % less about 3 standard errors
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_differences_without_spread_have_an_interval_that_narrows_with_the_prompts(seeds):
+    def of(prompts, value, bounds=(-1.0, 1.0)):
+        return crossed_interval({seed: {str(n): value for n in range(prompts)} for seed in range(seeds)}, bounds=bounds)
+
+    few, many = of(10, 0.0), of(160, 0.0)
+    assert (few.low, few.high) == pytest.approx((-0.308, 0.308), abs=1e-3)
+    assert (many.low, many.high) == pytest.approx((-0.023, 0.023), abs=1e-3)
+    assert of(10, 1.0).high == 1 and of(10, 0.5, (-0.5, 0.5)).low == pytest.approx(0.5 - 0.308, abs=1e-3)
+    assert few.method.startswith("Clopper-Pearson on 10 prompts")
+
+
+def test_differences_that_cancel_out_have_an_interval():
+    found = crossed_interval({0: {"a": 1.0, "b": -1.0}, 1: {"a": -1.0, "b": 1.0}}, bounds=(-1.0, 1.0))
+    assert found.low < 0 < found.high
+
+
 def finished_run(folder: Path, share: float) -> None:
     """A run's folder as the pipeline leaves it, as far as a study reads it."""
     folder.mkdir(parents=True)

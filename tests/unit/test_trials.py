@@ -107,11 +107,26 @@ def test_arms_are_tested_on_the_same_prompts_and_adjusted_together():
     rows = [row("base", "attack", "x", n, score=0) for n in range(10)]
     rows += [row("full", "attack", "x", n, score=float(n < 8)) for n in range(10)]
     rows += [row("full", "scaffold", "json", 50, score=1), row("base", "scaffold", "json", 50, score=1)]
-    tests = {test["kind"]: test for test in trial_tests(rows, judged(rows), ["base", "full"])}
+    tests = {test["kind"]: test for test in trial_tests(rows, judged(rows), ["base", "full"], seed=0)}
+    # Where each wording is asked once, flipping signs is the sign test.
     assert tests["x"]["p_value"] == pytest.approx(binomtest(0, 8).pvalue)
     assert tests["x"]["p_holm"] == pytest.approx(2 * binomtest(0, 8).pvalue)
     assert (tests["x"]["only_arm"], tests["x"]["only_against"], tests["x"]["n"]) == (8, 0, 10)
     assert tests["json"]["p_value"] == 1
+
+
+def test_many_prompts_of_few_wordings_prove_no_more_than_the_wordings():
+    rows = [
+        row(arm, "attack", kind, n, score=float(arm == "full"), wording=f"{kind}{n % 4}")
+        for arm in ("base", "full")
+        for kind in ("suffix", "prefill")
+        for n in range(24)
+    ]
+    tests = {test["kind"]: test for test in trial_tests(rows, judged(rows), ["base", "full"], seed=0)}
+    assert (tests["suffix"]["n"], tests["suffix"]["wordings"]) == (24, 4)
+    assert tests["suffix"]["p_value"] == pytest.approx(2 / 2**4)
+    assert (tests["all attacks"]["n"], tests["all attacks"]["wordings"]) == (48, 8)
+    assert tests["all attacks"]["p_value"] == pytest.approx(2 / 2**8)
 
 
 def test_the_persona_ends_at_the_first_turn_out_of_character():

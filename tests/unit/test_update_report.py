@@ -128,7 +128,7 @@ def test_an_update_is_reported_beside_base_and_the_character_as_it_was(updated: 
 
 def test_a_registry_takes_an_update_if_it_keeps_the_bounds(updated: Path, tmp_path: Path):
     registry = Registry(tmp_path / "registry")
-    kept = [parse_bound("full-before.persona_rate.low=-0.2", "min"), parse_bound("full.persona_rate.low=0.6", "min")]
+    kept = [parse_bound("full-before.persona_rate.low=-0.25", "min"), parse_bound("full.persona_rate.low=0.6", "min")]
     assert all(verdict.kept for verdict in check_bounds(load_report(updated / "report.json"), kept))
     with pytest.raises(RegistryError, match=r"breaks full\.looping_rate\.value <= -1"):
         publish_run(updated, registry, "live", [parse_bound("full.looping_rate.value=-1", "max")])
@@ -137,7 +137,7 @@ def test_a_registry_takes_an_update_if_it_keeps_the_bounds(updated: Path, tmp_pa
     assert live is not None and live.run == str(updated)
     assert live.ratings["persona_rate"] == 1
     assert [each.partition(",")[0] for each in live.gate] == [
-        "full-before.persona_rate.low >= -0.2",
+        "full-before.persona_rate.low >= -0.25",
         "full.persona_rate.low >= 0.6",
     ]
     (folder,) = registry.live()
