@@ -1,7 +1,7 @@
 """Run a study, or a part of it, and write what came of it.
 
 Runs share the store, so what two cells have in common is made once, also by runs side by side; a study that was stopped continues,
-and a cell that fails does not stop the others.
+and a cell that fails, for whatever reason, does not stop the others.
 """
 
 import os
@@ -23,7 +23,7 @@ from character_ray.studies.schema import Cell, Study
 from character_ray.studies.verdict import judge_claim
 from character_ray.whole_files import write_text
 
-__all__ = ["collect", "run_cells", "write_results"]
+__all__ = ["check_all_finished", "collect", "run_cells", "write_results"]
 
 
 def run_cells(study: Study, cells: Sequence[Cell], side_by_side: int = 1) -> list[Finished]:
@@ -48,6 +48,21 @@ def run_cells(study: Study, cells: Sequence[Cell], side_by_side: int = 1) -> lis
         read_finished(cell.name, cell.seed, cell.recipe.folder, error)
         for cell, error in zip(cells, errors, strict=True)
     ]
+
+
+def check_all_finished(runs: Sequence[Finished]) -> None:
+    """Refuse to end well when a run did not.
+
+    Raises:
+        CharacterRayError: A run failed.
+    """
+    failed = [run for run in runs if run.error]
+    if failed:
+        first = f"{failed[0].cell}, seed {failed[0].seed}: {failed[0].error}"
+        raise CharacterRayError(
+            f"{len(failed)} of {len(runs)} runs failed, and the results are of the others; the first: {first}. "
+            "Run the same command again to continue: what is finished is reused."
+        )
 
 
 def collect(cells: Sequence[Cell]) -> list[Finished]:
@@ -90,7 +105,7 @@ def _one_by_one(cells: Sequence[Cell]) -> list[str]:
         console.rule(f"{number} of {len(cells)}: {work.label}")
         errors.append(error_of(work.task))
         if errors[-1]:
-            console.print(f"[red]{errors[-1]}[/]")
+            console.print(errors[-1], style="red", markup=False)
     return errors
 
 

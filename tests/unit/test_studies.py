@@ -7,16 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from character_ray.config import Recipe
 from character_ray.errors import CharacterRayError, RecipeError, ReportError
 from character_ray.parts import write_rows
 from character_ray.report.io import write_report
 from character_ray.rows import DECIDED, Decided
 from character_ray.studies import Claim, load_study, select_cells
+from character_ray.studies import run as studies_run
 from character_ray.studies.crossed import crossed_interval
 from character_ray.studies.finished import Finished, read_finished
 from character_ray.studies.pack import read_packs, write_pack
 from character_ray.studies.run import run_cells, write_results
 from character_ray.studies.verdict import judge_claim
+from jobs.study import main
 from tests.report_fixture import captain_report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -227,3 +230,21 @@ def test_runs_side_by_side_fail_each_for_itself_and_say_why(tmp_path, capsys):
     assert "one.yaml" in told
     assert "two.yaml" in told
     assert (cells[0].recipe.folder / "log.txt").is_file()
+
+
+def test_a_cell_that_breaks_unexpectedly_stops_no_other_and_the_study_does_not_end_well(tmp_path, monkeypatch, capsys):
+    text = STUDY.replace("seeds: [0, 1]", f"seeds: [0]\ncommon: {{output: '{tmp_path}'}}")
+
+    def run(recipe: Recipe) -> None:
+        if recipe.dpo.lora.rank == 4:
+            raise ZeroDivisionError("a fault [/of] the program")
+        finished_run(recipe.folder, 0.5)
+
+    monkeypatch.setattr(studies_run, "run_pipeline", run)
+    assert main([str(write(tmp_path, text))]) == 1
+    told = capsys.readouterr()
+    assert "CharacterRayError: 1 of 2 runs failed" in told.err
+    assert "Traceback" in told.err
+    page = (tmp_path / "ranks" / "study.md").read_text()
+    assert "small, seed 0 failed: ZeroDivisionError: a fault [/of] the program" in page
+    assert (tmp_path / "ranks-large-s0" / "report.json").is_file()
