@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
 
         if asked.packs:
             with tempfile.TemporaryDirectory() as scratch:
-                runs = read_packs(study, asked.packs, Path(scratch))
+                runs = read_packs(study, every, asked.packs, Path(scratch))
                 write_results(study, runs, output, asked.pack)
             return
         if asked.collect:

@@ -15,6 +15,7 @@ from character_ray.pipeline import run_pipeline
 from character_ray.pipeline.ray_session import check_side_by_side
 from character_ray.runs import write_json
 from character_ray.side_by_side import Work, do_all, error_of
+from character_ray.studies.definition import check_definition
 from character_ray.studies.figures import CLAIMS, MEASURED, draw_claims, draw_measured
 from character_ray.studies.finished import DECISIONS, Finished, read_finished
 from character_ray.studies.pack import write_pack
@@ -66,12 +67,20 @@ def check_all_finished(runs: Sequence[Finished]) -> None:
 
 
 def collect(cells: Sequence[Cell]) -> list[Finished]:
-    """The runs that have finished already; nothing is run."""
-    return [
-        read_finished(cell.name, cell.seed, cell.recipe.folder)
-        for cell in cells
-        if all((cell.recipe.folder / name).is_file() for name in ("report.json", DECISIONS))
-    ]
+    """The runs that have finished already; nothing is run.
+
+    Raises:
+        ReportError: A run was made by an older definition of its cell, or cannot be read.
+    """
+    found = []
+    for cell in cells:
+        folder = cell.recipe.folder
+        if all((folder / name).is_file() for name in ("report.json", DECISIONS)):
+            run = read_finished(cell.name, cell.seed, folder)
+            if run.report is not None:
+                check_definition(str(folder), run.report.run.recipe, cell.recipe)
+            found.append(run)
+    return found
 
 
 def write_results(study: Study, runs: Sequence[Finished], folder: Path, pack: Path | None = None) -> None:
