@@ -2,7 +2,7 @@
 
 python jobs/full_pipeline.py jobs/recipes/demo-cpu.yaml
 python jobs/full_pipeline.py jobs/recipes/demo-cpu.yaml dpo.lora.rank=16 seed=1
-ray job submit --working-dir . -- python jobs/full_pipeline.py jobs/recipes/cluster-235b.yaml
+ray job submit --working-dir . -- python jobs/full_pipeline.py jobs/recipes/cluster-235b.yaml output=/shared/runs
 """
 
 import sys
