@@ -24,9 +24,9 @@ MAX_VALUES = 100_000
 REMEDIES = {
     "string_type": "Write a text, in quotes where YAML would read something else.",
     "string_too_short": "Write something here.",
-    "tuple_type": "Write a list: one line each, beginning with a dash.",
-    "model_type": "Write a mapping: its fields below it, indented.",
 }
+# What pydantic calls by the names of Python's types.
+KINDS = {"tuple_type": "list", "list_type": "list", "model_type": "mapping", "dict_type": "mapping"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,17 @@ class Document:
     source: str
     data: dict[str, Any]
     lines: Mapping[FieldPath, int]
+    overrides: tuple[tuple[FieldPath, str], ...] = ()
+    """Fields that were set over the file, in their order, each with the text that set it."""
+
+    def override_of(self, path: FieldPath) -> FieldPath | None:
+        """The field whose override brought this one; ``None`` where the file did."""
+        setting = [field for field, _ in self.overrides if path[: len(field)] == field]
+        return setting[-1] if setting else None
+
+    def overridden_below(self, path: FieldPath) -> list[str]:
+        """The overrides of fields inside this one."""
+        return [text for field, text in self.overrides if len(field) > len(path) and field[: len(path)] == path]
 
     def line_of(self, path: FieldPath) -> int | None:
         """Line of the field, or of the nearest parent that was written down."""
@@ -165,6 +176,7 @@ def _index(node: yaml.Node | None, path: FieldPath, lines: dict[FieldPath, int])
 def _to_problem(detail: ErrorDetails, document: Document, model: type[BaseModel]) -> Problem:
     path = tuple(detail["loc"])
     message, remedy = detail["msg"], ""
+    override = document.override_of(path)
     match detail["type"]:
         case "extra_forbidden":
             known = _fields_of(model, path[:-1])
@@ -175,10 +187,38 @@ def _to_problem(detail: ErrorDetails, document: Document, model: type[BaseModel]
             message, remedy = "is required but missing.", "Add it."
         case "value_error":
             message = f"{_shown(detail['input'])}{detail['msg'].removeprefix('Value error, ')}"
+        case kind if kind in KINDS:
+            message = f"must be a {KINDS[kind]}, but the value is {detail['input']!r}."
+            remedy = _how_to_write(KINDS[kind], path, model, override is not None)
         case _:
             message = f"{detail['msg']}, but the value is {detail['input']!r}."
             remedy = REMEDIES.get(detail["type"], "")
-    return Problem(document.source, document.line_of(path), _dotted(path), message, remedy)
+    if override is not None:
+        return Problem(
+            f"override {_dotted(override)}", None, "" if path == override else _dotted(path), message, remedy
+        )
+    source, line = document.source, document.line_of(path)
+    if below := document.overridden_below(path):
+        # The file and its overrides together: neither may be wrong by itself.
+        source, line = f"{source if line is None else f'{source}:{line}'} with {', '.join(below)}", None
+    return Problem(source, line, _dotted(path), message, remedy)
+
+
+def _how_to_write(kind: str, path: FieldPath, model: type[BaseModel], overridden: bool) -> str:
+    """How a list or a mapping is written in the place of a field."""
+    field = _dotted(path)
+    if kind == "list":
+        return (
+            f"Write {field}=[…, …]."
+            if overridden
+            else "Write [a, b], or one line each, beginning with a dash and a space."
+        )
+    section = _section_at(model, path)
+    if section is None or not path or isinstance(path[-1], int):
+        return "Write a mapping: its fields below it, indented."
+    # A setting of its own rather than a section, where it has one.
+    key = next((name for name, each in section.model_fields.items() if _section_in(each.annotation) is None), "…")
+    return f"Write {field}.{key}=…." if overridden else f"Write {path[-1]}: {{{key}: …}}."
 
 
 def _shown(value: Any) -> str:
@@ -188,16 +228,26 @@ def _shown(value: Any) -> str:
 
 def _fields_of(model: type[BaseModel], path: FieldPath) -> list[str]:
     """Field names of the sub-model that ``path`` leads to."""
-    current: Any = model
+    section = _section_at(model, path)
+    return list(section.model_fields) if section else []
+
+
+def _section_at(model: type[BaseModel], path: FieldPath) -> type[BaseModel] | None:
+    """The sub-model that ``path`` leads to."""
+    current: type[BaseModel] | None = model
     for part in path:
-        if not isinstance(part, str) or not (isinstance(current, type) and issubclass(current, BaseModel)):
+        if not isinstance(part, str) or current is None:
             continue
         if part not in current.model_fields:
-            return []
-        annotation = current.model_fields[part].annotation
-        candidates = [annotation, *get_args(annotation)]
-        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+            return None
+        current = _section_in(current.model_fields[part].annotation)
+    return current
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds, perhaps one of several or in a list."""
+    candidates = [annotation, *get_args(annotation)]
+    return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
 
 
 def _dotted(path: FieldPath) -> str:

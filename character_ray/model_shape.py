@@ -15,7 +15,7 @@ from character_ray.config import ModelConfig
 from character_ray.errors import ModelError
 from character_ray.models import PACKAGED, cache_folder
 
-__all__ = ["BYTES", "KNOWN_SHAPES", "ModelShape", "find_shape", "read_shape"]
+__all__ = ["BYTES", "KNOWN_SHAPES", "ModelShape", "assumed_shape", "find_shape", "read_shape"]
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 2}
 """Of one number, by the format that a recipe names."""
@@ -120,17 +120,27 @@ def find_shape(model: ModelConfig) -> ModelShape:
     Raises:
         ModelError: No ``config.json`` is at hand and the table does not know the name; or the file is of another kind of model.
     """
-    for folder in _folders(model):
-        if (folder / "config.json").is_file():
-            return read_shape(folder)
-    name = model.name.lower().rpartition("/")[2]
-    fitting = [key for key in KNOWN_SHAPES if name == key or name.startswith(key + "-")]
-    if not fitting:
+    folder, entry = _described(model), _table_entry(model)
+    if folder is not None:
+        return read_shape(folder)
+    if entry is None:
+        fetch = model.name if _is_hub_id(model) else "OWNER/NAME"
         raise ModelError(
             f"the shape of model {model.name!r} is not known: no config.json of it is on this machine, and the table has only "
-            f"{', '.join(KNOWN_SHAPES)}. Give the path of a folder that holds its config.json (weights are not needed)."
+            f"{', '.join(KNOWN_SHAPES)}. Fetch it with hf download {fetch} config.json, or give the path of a folder that holds it "
+            "(weights are not needed)."
         )
-    return KNOWN_SHAPES[max(fitting, key=len)]
+    return KNOWN_SHAPES[entry]
+
+
+def assumed_shape(model: ModelConfig) -> str | None:
+    """The entry of the table that :func:`find_shape` takes by the model's name alone, such as ``qwen3-4b`` for any ``qwen3-4b-...``.
+
+    ``None`` where the model's own ``config.json`` is read, it is packaged, or nothing is known.
+    """
+    if model.name.lower() in PACKAGED or _described(model) is not None:
+        return None
+    return _table_entry(model)
 
 
 def read_shape(folder: Path) -> ModelShape:
@@ -163,6 +173,21 @@ def read_shape(folder: Path) -> ModelShape:
             f"{path} does not describe a decoder whose shape could be read ({type(cause).__name__}: {cause}). "
             "Check that it is the config.json of a language model."
         ) from cause
+
+
+def _described(model: ModelConfig) -> Path | None:
+    """The folder with the model's ``config.json``, if one is at hand."""
+    return next((folder for folder in _folders(model) if (folder / "config.json").is_file()), None)
+
+
+def _table_entry(model: ModelConfig) -> str | None:
+    name = model.name.lower().rpartition("/")[2]
+    fitting = [key for key in KNOWN_SHAPES if name == key or name.startswith(key + "-")]
+    return max(fitting, key=len, default=None)
+
+
+def _is_hub_id(model: ModelConfig) -> bool:
+    return model.name.count("/") == 1 and not model.name.startswith((".", "/", "~"))
 
 
 def _folders(model: ModelConfig) -> list[Path]:

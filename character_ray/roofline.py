@@ -30,13 +30,15 @@ class Device:
     usd_per_hour: float
 
 
-# Speeds from the vendors' data sheets (SXM for A100, H100 and H200), dense; memory as torch sees it; prices are round figures on
-# demand that vary by a factor of two between providers.
+# Speeds from the vendors' data sheets (SXM for A100, H100 and H200; for the RTX 4090 the appendix of NVIDIA's Ada GPU architecture
+# whitepaper, where consumer cards have half the speed when sums are kept in float32, as here), dense; memory as torch sees it; prices
+# are round figures on demand that vary by a factor of two between providers.
 GPUS: dict[GPUName, Device] = {
     "a100": Device("A100 80 GB", 79.2, 312e12, 2.04e12, 1.8),
     "h100": Device("H100 80 GB", 79.2, 989e12, 3.35e12, 3.0),
     "h200": Device("H200 141 GB", 139.8, 989e12, 4.8e12, 3.8),
     "l40s": Device("L40S 48 GB", 44.4, 362e12, 0.864e12, 1.0),
+    "rtx4090": Device("RTX 4090 24 GB", 23.6, 165.2e12, 1.008e12, 0.5),
 }
 
 

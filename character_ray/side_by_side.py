@@ -51,10 +51,16 @@ def do_all(works: Sequence[Work], at_once: int) -> list[str]:
 
 
 def error_of(task: Callable[[], object]) -> str:
-    """Do it; returns the error that was raised on purpose, empty when there was none."""
+    """Do it; returns the error that ended it, empty when there was none. Only an interruption passes through.
+
+    The stack of an error that was not raised on purpose goes to standard error.
+    """
     try:
         task()
     except CharacterRayError as error:
+        return f"{type(error).__name__}: {error}"
+    except Exception as error:  # one broken run must not end the others
+        traceback.print_exc()
         return f"{type(error).__name__}: {error}"
     return ""
 
@@ -75,8 +81,4 @@ def _apart(work: Work) -> str:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
             os.dup2(log.fileno(), stream.fileno())
-        try:
-            return error_of(work.task)
-        except Exception as error:  # one broken run must not end the others
-            traceback.print_exc()
-            return f"{type(error).__name__}: {error}"
+        return error_of(work.task)

@@ -13,9 +13,9 @@ from character_ray.config import load_recipe
 
 def main(arguments: list[str]) -> int:
     """Run the pipeline; returns the exit code."""
-    if not arguments:
+    if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
-        return 2
+        return 0 if arguments else 2
 
     def work() -> None:
         recipe = load_recipe(arguments[0], arguments[1:])

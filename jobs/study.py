@@ -26,18 +26,20 @@ def main(arguments: list[str]) -> int:
         cells = select_cells(study, every, asked.cells, asked.seeds)
         output = asked.output or cells[0].recipe.output / study.name
         from character_ray.studies.pack import read_packs
-        from character_ray.studies.run import collect, run_cells, write_results
+        from character_ray.studies.run import check_all_finished, collect, run_cells, write_results
 
         if asked.packs:
             with tempfile.TemporaryDirectory() as scratch:
-                runs = read_packs(study, asked.packs, Path(scratch))
+                runs = read_packs(study, every, asked.packs, Path(scratch))
                 write_results(study, runs, output, asked.pack)
             return
         if asked.collect:
             write_results(study, collect(cells), output, asked.pack)
             return
         print(f"{len(cells)} runs: {', '.join(f'{cell.name} seed {cell.seed}' for cell in cells)}")
-        write_results(study, run_cells(study, cells, asked.side_by_side), output, asked.pack)
+        runs = run_cells(study, cells, asked.side_by_side)
+        write_results(study, runs, output, asked.pack)
+        check_all_finished(runs)
 
     return exit_code(work)
 

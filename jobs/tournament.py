@@ -13,9 +13,9 @@ from character_ray.config import load_tournament
 
 def main(arguments: list[str]) -> int:
     """Hold the tournament; returns the exit code."""
-    if not arguments:
+    if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
-        return 2
+        return 0 if arguments else 2
 
     def work() -> None:
         tournament = load_tournament(arguments[0], arguments[1:])

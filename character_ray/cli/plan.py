@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.table import Table
 
-from character_ray.config import load_recipe
+from character_ray.config import GPUName, Recipe, load_recipe
 from character_ray.log import console
+from character_ray.model_shape import assumed_shape
 from character_ray.plan import Plan, check_fits, compare_with, estimate_recipe, scaling_page
 from character_ray.report.io import load_report
 from character_ray.report.wording import duration
@@ -29,7 +30,9 @@ HOW_GOOD = (
 def plan(
     recipe: Annotated[Path, typer.Argument(help="Recipe file, such as jobs/recipes/demo-cpu.yaml.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Overrides, such as dpo.lora.rank=16.")] = None,
-    gpu: Annotated[str, typer.Option(help="Kind of GPU: a100, h100, h200 or l40s; plan.gpu of the recipe.")] = "",
+    gpu: Annotated[
+        str, typer.Option(help=f"Kind of GPU: {', '.join(get_args(GPUName))}; plan.gpu of the recipe.")
+    ] = "",
     price: Annotated[float | None, typer.Option(min=0, help="US dollars of one GPU for an hour.")] = None,
     against: Annotated[
         Path | None,
@@ -52,10 +55,13 @@ def plan(
     """Say what a recipe takes, before anything is asked for: rows, tokens, GPUs, memory of each, hours and cost."""
     items = [*(overrides or ()), *([f"plan.gpu={gpu}"] if gpu else [])]
     items += [f"plan.usd_per_gpu_hour={price}"] if price is not None else []
-    planned = estimate_recipe(load_recipe(recipe, items))
+    asked = load_recipe(recipe, items)
+    planned = estimate_recipe(asked)
     console.print(_stages(str(recipe), planned))
     console.print(_memory(planned))
     console.print(_sums(planned))
+    for note in _assumptions(asked, planned):
+        console.print(note, style="yellow", markup=False, highlight=False)
     console.print(HOW_GOOD, style="dim", highlight=False)
     if against is not None:
         console.print(_compared(against))
@@ -65,6 +71,19 @@ def plan(
         console.print(text, markup=False, highlight=False)
         if page is not None:
             write_text(page, text)
+
+
+def _assumptions(recipe: Recipe, planned: Plan) -> list[str]:
+    """What the plan took for granted, and would be another without."""
+    notes = []
+    models = [recipe.student] if recipe.teacher_endpoint is not None else [recipe.student, recipe.teacher]
+    for model in dict.fromkeys(models):
+        entry = assumed_shape(model)
+        if entry is not None:
+            notes.append(f"{model.name}: shape assumed from the table: {entry}; the id was not looked up")
+    if planned.gpus and "gpu" not in recipe.plan.model_fields_set:
+        notes.append(f"planned for {recipe.plan.gpu} (default); plan.gpu or --gpu names another kind")
+    return notes
 
 
 def _scaled(

@@ -1,5 +1,7 @@
 """``character-ray compare`` and ``gate``: runs beside each other, and bounds that let a run through or not."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from character_ray.comparison import check_bounds, compare_runs, parse_bound
+from character_ray.comparison import Verdict, check_bounds, compare_runs, parse_bound
 from character_ray.errors import ReportError
 from character_ray.log import console
 from character_ray.report import wording
@@ -65,18 +67,29 @@ def gate(
         typer.Option("--max", help="Upper bound, such as full.looping_rate.value=0.2; may be repeated."),
     ] = None,
 ) -> None:
-    """Check a run's report against bounds; exits with 1 when one is broken."""
-    bounds = [parse_bound(text, "min") for text in min_ or ()] + [parse_bound(text, "max") for text in max_ or ()]
-    if not bounds:
-        raise ReportError(
-            "no bound is given, so every run would pass. Give --min or --max, such as --min full.persona_rate.low=0.6."
-        )
-    verdicts = check_bounds(load_report(run / "report.json"), bounds)
+    """Check a run's report against bounds; exits with 1 when one is broken.
+
+    With 2 when nothing could be checked: a bound is malformed or names what the report does not have, or there is no report.
+    """
+    try:
+        verdicts = _checked(run, min_ or (), max_ or ())
+    except ReportError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
     for verdict in verdicts:
         mark = "[green]kept[/]  " if verdict.kept else "[red]broken[/]"
         console.print(f"{mark} {escape(str(verdict.bound))}: {escape(verdict.found)}")
     if not all(verdict.kept for verdict in verdicts):
         raise typer.Exit(1)
+
+
+def _checked(run: Path, lower: Sequence[str], upper: Sequence[str]) -> list[Verdict]:
+    bounds = [parse_bound(text, "min") for text in lower] + [parse_bound(text, "max") for text in upper]
+    if not bounds:
+        raise ReportError(
+            "no bound is given, so every run would pass. Give --min or --max, such as --min full.persona_rate.low=0.6."
+        )
+    return check_bounds(load_report(run / "report.json"), bounds)
 
 
 def _cell(name: str, metric: Metric | None) -> str:

@@ -8,7 +8,7 @@ from character_ray.config.base import Config
 
 __all__ = ["GPUName", "PlanConfig"]
 
-GPUName = Literal["a100", "h100", "h200", "l40s"]
+GPUName = Literal["a100", "h100", "h200", "l40s", "rtx4090"]
 
 
 class PlanConfig(Config):

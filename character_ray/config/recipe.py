@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -181,9 +182,11 @@ class Recipe(Config):
                 "Remove one of them."
             )
         if self.teacher != self.student and self.teacher_engine is None and self.teacher_endpoint is None:
+            key = "name" if self.teacher.name != self.student.name else "revision"
             raise ValueError(
-                f"teacher.name={self.teacher.name!r} differs from student.name={self.student.name!r} but teacher_engine is missing, "
-                "so there is nothing to run the teacher on. Add a teacher_engine or a teacher_endpoint section."
+                f"teacher.{key}={getattr(self.teacher, key)!r} differs from student.{key}={getattr(self.student, key)!r} but "
+                f"teacher_engine is missing, so there is nothing to run the teacher on. Set teacher.{key} to the student's {key} to let "
+                "it teach itself, or add teacher_engine: {device: gpu} or a teacher_endpoint section."
             )
         prompts = self.prompts
         if (
@@ -277,4 +280,4 @@ def _override(document: Document, item: str) -> Document:
         section[part] = dict(child or {})
         section = section[part]
     section[parts[-1]] = value
-    return Document(f"{document.source} with {item}", data, document.lines)
+    return replace(document, data=data, overrides=(*document.overrides, (tuple(parts), item)))

@@ -90,7 +90,7 @@ def _fine_tuned(
         name = content_hash(told, settings, model_hash(model), seed)
         job = ClassifierJob(told[0], told[1], masks, num_classes, model, output / "fine-tuned" / name, config, seed)
         console.print(f"fine-tuning {config.model.name}: {len(masks)} trainings on {config.workers} worker(s)")
-        with ray_for({"--workers": config.workers if config.device == "gpu" else 0}):
+        with ray_for({"--workers": config.workers if config.device == "gpu" else 0}, folder=output):
             return fine_tune(job)
 
     measured = measure_classes(rows, learn, seed=seed)

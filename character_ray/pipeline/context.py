@@ -128,8 +128,10 @@ class Held:
 
     def end(self) -> None:
         """End it all; what is needed again starts again."""
-        self.engines.end()
-        self.judges.end()
+        try:
+            self.engines.end()
+        finally:
+            self.judges.end()
 
 
 @dataclass

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from character_ray.config import Recipe, recipe_warnings
-from character_ray.errors import CharacterRayError, ConstitutionError, RecipeError
+from character_ray.errors import ConstitutionError, RecipeError
 from character_ray.inference.score_sheets import Sheet, score_sheets
 from character_ray.log import console, describe_counts
 from character_ray.pipeline.answers import evaluation_exam
@@ -51,7 +52,7 @@ class Outcome:
 def run_personas(
     recipe: Recipe, constitutions: Sequence[Path], *, pairs_only: bool = False, side_by_side: int = 1
 ) -> list[Outcome]:
-    """Run the recipe once for every constitution; a persona that fails does not stop the others.
+    """Run the recipe once for every constitution; a persona that fails, for whatever reason, does not stop the others.
 
     Args:
         recipe: Its own ``constitution`` is not read.
@@ -104,7 +105,7 @@ def run_personas(
                 held.end()  # each process starts its own
                 errors = _side_by_side(stories, contexts, side_by_side)
             else:
-                errors = _one_by_one([partial(story, held=held) for story in stories], personas)
+                errors = _one_by_one([partial(story, held=held) for story in stories], personas, held)
     outcomes = [
         Outcome(persona.constitution.meta.name, context.run.folder, error)
         for persona, context, error in zip(personas, contexts, errors, strict=True)
@@ -132,7 +133,7 @@ def _score_together(asked: Sequence[_Asked]) -> None:
             continue  # what the parent adapter says is not written yet
         sides = run.work.map(to_generation)
         for persona in run.distilled:
-            with suppress(CharacterRayError):  # told by the persona's own story
+            with suppress(Exception):  # told by the persona's own story
                 found = pair_sheets(run.context, persona, run.prompts, sides_of_pairs(sides, persona.prefix))
                 for sheet in found:
                     sheets.setdefault(sheet.artefact.folder, sheet)
@@ -144,7 +145,9 @@ def _score_together(asked: Sequence[_Asked]) -> None:
             "scores of all pairs", list(sheets.values()), first.student.folder, first.recipe.judge, first.held.judges
         )
     except Exception as error:  # whatever one persona's rows did to the judges must not stop the others
-        console.print(f"[yellow]scores of all pairs[/]: {error}. Every persona scores what is left of its own.")
+        why = escape(str(error))
+        console.print(f"[yellow]scores of all pairs[/]: {why}. Every persona scores what is left of its own.")
+        error_of(first.held.judges.end)  # the next persona starts its own
 
 
 def _check_names(personas: Sequence[Persona], constitutions: Sequence[Path]) -> None:
@@ -188,13 +191,15 @@ def _tell_one(
             tell_story(context, persona, control, prompts, held_out)
 
 
-def _one_by_one(stories: Sequence[Callable[[], None]], personas: Sequence[Persona]) -> list[str]:
+def _one_by_one(stories: Sequence[Callable[[], object]], personas: Sequence[Persona], held: Held) -> list[str]:
+    """The error of each story, told one after the other; what is kept ends after one that failed, since it may be what broke."""
     errors = []
     for story, persona in zip(stories, personas, strict=True):
         console.rule(persona.constitution.meta.name)
         errors.append(error_of(story))
         if errors[-1]:
-            console.print(f"[red]{errors[-1]}[/]")
+            console.print(errors[-1], style="red", markup=False)
+            error_of(held.end)  # the next starts its own
     return errors
 
 
@@ -214,7 +219,7 @@ def _show_pairs(outcomes: Sequence[Outcome]) -> None:
     table = Table("persona", "pairs kept", "dropped", title="Preference pairs", title_justify="left")
     for outcome in outcomes:
         if outcome.error:
-            table.add_row(outcome.name, "failed", outcome.error)
+            table.add_row(outcome.name, "failed", escape(outcome.error))
             continue
         pairs = read_summary(outcome.folder / "pairs")
         table.add_row(
@@ -227,7 +232,7 @@ def _show(outcomes: Sequence[Outcome]) -> None:
     table = Table("persona", "base", "prompted", "full", "rating full - base", "report", title="Persona rate, %")
     for outcome in outcomes:
         if outcome.error:
-            table.add_row(outcome.name, "", "", "failed", "", outcome.error)
+            table.add_row(outcome.name, "", "", "failed", "", escape(outcome.error))
             continue
         report = load_report(outcome.folder / "report.json")
         rates = []

@@ -5,17 +5,26 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from character_ray.config import Recipe
 from character_ray.errors import CharacterRayError, RecipeError
 from character_ray.pipeline.orphans import no_orphans
 
-__all__ = ["check_side_by_side", "ray_for", "ray_session"]
+__all__ = ["check_folder", "check_side_by_side", "ray_for", "ray_session"]
+
+# Ray unpacks the working directory of a job into a folder of this name, on every node that runs a part of it.
+UNPACKED = "working_dir_files"
 
 
-def ray_session(recipe: Recipe) -> AbstractContextManager[None]:
-    """Ray for the length of a ``with`` block, on what a recipe needs; see :func:`ray_for`."""
+def ray_session(recipe: Recipe, folder: Path | None = None) -> AbstractContextManager[None]:
+    """Ray for the length of a ``with`` block, on what a recipe needs; see :func:`ray_for`.
+
+    Args:
+        recipe: The recipe.
+        folder: What every node reads and writes; the recipe's ``output`` by default.
+    """
     engine, train, judge = recipe.student_engine, recipe.train, recipe.judge
     return ray_for(
         {
@@ -26,7 +35,28 @@ def ray_session(recipe: Recipe) -> AbstractContextManager[None]:
             "judge": judge.booked_gpus + engine.kept_gpus,
         },
         kept=engine.kept_gpus + judge.kept_gpus,
+        folder=recipe.output if folder is None else folder,
     )
+
+
+def check_folder(folder: Path, working_directory: Path, num_nodes: int) -> None:
+    """Refuse a folder in one node's own copy of a job's working directory, where other nodes are to read and write it.
+
+    Args:
+        folder: As the user named it; a relative one starts at the working directory.
+        working_directory: Of this process, absolute.
+        num_nodes: Nodes of the cluster that are alive.
+
+    Raises:
+        RecipeError: There are several nodes, and the folder lies in what Ray unpacked for the job.
+    """
+    place = (working_directory / folder).resolve()
+    if num_nodes > 1 and UNPACKED in place.parts:
+        raise RecipeError(
+            f"{folder} lies in the copy of the working directory that Ray unpacked on this node for the job ({place}), so of the "
+            f"{num_nodes} nodes of the cluster the others do not see it, and it is lost after the job. Name an absolute path on storage "
+            "that every node sees, such as output=/shared/runs."
+        )
 
 
 def check_side_by_side(recipe: Recipe, at_once: int) -> None:
@@ -44,7 +74,7 @@ def check_side_by_side(recipe: Recipe, at_once: int) -> None:
 
 
 @contextmanager
-def ray_for(gpus: Mapping[str, float], kept: float = 0.0) -> Iterator[None]:
+def ray_for(gpus: Mapping[str, float], kept: float = 0.0, folder: Path | None = None) -> Iterator[None]:
     """Ray for the length of the block.
 
     Inside a submitted job, or with ``RAY_ADDRESS`` set, that cluster is used and left running. Otherwise Ray starts on this
@@ -53,9 +83,10 @@ def ray_for(gpus: Mapping[str, float], kept: float = 0.0) -> Iterator[None]:
     Args:
         gpus: GPUs that each section of the recipe needs, with those that others keep meanwhile; sections run one after the other.
         kept: GPUs that are kept from section to section.
+        folder: What every node reads and writes.
 
     Raises:
-        RecipeError: A section needs more GPUs than the cluster has.
+        RecipeError: A section needs more GPUs than the cluster has, or only this node sees the folder.
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -72,6 +103,8 @@ def ray_for(gpus: Mapping[str, float], kept: float = 0.0) -> Iterator[None]:
             ray.init(**options)
         _quieten()
         try:
+            if folder is not None:
+                check_folder(folder, Path.cwd(), sum(node["Alive"] for node in ray.nodes()))
             _check_gpus(gpus, kept)
             yield
         finally:

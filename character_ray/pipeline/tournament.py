@@ -83,7 +83,7 @@ def hold_tournament(tournament: Tournament, ask: Ask = ask_judge, find: Find = f
             lineup = _asked(lineup, served, store, run)
         played = Played(lineup, {pair: Comparison(stop.alpha / len(pairs), stop.close) for pair in pairs})
         here = any(judge.folder is not None for judge in panel)
-        with ray_for(_gpus(tournament)) if here else nullcontext():
+        with ray_for(_gpus(tournament), folder=tournament.output) if here else nullcontext():
             bench = _Bench(panel, store, run, played, ask)
             _check_judges(tournament, bench)
             _play(tournament, bench)

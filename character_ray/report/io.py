@@ -46,6 +46,10 @@ def load_report(path: Path) -> Report:
     try:
         data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise ReportError(
+                f"{path.parent}: no such run. Check the path, or list what is there: ls {path.parent.parent}"
+            ) from None
         raise ReportError(
             f"{path}: no such file. A run writes it in its last stage; run the recipe again to finish it."
         ) from None

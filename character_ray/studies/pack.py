@@ -16,8 +16,9 @@ from pathlib import Path
 from character_ray.errors import ReportError
 from character_ray.report.io import write_report
 from character_ray.runs import write_json
+from character_ray.studies.definition import check_definition
 from character_ray.studies.finished import DECISIONS, Finished, read_finished
-from character_ray.studies.schema import Study
+from character_ray.studies.schema import Cell, Study
 
 __all__ = ["read_packs", "write_pack"]
 
@@ -59,17 +60,19 @@ def write_pack(path: Path, study: Study, runs: Sequence[Finished], pages: Sequen
             shutil.move(folder, path)
 
 
-def read_packs(study: Study, paths: Sequence[Path], into: Path) -> list[Finished]:
+def read_packs(study: Study, cells: Sequence[Cell], paths: Sequence[Path], into: Path) -> list[Finished]:
     """The runs of all packs, each once, in the order of the study; finished ones go before failed ones.
 
     Args:
-        study: The study; a cell that it no longer has is left out.
+        study: The study.
+        cells: All its runs; one of a cell that it no longer has is left out.
         paths: Packs.
         into: Folder that zipped packs are unpacked in; the runs' files lie there.
 
     Raises:
-        ReportError: A pack is missing, is of another study, or changed its cells since.
+        ReportError: A pack is missing or is of another study, or a run in it was made by an older definition of its cell.
     """
+    asked = {(cell.name, cell.seed): cell.recipe for cell in cells}
     found: dict[tuple[str, int], Finished] = {}
     for number, path in enumerate(paths):
         folder = _opened(path, into / str(number))
@@ -77,10 +80,15 @@ def read_packs(study: Study, paths: Sequence[Path], into: Path) -> list[Finished
         for own in sorted((folder / "runs").iterdir()) if (folder / "runs").is_dir() else ():
             record = json.loads((own / "run.json").read_text(encoding="utf-8"))
             key = (record["cell"], record["seed"])
+            if key not in asked:
+                continue
+            run = read_finished(*key, own, record["error"])
+            if run.report is not None:
+                check_definition(f"{path}: the run {own.name}", run.report.run.recipe, asked[key])
             known = found.get(key)
-            if known is None or (known.error and not record["error"]):
-                found[key] = read_finished(*key, own, record["error"])
-    return [found[key] for key in ((c, s) for c in study.cells for s in study.seeds) if key in found]
+            if known is None or (known.error and not run.error):
+                found[key] = run
+    return [found[key] for key in asked if key in found]
 
 
 def _opened(path: Path, into: Path) -> Path:
@@ -95,16 +103,6 @@ def _opened(path: Path, into: Path) -> Path:
 
 
 def _check_same(study: Study, path: Path, folder: Path) -> None:
-    packed = Study.model_validate(json.loads((folder / STUDY).read_text(encoding="utf-8")))
-    if packed.name != study.name:
-        raise ReportError(f"{path} is a pack of study {packed.name!r}, not of {study.name!r}. Give packs of one study.")
-    changed = [
-        name
-        for name, cell in study.cells.items()
-        if name in packed.cells and {**study.common, **cell} != {**packed.common, **packed.cells[name]}
-    ]
-    if changed or packed.recipe != study.recipe:
-        what = f"cell {changed[0]!r} has" if changed else "the study has"
-        raise ReportError(
-            f"{path}: {what} changed since the pack was written, so its runs are of something else. Run these again, or restore the study."
-        )
+    name = json.loads((folder / STUDY).read_text(encoding="utf-8"))["name"]
+    if name != study.name:
+        raise ReportError(f"{path} is a pack of study {name!r}, not of {study.name!r}. Give packs of one study.")

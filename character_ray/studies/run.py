@@ -1,7 +1,7 @@
 """Run a study, or a part of it, and write what came of it.
 
 Runs share the store, so what two cells have in common is made once, also by runs side by side; a study that was stopped continues,
-and a cell that fails does not stop the others.
+and a cell that fails, for whatever reason, does not stop the others.
 """
 
 import os
@@ -15,6 +15,7 @@ from character_ray.pipeline import run_pipeline
 from character_ray.pipeline.ray_session import check_side_by_side
 from character_ray.runs import write_json
 from character_ray.side_by_side import Work, do_all, error_of
+from character_ray.studies.definition import check_definition
 from character_ray.studies.figures import CLAIMS, MEASURED, draw_claims, draw_measured
 from character_ray.studies.finished import DECISIONS, Finished, read_finished
 from character_ray.studies.pack import write_pack
@@ -23,7 +24,7 @@ from character_ray.studies.schema import Cell, Study
 from character_ray.studies.verdict import judge_claim
 from character_ray.whole_files import write_text
 
-__all__ = ["collect", "run_cells", "write_results"]
+__all__ = ["check_all_finished", "collect", "run_cells", "write_results"]
 
 
 def run_cells(study: Study, cells: Sequence[Cell], side_by_side: int = 1) -> list[Finished]:
@@ -50,13 +51,36 @@ def run_cells(study: Study, cells: Sequence[Cell], side_by_side: int = 1) -> lis
     ]
 
 
+def check_all_finished(runs: Sequence[Finished]) -> None:
+    """Refuse to end well when a run did not.
+
+    Raises:
+        CharacterRayError: A run failed.
+    """
+    failed = [run for run in runs if run.error]
+    if failed:
+        first = f"{failed[0].cell}, seed {failed[0].seed}: {failed[0].error}"
+        raise CharacterRayError(
+            f"{len(failed)} of {len(runs)} runs failed, and the results are of the others; the first: {first}. "
+            "Run the same command again to continue: what is finished is reused."
+        )
+
+
 def collect(cells: Sequence[Cell]) -> list[Finished]:
-    """The runs that have finished already; nothing is run."""
-    return [
-        read_finished(cell.name, cell.seed, cell.recipe.folder)
-        for cell in cells
-        if all((cell.recipe.folder / name).is_file() for name in ("report.json", DECISIONS))
-    ]
+    """The runs that have finished already; nothing is run.
+
+    Raises:
+        ReportError: A run was made by an older definition of its cell, or cannot be read.
+    """
+    found = []
+    for cell in cells:
+        folder = cell.recipe.folder
+        if all((folder / name).is_file() for name in ("report.json", DECISIONS)):
+            run = read_finished(cell.name, cell.seed, folder)
+            if run.report is not None:
+                check_definition(str(folder), run.report.run.recipe, cell.recipe)
+            found.append(run)
+    return found
 
 
 def write_results(study: Study, runs: Sequence[Finished], folder: Path, pack: Path | None = None) -> None:
@@ -90,7 +114,7 @@ def _one_by_one(cells: Sequence[Cell]) -> list[str]:
         console.rule(f"{number} of {len(cells)}: {work.label}")
         errors.append(error_of(work.task))
         if errors[-1]:
-            console.print(f"[red]{errors[-1]}[/]")
+            console.print(errors[-1], style="red", markup=False)
     return errors
 
 

@@ -125,3 +125,10 @@ def test_the_command_shows_both_runs_and_the_difference(tmp_path):
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["compare", str(first), str(second)]).output
     assert "Paired differences" in shown and "Operator" in shown
     assert "+100" in shown
+
+
+def test_a_run_that_does_not_exist_is_called_so(tmp_path):
+    with pytest.raises(ReportError, match=r"none: no such run\. Check the path, or list what is there"):
+        compare_runs([tmp_path / "none", tmp_path], "full")
+    with pytest.raises(ReportError, match=r"report\.json: no such file\. A run writes it in its last stage"):
+        compare_runs([tmp_path, tmp_path / "none"], "full")

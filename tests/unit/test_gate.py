@@ -86,4 +86,19 @@ def test_the_command_exits_with_one_when_a_bound_is_broken(tmp_path):
     failed = run("--min", "full.persona_rate.low=0.6", "--min", "full.identity_rate.low=0.99")
     assert failed.exit_code == 1
     assert "broken full.identity_rate.low >= 0.99" in failed.output
-    assert isinstance(run().exception, ReportError)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ([], "no bound is given"),
+        (["--min", "persona_rate=0.6"], "is not of the form"),
+        (["--min", "full.person_rate.low=0.6"], "no metric 'person_rate'"),
+    ],
+)
+def test_the_command_exits_with_two_when_nothing_could_be_checked(tmp_path, bounds, message):
+    write_report(captain_report(), tmp_path / "report.json")
+    refused = CliRunner().invoke(app, ["gate", str(tmp_path), *bounds])
+    assert refused.exit_code == 2
+    assert message in refused.output
+    assert CliRunner().invoke(app, ["gate", str(tmp_path / "none"), "--min", "full.rating.low=1"]).exit_code == 2

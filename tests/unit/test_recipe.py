@@ -7,6 +7,7 @@ import pytest
 
 from character_ray.config import JudgeConfig, load_recipe, recipe_warnings
 from character_ray.errors import RecipeError
+from jobs import full_pipeline, tournament
 
 DEMO = Path(__file__).parents[2] / "jobs" / "recipes" / "demo-cpu.yaml"
 
@@ -15,6 +16,49 @@ def test_overrides_are_merged_and_checked_like_the_file():
     assert load_recipe(DEMO, ["dpo.lora.rank=4", "seed=7"]).dpo.lora.rank == 4
     with pytest.raises(RecipeError, match=r"dpo\.lora\.rnk: unknown key 'rnk'\. Did you mean 'rank'\?"):
         load_recipe(DEMO, ["dpo.lora.rnk=4"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["seed=1", "dpo.lora.rnk=4:10"], "override dpo.lora.rnk: unknown key 'rnk'. Did you mean 'rank'?"),
+        (["dpo.lora={rnk: 4}"], "override dpo.lora: dpo.lora.rnk: unknown key 'rnk'. Did you mean 'rank'?"),
+        (
+            ["evaluate.arms=brave"],
+            "override evaluate.arms: must be a list, but the value is 'brave'. Write evaluate.arms=[…, …].",
+        ),
+        (["student=brave"], "override student: must be a mapping, but the value is 'brave'. Write student.name=…."),
+        (["prompts.languages=3"], "override prompts.languages: must be a mapping, but the value is 3. "),
+        (["seed=1", "train.workers=3"], f"{DEMO} with seed=1, train.workers=3: dpo.batch_size=4 is not a multiple"),
+        (
+            ["student.name=a/b"],
+            "Set teacher.name to the student's name to let it teach itself, or add teacher_engine: {device: gpu}",
+        ),
+        (["student.revision=main"], "teacher.revision=None differs from student.revision='main'"),
+    ],
+)
+def test_what_is_wrong_with_an_override_is_told_of_the_override(overrides, message):
+    with pytest.raises(RecipeError) as error:
+        load_recipe(DEMO, overrides)
+    assert message in str(error.value)
+
+
+def test_what_is_wrong_with_the_file_is_told_of_its_line(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("name: demo\nconstitution: c.yaml\nstudent: brave\nevaluate:\n  arms: brave\n")
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path, ["seed=1"])
+    assert str(error.value).splitlines() == [
+        f"{path}:3: student: must be a mapping, but the value is 'brave'. Write student: {{name: …}}.",
+        f"{path}:5: evaluate.arms: must be a list, but the value is 'brave'. Write [a, b], or one line each, beginning with a dash "
+        "and a space.",
+    ]
+
+
+@pytest.mark.parametrize("job", [full_pipeline, tournament])
+def test_a_job_shows_its_usage(job, capsys):
+    assert [job.main(["--help"]), job.main(["x.yaml", "-h"]), job.main([])] == [0, 0, 2]
+    assert capsys.readouterr().out.count(f"python jobs/{job.__name__.partition('.')[2]}.py") >= 3
 
 
 def test_all_problems_are_reported_at_once_with_their_lines(tmp_path):

@@ -58,3 +58,29 @@ def test_judges_that_die_leave_every_persona_to_its_own_story(scored, monkeypatc
     monkeypatch.setattr(many, "score_sheets", die)
     many._score_together([asked("captain"), asked("coach")])
     assert "out of memory. Every persona scores what is left of its own." in capsys.readouterr().out
+
+
+class KeptOnes(Held):
+    """Counts how often what is kept was ended."""
+
+    ended = 0
+
+    def end(self) -> None:
+        type(self).ended += 1
+        raise RuntimeError("its actors are dead")
+
+
+def test_a_persona_that_breaks_unexpectedly_stops_no_other_and_leaves_nothing_kept_behind(capsys):
+    told: list[str] = []
+
+    def break_down() -> None:
+        raise ZeroDivisionError("a fault [/of] the program")
+
+    names = [SimpleNamespace(constitution=SimpleNamespace(meta=SimpleNamespace(name=name))) for name in ("one", "two")]
+    errors = many._one_by_one([break_down, lambda: told.append("two")], names, KeptOnes())
+    assert errors == ["ZeroDivisionError: a fault [/of] the program", ""]
+    assert told == ["two"]
+    assert KeptOnes.ended == 1
+    shown = capsys.readouterr()
+    assert "Traceback" in shown.err
+    assert "a fault [/of] the program" in shown.out

@@ -6,8 +6,10 @@ import time
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from character_ray.errors import RecipeError
-from character_ray.side_by_side import Work, do_all
+from character_ray.side_by_side import Work, do_all, error_of
 
 
 def meet(own: Path, other: Path) -> None:
@@ -51,6 +53,22 @@ def test_a_work_that_fails_is_named_and_stops_no_other(tmp_path, capsys):
     assert errors[1:] == ["RecipeError: no such persona", ""]
     assert "Traceback" in (tmp_path / "broken" / "log.txt").read_text()
     assert "refused: RecipeError: no such persona" in capsys.readouterr().out
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_one_after_another_every_error_is_listed_and_an_unexpected_one_shows_its_stack(capsys):
+    tasks = [partial(int, "x"), refuse, partial(int, "1")]
+    assert [error_of(task).partition(":")[0] for task in tasks] == ["ValueError", "RecipeError", ""]
+    assert capsys.readouterr().err.count("Traceback") == 1
+
+
+@pytest.mark.parametrize("task", [interrupt, partial(exit, 3)])
+def test_an_interruption_is_no_failure_of_one_work(task):
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        error_of(task)
 
 
 def test_a_work_that_is_killed_ends_no_other(tmp_path):

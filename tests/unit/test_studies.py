@@ -7,20 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from character_ray.config import Recipe, load_recipe
 from character_ray.errors import CharacterRayError, RecipeError, ReportError
 from character_ray.parts import write_rows
 from character_ray.report.io import write_report
 from character_ray.rows import DECIDED, Decided
 from character_ray.studies import Claim, load_study, select_cells
+from character_ray.studies import run as studies_run
 from character_ray.studies.crossed import crossed_interval
+from character_ray.studies.definition import definition_changes
 from character_ray.studies.finished import Finished, read_finished
 from character_ray.studies.pack import read_packs, write_pack
-from character_ray.studies.run import run_cells, write_results
+from character_ray.studies.run import collect, run_cells, write_results
 from character_ray.studies.verdict import judge_claim
+from jobs.study import main
 from tests.report_fixture import captain_report
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted((ROOT / "jobs" / "studies").glob("*.yaml"))
+PUBLISHED = [
+    found for folder in sorted((ROOT / "docs" / "studies").iterdir()) if (found := sorted(folder.glob("*.zip")))
+]
 STUDY = """\
 name: ranks
 recipe: jobs/recipes/demo-cpu.yaml
@@ -163,10 +170,12 @@ def test_differences_that_cancel_out_have_an_interval():
     assert found.low < 0 < found.high
 
 
-def finished_run(folder: Path, share: float) -> None:
+def finished_run(folder: Path, share: float, recipe: Recipe) -> None:
     """A run's folder as the pipeline leaves it, as far as a study reads it."""
     folder.mkdir(parents=True)
-    write_report(captain_report(), folder / "report.json")
+    report = captain_report()
+    run = report.run.model_copy(update={"recipe": recipe.model_dump(mode="json")})
+    write_report(report.model_copy(update={"run": run}), folder / "report.json")
     rows = [
         Decided(arm=arm, metric=metric, prompt_id=f"p{n}", value=float(n < share * 40 and arm == "full"))
         for arm in ("base", "full")
@@ -180,14 +189,14 @@ def finished_run(folder: Path, share: float) -> None:
 def test_verdicts_can_be_made_again_from_packs_alone(tmp_path, name):
     study, cells = load_study(write(tmp_path, STUDY))
     for number, share in enumerate((0.2, 0.25, 0.9, 0.95)):
-        finished_run(tmp_path / f"run{number}", share)
+        finished_run(tmp_path / f"run{number}", share, cells[number].recipe)
     every = [read_finished(c.name, c.seed, tmp_path / f"run{n}") for n, c in enumerate(cells)]
     write_results(study, every, tmp_path / "whole")
     failed = Finished("large", 1, None, error="RecipeError: no memory")
     packs = [tmp_path / f"first-{name}", tmp_path / f"second-{name}"]
     write_results(study, [*every[:2], failed], tmp_path / "out", packs[0])
     write_results(study, every[2:], tmp_path / "out", packs[1])
-    again = read_packs(study, packs, tmp_path / "unpacked")
+    again = read_packs(study, cells, packs, tmp_path / "unpacked")
     write_results(study, again, tmp_path / "again")
     for page in ("study.json", "study.md", "measured.svg", "claims.svg"):
         assert (tmp_path / "again" / page).read_text() == (tmp_path / "whole" / page).read_text()
@@ -196,23 +205,75 @@ def test_verdicts_can_be_made_again_from_packs_alone(tmp_path, name):
     assert ">holds<" in claims
     claim = json.loads((tmp_path / "again" / "study.json").read_text())["claims"][0]
     assert (claim["outcome"], claim["seeds"]) == ("holds", 2)
-    partly = read_packs(study, packs[:1], tmp_path / "partly")
+    partly = read_packs(study, cells, packs[:1], tmp_path / "partly")
     write_results(study, partly, tmp_path / "partly-out")
     assert "large, seed 1 failed: RecipeError: no memory" in (tmp_path / "partly-out" / "study.md").read_text()
 
 
 def test_a_pack_of_another_study_or_of_changed_cells_is_refused(tmp_path):
-    study, _ = load_study(write(tmp_path, STUDY))
-    finished_run(tmp_path / "run", 0.5)
+    study, cells = load_study(write(tmp_path, STUDY))
+    finished_run(tmp_path / "run", 0.5, cells[0].recipe)
     write_pack(tmp_path / "pack", study, [read_finished("small", 0, tmp_path / "run")])
-    changed, _ = load_study(write(tmp_path, STUDY.replace("rank: 4", "rank: 6")))
-    with pytest.raises(ReportError, match=r"cell 'small' has changed since"):
-        read_packs(changed, [tmp_path / "pack"], tmp_path)
-    other, _ = load_study(write(tmp_path, STUDY.replace("name: ranks", "name: other")))
+    changed = load_study(write(tmp_path, STUDY.replace("rank: 4", "rank: 6")))
+    with pytest.raises(ReportError, match=r"pack: the run small-s0 .*older definition.*dpo\.lora\.rank was 4, is 6"):
+        read_packs(*changed, [tmp_path / "pack"], tmp_path)
+    other = load_study(write(tmp_path, STUDY.replace("name: ranks", "name: other")))
     with pytest.raises(ReportError, match=r"is a pack of study 'ranks', not of 'other'"):
-        read_packs(other, [tmp_path / "pack"], tmp_path)
+        read_packs(*other, [tmp_path / "pack"], tmp_path)
     with pytest.raises(ReportError, match="is no pack of a study"):
-        read_packs(study, [tmp_path / "run"], tmp_path)
+        read_packs(study, cells, [tmp_path / "run"], tmp_path)
+    without = load_study(write(tmp_path, STUDY.replace("small", "tiny")))
+    assert read_packs(*without, [tmp_path / "pack"], tmp_path) == []
+
+
+def test_a_run_that_an_older_definition_left_in_its_folder_is_not_collected(tmp_path):
+    text = STUDY.replace("cells:", f"common: {{output: '{tmp_path}'}}\ncells:")
+    _, cells = load_study(write(tmp_path, text))
+    finished_run(cells[0].recipe.folder, 0.5, cells[0].recipe)
+    assert [(run.cell, run.seed) for run in collect(cells)] == [("small", 0)]
+    _, changed = load_study(write(tmp_path, text.replace("dpo.lora.rank: 4", "dpo.beta: 0.3")))
+    with pytest.raises(
+        ReportError, match=r"ranks-small-s0 was made by an older definition.*dpo\.lora\.rank was 4, is 8"
+    ):
+        collect(changed)
+
+
+@pytest.mark.parametrize(
+    ("override", "changes"),
+    [
+        ("student_engine.keep=false", 0),
+        ("judge.batch_size=3", 0),
+        ("train.checkpoint_steps=7", 0),
+        ("dpo.gradient_checkpointing=true", 0),
+        ("teacher_engine={device: cpu, dtype: float32}", 0),
+        ("serve.max_lora_rank=512", 0),
+        ("evaluate.further=[tax]", 0),
+        ("student_engine.dtype=bfloat16", 2),  # the teacher's, too, which answers on the same engine
+        ("distill.filters.min_words=5", 1),
+        ("train.zero_stage=1", 1),
+        ("evaluate.arms=[base, full]", 1),
+    ],
+)
+def test_only_settings_that_decide_results_make_another_definition(tmp_path, override, changes):
+    recipe = "jobs/recipes/demo-cpu.yaml"
+    recorded = load_recipe(recipe, [override]).model_dump(mode="json")
+    assert len(definition_changes(recorded, load_recipe(recipe))) == changes
+
+
+def test_a_setting_that_was_added_since_stood_at_its_default():
+    recipe = load_recipe("jobs/recipes/demo-cpu.yaml", ["dpo.watch={}", "sft.max_grad_norm=2"])
+    recorded = recipe.model_dump(mode="json")
+    del recorded["distill"]["lessons"]["boundaries"], recorded["mirror"], recorded["dpo"]["watch"]["temperature"]
+    del recorded["sft"]["lora"]["target_modules"]
+    assert definition_changes(recorded, recipe) == []
+    del recorded["sft"]["max_grad_norm"]
+    assert definition_changes(recorded, recipe) == ["sft.max_grad_norm was 1.0, is 2.0"]
+
+
+@pytest.mark.parametrize("packs", PUBLISHED, ids=lambda packs: packs[0].parent.name)
+def test_the_packs_that_are_published_are_of_the_studies_that_ship(packs: list[Path], tmp_path):
+    study, cells = load_study(ROOT / "jobs" / "studies" / f"{packs[0].parent.name}.yaml")
+    assert any(run.report for run in read_packs(study, cells, packs, tmp_path))
 
 
 def test_a_part_of_a_study_can_be_chosen(tmp_path):
@@ -244,3 +305,21 @@ def test_runs_side_by_side_fail_each_for_itself_and_say_why(tmp_path, capsys):
     assert "one.yaml" in told
     assert "two.yaml" in told
     assert (cells[0].recipe.folder / "log.txt").is_file()
+
+
+def test_a_cell_that_breaks_unexpectedly_stops_no_other_and_the_study_does_not_end_well(tmp_path, monkeypatch, capsys):
+    text = STUDY.replace("seeds: [0, 1]", f"seeds: [0]\ncommon: {{output: '{tmp_path}'}}")
+
+    def run(recipe: Recipe) -> None:
+        if recipe.dpo.lora.rank == 4:
+            raise ZeroDivisionError("a fault [/of] the program")
+        finished_run(recipe.folder, 0.5, recipe)
+
+    monkeypatch.setattr(studies_run, "run_pipeline", run)
+    assert main([str(write(tmp_path, text))]) == 1
+    told = capsys.readouterr()
+    assert "CharacterRayError: 1 of 2 runs failed" in told.err
+    assert "Traceback" in told.err
+    page = (tmp_path / "ranks" / "study.md").read_text()
+    assert "small, seed 0 failed: ZeroDivisionError: a fault [/of] the program" in page
+    assert (tmp_path / "ranks-large-s0" / "report.json").is_file()
