@@ -42,7 +42,7 @@ from character_ray.report.page import write_page
 from character_ray.report.schema import Report
 from character_ray.rows import ANSWER, CHALLENGED, DECIDED, Answer, Challenged, Pair
 from character_ray.runs import Artefact
-from character_ray.stages.filters import trim_unfinished
+from character_ray.spoken import trim_unfinished
 from character_ray.training.launch import read_metrics
 
 __all__ = ["evaluate", "labelled_pairs"]
