@@ -187,12 +187,13 @@ def record(
     **more: Any,
 ) -> None:
     """Write the record; ends with an error when a row was lost or is there twice."""
+    disturbed_s = sum(attempt["seconds"] for attempt in attempts)
     write_record(
         arguments.output,
         "benchmarks.bench_resume",
-        {ratio: sum(attempt["seconds"] for attempt in attempts) / clean_s},
-        {"clean": [clean_s], "disturbed": [attempt["seconds"] for attempt in attempts]},
-        {ratio: "wall seconds; the disturbed run's are by attempt and are summed"},
+        {ratio: disturbed_s / clean_s},
+        {"clean": [clean_s], "disturbed": [disturbed_s]},
+        {ratio: "wall seconds, of the disturbed run over all its attempts"},
         {**vars(arguments)},
         gates=gates,
         attempts=attempts,
