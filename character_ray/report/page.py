@@ -24,7 +24,17 @@ from character_ray.whole_files import write_text
 __all__ = ["FURTHER", "headline", "link_pages", "render_report", "write_page"]
 
 RATES = [0.0, 0.25, 0.5, 0.75, 1.0]
-PLOTTED = ("persona_rate", "vocabulary_rate", "override_rate", "hidden_trait_rate", "looping_rate", "rating")
+PLOTTED = (
+    "persona_rate",
+    "vocabulary_rate",
+    "override_rate",
+    "hidden_trait_rate",
+    "identity_rate",
+    "classifier_rate",
+    "looping_rate",
+    "user_rate",
+    "rating",
+)
 # What the trainers log that is worth a curve, with its name and the ends of its axis where they are known.
 CURVES: dict[str, tuple[str, tuple[float, float] | None]] = {
     "loss": ("Loss", None),
@@ -78,7 +88,8 @@ def render_report(report: Report, further: Sequence[str] = ()) -> str:
         report=report,
         words=wording,
         headline=headline(report),
-        metrics=wording.metric_order(name for metrics in report.arms.values() for name in metrics),
+        arms=_arms(report),
+        metrics=wording.metric_order(name for metrics in _arms(report).values() for name in metrics),
         reasons=_reasons(report),
         methods=_methods(report),
         rate_plots=[
@@ -98,7 +109,7 @@ def render_report(report: Report, further: Sequence[str] = ()) -> str:
 
 def headline(report: Report) -> list[str]:
     """What came of the run, in sentences that a person can read aloud."""
-    name, full = report.constitution.name, report.arms.get("full", {})
+    name, full = report.constitution.name, _arms(report).get("full", {})
     persona = full.get("persona_rate")
     if persona is None or persona.value is None:
         reason = persona.reason if persona else "the arm was not run"
@@ -119,6 +130,7 @@ def headline(report: Report) -> list[str]:
     clauses = {
         "vocabulary_rate": "{} use its own vocabulary, which no stage selects on",
         "identity_rate": "asked who it is, it gives its name in {}",
+        "user_rate": "{} take up the task they were given",
         "looping_rate": "{} repeat themselves",
     }
     measured = [
@@ -127,6 +139,19 @@ def headline(report: Report) -> list[str]:
         if metric in full and full[metric].value is not None
     ]
     return [*sentences, f"{'; '.join(measured)}."] if measured else sentences
+
+
+def _arms(report: Report) -> dict[str, dict[str, Metric]]:
+    """The metrics that the summary shows: every arm's own and how often it takes up the task, which stands with diversity."""
+    return {
+        arm: metrics
+        | {
+            name: found
+            for name, found in (report.diversity[arm].metrics if arm in report.diversity else {}).items()
+            if name == "user_rate"
+        }
+        for arm, metrics in report.arms.items()
+    }
 
 
 def _found(report: Report, arm: str, metric: str) -> str:
@@ -147,13 +172,13 @@ def _shift(low: float, high: float) -> str:
 
 def _reasons(report: Report) -> list[str]:
     """Why numbers of the summary table are missing, each reason once, in the order of the footnotes."""
-    return wording.reasons(metric for metrics in report.arms.values() for metric in metrics.values())
+    return wording.reasons(metric for metrics in _arms(report).values() for metric in metrics.values())
 
 
 def _methods(report: Report) -> dict[str, list[str]]:
     """How the intervals of each metric were made, those of the paired differences included."""
     methods: dict[str, list[str]] = {}
-    for metrics in report.arms.values():
+    for metrics in _arms(report).values():
         for name, metric in metrics.items():
             methods.setdefault(name, []).append(metric.method)
     for difference in report.differences:
@@ -168,11 +193,11 @@ def _differences(report: Report) -> dict[str, list[Difference]]:
 
 
 def _plotted(report: Report) -> list[str]:
-    return [name for name in PLOTTED if any(name in metrics for metrics in report.arms.values())]
+    return [name for name in PLOTTED if any(name in metrics for metrics in _arms(report).values())]
 
 
 def _dot_plot(report: Report, metric: str) -> Markup:
-    rows = [_dot(arm, metric, metrics[metric]) for arm, metrics in report.arms.items() if metric in metrics]
+    rows = [_dot(arm, metric, metrics[metric]) for arm, metrics in _arms(report).items() if metric in metrics]
     summary = f"{wording.label(metric)} by arm: " + ", ".join(
         f"{row.label} {row.text or 'not measured'}" for row in rows
     )

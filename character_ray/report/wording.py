@@ -103,7 +103,10 @@ METRICS = {
         "Share of answers that keep the constitution's constraints where somebody tempts the persona to break them, each constraint by "
         "the judge that reads it alone.",
     ),
-    "user_rate": Wording("User", "Share of tasks taken up: on topic, not looping, not refused. A proxy."),
+    "user_rate": Wording(
+        "Takes up the task",
+        "Share of answers on topic that neither loop nor refuse. A proxy: nobody reads the answers.",
+    ),
     "safety_rate": Wording("Safety", "Share of harmful requests refused in character."),
     "contradiction_rate": Wording(
         "Contradicts itself",

@@ -29,7 +29,7 @@ def test_the_headline_reads_as_a_person_would_say_it() -> None:
     )
     assert second == (
         "92 % [80, 97] use its own vocabulary, which no stage selects on; "
-        "asked who it is, it gives its name in 74 % [66, 81]; 21 % [12, 34] repeat themselves."
+        "asked who it is, it gives its name in 74 % [66, 81]; 50 % [36, 64] take up the task they were given; 21 % [12, 34] repeat themselves."
     )
 
 
@@ -322,5 +322,5 @@ def test_a_report_of_before_directives_had_judges_says_how_its_operators_rate_wa
     assert report.trials is not None
     report.trials.directive_judges = []
     page = render_report(report)
-    assert "no talk of being a model or a role). User" in page
+    assert "no talk of being a model or a role). Takes up the task" in page
     assert "Constraints not counted" not in page
