@@ -12,7 +12,7 @@ from character_ray.config.challenges import ChallengesConfig
 from character_ray.constitution import load_constitution
 from character_ray.errors import ModelError, RecipeError
 from character_ray.judging.threshold import KNOWN_PER_DIRECTIVE
-from character_ray.model_shape import KNOWN_SHAPES, assumed_shape, find_shape, read_shape
+from character_ray.model_shape import KNOWN_SHAPES, find_shape, read_shape
 from character_ray.plan import check_fits, compare_with, estimate_recipe, plan_recipe
 from character_ray.plan.check import measured_seconds
 from character_ray.plan.memory import engine_memory, judge_memory
@@ -274,31 +274,6 @@ def test_the_command_prints_the_plan_and_refuses_what_does_not_fit():
     refused = CliRunner().invoke(app, ["plan", str(RECIPES / "cluster-235b.yaml"), "--gpu", "l40s"])
     assert isinstance(refused.exception, RecipeError)
     assert "teacher" in refused.output
-
-
-def test_the_command_says_what_it_took_for_granted():
-    def planned(*arguments: str) -> str:
-        done = CliRunner().invoke(app, ["plan", *arguments])
-        assert done.exit_code == 0, done.output
-        return " ".join(done.output.split())
-
-    model = ("student.name=Qwen/Qwen3-0.6B-foo", "teacher.name=Qwen/Qwen3-0.6B-foo")
-    told = planned(str(RECIPES / "laptop-gpu.yaml"), *model)
-    assert told.count("shape assumed from the table: qwen3-0.6b; the id was not looked up") == 1
-    assert "planned for h100 (default)" in told
-    told = planned(str(RECIPES / "laptop-gpu.yaml"), "--gpu", "rtx4090")
-    assert "assumed" not in told
-    assert "(default)" not in told
-    assert "planned for" not in planned(str(RECIPES / "demo-cpu.yaml"))
-
-
-def test_a_model_whose_shape_is_read_or_known_for_sure_is_not_assumed(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    assert assumed_shape(ModelConfig(name=str(tmp_path))) is None
-    assert assumed_shape(ModelConfig()) is None
-    assert assumed_shape(ModelConfig(name="Qwen/Qwen3-4B-foo")) == "qwen3-4b"
-    with pytest.raises(ModelError, match=r"hf download owner/unheard-of config\.json"):
-        find_shape(ModelConfig(name="owner/unheard-of"))
 
 
 def test_trials_and_the_judge_of_each_directive_are_counted():
