@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from character_ray.config import Config, Recipe
+from character_ray.config.engines import OF_MEMORY
 from character_ray.errors import ReportError
 from character_ray.runs import describe_changes
 
@@ -17,8 +18,8 @@ __all__ = ["check_definition", "definition_changes"]
 
 # Of these sections only these settings decide anything; the others say where, on how much, and how fast.
 DECIDING = {
-    "student_engine": ("dtype", "adapters"),
-    "teacher_engine": ("dtype",),
+    "student_engine": ("dtype", "vllm", "adapters"),
+    "teacher_engine": ("dtype", "vllm"),
     "teacher_endpoint": ("extra_body",),
     "judge": ("dtype", "tie_margin"),
     "train": ("precision", "workers", "zero_stage", "deepspeed", "trainer", "model"),
@@ -70,8 +71,12 @@ def _deciding(recipe: Mapping[str, Any]) -> dict[str, Any]:
     for section, keys in DECIDING.items():
         if found[section] is not None:
             found[section] = {key: found[section].get(key) for key in keys}
-    if found["teacher_engine"] is None and found["teacher_endpoint"] is None:
-        found["teacher_engine"] = {"dtype": found["student_engine"]["dtype"]}  # it answers on the student's
+    for section in ("student_engine", "teacher_engine"):
+        if found[section] is not None:
+            further = found[section]["vllm"] or {}
+            found[section]["vllm"] = {key: value for key, value in further.items() if key not in OF_MEMORY}
+    if found["teacher_engine"] is None and found["teacher_endpoint"] is None:  # it answers on the student's
+        found["teacher_engine"] = {key: found["student_engine"][key] for key in DECIDING["teacher_engine"]}
     return found
 
 
