@@ -29,7 +29,8 @@ def test_the_headline_reads_as_a_person_would_say_it() -> None:
     )
     assert second == (
         "92 % [80, 97] use its own vocabulary, which no stage selects on; "
-        "asked who it is, it gives its name in 74 % [66, 81]; 50 % [36, 64] take up the task they were given; 21 % [12, 34] repeat themselves."
+        "asked who it is, it gives its name in 74 % [66, 81]; 50 % [36, 64] take up the task they were given; "
+        "21 % [12, 34] repeat themselves."
     )
 
 
