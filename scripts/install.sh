@@ -39,11 +39,21 @@ check_disk() {
     fi
 }
 
-# A CUDA build of torch installs from the same pin but finds no CUDA libraries here, and every later error would be obscure.
+imports_torch() {
+    "$venv/bin/python" -c 'import torch' 2>/dev/null
+}
+
+# The package index carries torch's CUDA build, which imports with NVIDIA's libraries only. It computes on the CPU as the CPU build does.
 check_torch() {
-    "$venv/bin/python" -c 'import torch' 2>/dev/null && return
+    imports_torch && return
+    echo "install: pip took torch's CUDA build, so its libraries are installed too (3.8 GB more). Make PyTorch's CPU wheels known to pip" \
+        "to spare them (requirements/README.md)."
+    needed_gib=12
+    check_disk
+    # Quietly: pip would complain of what the locks leave out on purpose.
+    "$@" install -qqq --no-input "$(grep '^torch==' requirements/cpu.lock)" && imports_torch && return
     "$@" uninstall --quiet --yes torch
-    fail "torch was installed but cannot be imported: most likely pip took its CUDA build." \
+    fail "torch was installed but cannot be imported: pip took its CUDA build, and the libraries of that could not be installed." \
         "Make PyTorch's CPU wheels known to pip (see requirements/README.md) and run make install again."
 }
 

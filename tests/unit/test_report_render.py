@@ -155,7 +155,7 @@ def test_what_a_model_says_is_escaped_and_its_vocabulary_marked() -> None:
 
 def test_plots_are_well_formed_and_described() -> None:
     plots = re.findall(r"<svg.*?</svg>", render_report(captain_report()), re.DOTALL)
-    assert len(plots) == 18
+    assert len(plots) == 21
     for plot in plots:
         root = ElementTree.fromstring(plot)
         assert root.attrib["role"] == "img"
