@@ -51,6 +51,10 @@ def serve(
     auto: Annotated[
         bool, typer.Option("--auto", help="Answer to model auto by the persona that suits the conversation.")
     ] = False,
+    drift: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Score this share of the answers and count how many are in character."),
+    ] = None,
     audit: Annotated[Path | None, typer.Option(help="Folder of an audit log; it holds no text of requests.")] = None,
     prewarm: Annotated[
         list[str] | None,
@@ -60,7 +64,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve personas until Ctrl-C; the first run's recipe decides engine and address."""
-    from character_ray.config import AutoConfig
+    from character_ray.config import AutoConfig, DriftConfig
     from character_ray.log import console
     from character_ray.registry import Registry
     from character_ray.serving.app import build_persona_app, open_catalogue
@@ -85,6 +89,7 @@ def serve(
         ("audit", audit),
         ("prewarm", tuple(prewarm) if prewarm else None),
         ("auto", first.serve.auto or (AutoConfig() if auto else None)),
+        ("drift", DriftConfig(share=drift) if drift else None),
     )
     config = first.serve.model_copy(update={key: value for key, value in given if value})
     engine = first.engine.model_copy(update={"device": device} if device else {})

@@ -11,6 +11,7 @@ from character_ray.registry import PersonaRecord, Registry, Status
 from character_ray.report.io import load_report
 from character_ray.report.schema import Report
 from character_ray.serving.runs import open_run
+from character_ray.yardstick import yardstick_of
 
 __all__ = ["publish_run"]
 
@@ -46,6 +47,7 @@ def publish_run(
         ratings=_ratings(report),
         gate=[f"{verdict.bound}, found {verdict.found}" for verdict in verdicts],
         canary=measure_canary(resolve_model(open_run(run).base), run / "adapter") if canary else None,
+        yardstick=yardstick_of(report.model_dump()),
     )
 
 

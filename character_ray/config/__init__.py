@@ -5,6 +5,7 @@ from character_ray.config.challenges import ChallengesConfig
 from character_ray.config.classifier import FineTuneConfig
 from character_ray.config.coherence import CoherenceConfig
 from character_ray.config.data import DistillConfig, FilterConfig, IntrospectConfig, PromptsConfig, PromptSource
+from character_ray.config.drift import DriftConfig
 from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
 from character_ray.config.evaluation import (
@@ -46,6 +47,7 @@ __all__ = [
     "ContestantsConfig",
     "DPOConfig",
     "DistillConfig",
+    "DriftConfig",
     "EndpointConfig",
     "EngineConfig",
     "EvaluateConfig",

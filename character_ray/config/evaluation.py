@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from character_ray.config.base import Config, WaitsForNodes
 from character_ray.config.challenges import ChallengesConfig
 from character_ray.config.coherence import CoherenceConfig
+from character_ray.config.drift import DriftConfig
 from character_ray.config.engines import SamplingConfig
 from character_ray.config.routing import AutoConfig
 from character_ray.config.tax import PreferencesConfig, TaxConfig
@@ -234,6 +235,9 @@ class ServeConfig(Config):
 
     max_choices: int = Field(16, ge=1)
     """Largest ``n`` of a request."""
+
+    drift: DriftConfig | None = None
+    """Follow the persona rate of live answers; nothing is scored without it."""
 
     auto: AutoConfig | None = None
     """Answer to ``model: auto`` by the persona that suits the conversation; every ingress then holds a sentence encoder of 90 MB."""

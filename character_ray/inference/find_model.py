@@ -2,19 +2,17 @@
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from character_ray.config import EndpointConfig
 from character_ray.errors import GenerationError
 from character_ray.inference.remote import Sections
+from character_ray.judging.prompt_scores import SCORED
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
-__all__ = ["SCORED", "FoundModel", "find_model"]
-
-SCORED: dict[str, Any] = {"prompt_logprobs": 0, "return_token_ids": True}
-"""Fields of a request whose own text is scored: the log-probabilities of its tokens and no others, and the tokens."""
+__all__ = ["FoundModel", "find_model"]
 
 # A server that is away is told of soon; one that starts up is worth a second try.
 RETRIES = 2

@@ -12,24 +12,20 @@ turn included. A question is opened once for all its answers. The server neutral
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from character_ray.config import EndpointConfig, SamplingConfig
 from character_ray.errors import GenerationError
-from character_ray.inference.find_model import SCORED
 from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation
 from character_ray.inference.remote import Sections, generate_remotely
+from character_ray.judging.prompt_scores import OPENED, WHOLE, ReadPrompt, answer_mean, read_prompt
 from character_ray.rows import Message, Request, content_hash
 from character_ray.runs import Artefact
 
 __all__ = ["score_remotely"]
-
-# No byte-level tokenizer makes more tokens than there are bytes; the end of a turn is a few.
-END_OF_TURN = 16
-# Enough to notice a template that renders an open turn differently from a finished one.
-COMPARED = 4
 
 
 def score_remotely(
@@ -94,39 +90,30 @@ def _is_whole(request: Request) -> bool:
 
 
 def _further(request: Request) -> dict[str, Any]:
-    if _is_whole(request):
-        return SCORED | {"add_generation_prompt": False, "continue_final_message": False}
-    return {"return_token_ids": True}
+    return WHOLE if _is_whole(request) else OPENED
 
 
 def _read(answer: Any, request: Request) -> str:
-    """Number of the prompt's tokens and the last of them, in a whole chat at least the completion's, with their log-probabilities."""
+    """What is kept of the server's reading, as JSON."""
     ids, whole = getattr(answer, "prompt_token_ids", None), _is_whole(request)
-    scores = getattr(answer, "prompt_logprobs", None) if whole else []
-    if ids is None or scores is None:
+    logprobs = getattr(answer, "prompt_logprobs", None)
+    if ids is None or (whole and logprobs is None):
         raise GenerationError(
             "the server's answers hold neither prompt_logprobs nor prompt_token_ids, so it does not score a given text. Set kind: "
             "letters, or ask a server of character-ray or vLLM."
         )
-    last = len(request["messages"][-1]["content"].encode()) + END_OF_TURN + COMPARED if whole else COMPARED
-    kept = {"length": len(ids), "ids": ids[-last:]}
-    if whole:
-        pairs = zip(ids[-last:], scores[-last:], strict=True)
-        kept["logprobs"] = [float(each[str(token)]["logprob"]) if each else None for token, each in pairs]
-    return json.dumps(kept)
+    read = read_prompt(ids, logprobs, request["messages"][-1]["content"]) if whole else read_prompt(ids, None, None)
+    return json.dumps(asdict(read))
 
 
 def _mean(opened: str | None, whole: str | None, endpoint: EndpointConfig) -> float:
     """Mean log-probability of the tokens that a whole chat has beyond its opened one, in nats; NaN where either failed."""
     if not opened or not whole:
         return math.nan
-    start, end = json.loads(opened), json.loads(whole)
-    number: int = end["length"] - start["length"]
-    before = end["ids"][: len(end["ids"]) - number][-COMPARED:] if number > 0 else []
-    # Where the whole chat is short, all of its tokens are there.
-    if not before or before != start["ids"][-len(before) :]:
+    mean = answer_mean(ReadPrompt(**json.loads(opened)), ReadPrompt(**json.loads(whole)))
+    if mean is None:
         raise GenerationError(
             f"{endpoint.url} renders a finished turn so that it does not begin with the open one, and the answer's tokens cannot be "
             "told. Its chat template is not made for that: set kind: letters."
         )
-    return math.fsum(end["logprobs"][-number:]) / number
+    return mean

@@ -83,7 +83,9 @@ def evaluate(
             "num_prompts": len(prompts),
             **measured.parts(),
             "missing_arms": {arm: "left out by the recipe (evaluate.arms)" for arm in ARMS if arm not in arms},
-            "judge": judge_part(context, threshold, "teacher and base completions of the training prompts"),
+            "judge": judge_part(
+                context, persona.constitution, threshold, "teacher and base completions of the training prompts"
+            ),
             "classifier": classifier_report,
             "training": {
                 "dpo": read_metrics(dpo.folder / "metrics.jsonl"),

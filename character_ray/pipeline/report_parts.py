@@ -6,7 +6,7 @@ from typing import Any
 
 from character_ray.adapters import load_manifest
 from character_ray.config import DistillConfig
-from character_ray.constitution import score_constitution
+from character_ray.constitution import Constitution, score_constitution, system_prompt
 from character_ray.judging.threshold import Threshold
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.hardware import hardware, versions
@@ -72,12 +72,15 @@ def constitution_part(persona: Persona) -> dict[str, Any]:
     }
 
 
-def judge_part(context: Context, threshold: Threshold, calibrated_on: str) -> dict[str, Any]:
+def judge_part(
+    context: Context, constitution: Constitution, threshold: Threshold, calibrated_on: str
+) -> dict[str, Any]:
     """The likelihood judge and its threshold, with the rows that fixed it."""
     return {
         "model": f"{context.student.name} (untrained), log-likelihood ratio",
         "threshold": threshold.value,
         "calibrated_on": calibrated_on,
+        "system_prompt": system_prompt(constitution),
         **threshold.quality,
     }
 

@@ -142,6 +142,7 @@ def report_update(
             **measured.parts(),
             "judge": judge_part(
                 context,
+                persona.constitution,
                 threshold,
                 "teacher and base completions of training prompts, the teacher's under the new version where the update touches them",
             ),

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from character_ray.canary import Canary
+from character_ray.yardstick import Yardstick
 
 __all__ = ["Entry", "PersonaRecord", "Status"]
 
@@ -31,6 +32,8 @@ class Entry(BaseModel):
     """Bounds it was held to, each with what was found."""
     canary: Canary | None = None
     """What it answers; an engine that answers otherwise does not serve it. ``None`` if it was not measured."""
+    yardstick: Yardstick | None = None
+    """What tells whether an answer is in character, from the run's report; ``None`` of reports that do not say."""
 
 
 class PersonaRecord(BaseModel):

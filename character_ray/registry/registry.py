@@ -21,6 +21,7 @@ from character_ray.registry.entries import Entry, PersonaRecord, Status
 from character_ray.registry.folder_shelf import FolderShelf
 from character_ray.registry.shelf import Shelf
 from character_ray.s3 import S3Address, is_s3
+from character_ray.yardstick import Yardstick
 
 __all__ = ["Registry", "absolute_place"]
 
@@ -138,6 +139,7 @@ class Registry:
         gate: Sequence[str] = (),
         published_by: str = "",
         canary: Canary | None = None,
+        yardstick: Yardstick | None = None,
     ) -> PersonaRecord:
         """Copy an adapter into the registry and add it to its persona's versions; a live one takes the place of the last.
 
@@ -149,6 +151,7 @@ class Registry:
             gate: Bounds it was held to, for the record.
             published_by: Who publishes; the user of this process by default.
             canary: What it answers; that of an earlier publication is kept where there is none.
+            yardstick: What tells whether an answer is in character.
 
         Raises:
             AdapterError: The adapter is damaged or unsafe.
@@ -171,6 +174,7 @@ class Registry:
             ratings=ratings or {},
             gate=list(gate),
             canary=canary,
+            yardstick=yardstick,
         )
 
         def add(record: PersonaRecord) -> None:

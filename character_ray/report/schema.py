@@ -104,6 +104,8 @@ class Judge(_Part):
     """Area under the ROC curve of teacher against base on the calibration rows."""
     true_positive_rate: float
     false_positive_rate: float
+    system_prompt: str = ""
+    """The constitution as the judge reads it: with the threshold enough to judge other answers by the same measure."""
 
 
 class ClassReport(_Part):

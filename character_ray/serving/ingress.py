@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -21,11 +21,12 @@ from character_ray.routing import Choice
 from character_ray.serving.audit import AuditLog
 from character_ray.serving.catalogue import Catalogue, auto_card
 from character_ray.serving.choosing import PersonaChooser, asked_turns
+from character_ray.serving.drift import DriftWatch, heard
 from character_ray.serving.following import FollowedCatalogue
 from character_ray.serving.http_app import error_response, internal_error, refused
 from character_ray.serving.keys import ApiKey, KeyRing, Refusal
 from character_ray.serving.limits import RETRY_AFTER_S, PersonaGate
-from character_ray.serving.metrics import IngressMetrics
+from character_ray.serving.metrics import DriftMetrics, IngressMetrics
 from character_ray.serving.source import PersonaSource
 from character_ray.serving.usage import ask_usage, counted
 
@@ -78,6 +79,8 @@ class PersonaIngress(OpenAiIngress):
         self._chooser = chooser or (PersonaChooser(source.serve.auto) if source.serve.auto else None)
         self._audit = AuditLog(source.serve.audit, source.serve.audit_text)
         self._followed = await FollowedCatalogue.open(catalogue, source, self._warm, self._metrics)
+        self._drift = DriftWatch(source.serve.drift, self._read_by_base, DriftMetrics()) if source.serve.drift else None
+        self._watching = asyncio.create_task(self._drift.follow()) if self._drift else None
         self._loading = asyncio.create_task(self._followed.load())
         self._following = asyncio.create_task(self._followed.follow())
 
@@ -145,6 +148,17 @@ class PersonaIngress(OpenAiIngress):
         """Let an engine load what it serves under this name; raises what keeps it from it."""
         await self._get_configured_serve_handle(engine_id).options(stream=False).warm.remote()
 
+    async def _read_by_base(
+        self, messages: Sequence[Mapping[str, str]], fields: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """What the engine says of a chat that the base reads."""
+        body = ChatCompletionRequest(
+            model=self._followed.now.base, messages=list(messages), max_tokens=1, temperature=0.0, **fields
+        )
+        response = await self._process_llm_request(body, "chat")
+        read: Mapping[str, Any] = json.loads(bytes(response.body))
+        return read
+
     async def _serve_request(
         self, body: Any, request: Request, text: Any, answer: Callable[[], Awaitable[Response]]
     ) -> Response:
@@ -208,6 +222,7 @@ class PersonaIngress(OpenAiIngress):
         self._metrics.ongoing.set(self._gate.ongoing[persona], tags={"persona": persona})
         body.model = catalogue.resolve(asked)
         usage_shown = ask_usage(body)
+        watched = self._watched(catalogue, persona, body)
         try:
             response = await self._answered(answer, persona)
         except asyncio.CancelledError:
@@ -219,11 +234,23 @@ class PersonaIngress(OpenAiIngress):
             response.headers[PERSONA_HEADER] = persona
             response.headers[CONFIDENCE_HEADER] = f"{choice.confidence:.3f}"
         if not isinstance(response, StreamingResponse):
+            if watched is not None and response.status_code == 200:
+                watched(json.loads(bytes(response.body))["choices"][0]["message"]["content"] or "")
             end(response.status_code, _completion_tokens(response))
             return response
+        if watched is not None:
+            response.body_iterator = heard(response.body_iterator, watched)
         self._metrics.first_token_s.observe(monotonic() - start, tags={"persona": persona})
         response.body_iterator = counted(response.body_iterator, usage_shown, end)
         return response
+
+    def _watched(self, catalogue: Catalogue, slug: str, body: Any) -> Callable[[str], None] | None:
+        """What is to be told the text of the answer, if it is to be scored."""
+        drift = self._drift
+        persona = next((each for each in catalogue.personas if each.slug == slug), None)
+        if drift is None or persona is None or not drift.takes(persona, body):
+            return None
+        return lambda text: drift.offer(persona, body.messages, neutralize_all(text, self._control_tokens))
 
     async def _answered(self, answer: Callable[[], Awaitable[Response]], persona: str) -> Response:
         """The response, asked for again where the replica that worked on it died before its first token.

@@ -5,7 +5,7 @@ Labels come from the catalogue, never from what a client wrote, so that nobody c
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-__all__ = ["EngineMetrics", "IngressMetrics"]
+__all__ = ["DriftMetrics", "EngineMetrics", "IngressMetrics"]
 
 _SECONDS = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120]
 
@@ -57,6 +57,23 @@ class IngressMetrics:
         self.refused_versions = Counter(
             "character_ray_refused_versions",
             "Live versions of the registry found unfit to serve.",
+            tag_keys=("persona",),
+        )
+
+
+class DriftMetrics:
+    """Counted where live answers are scored."""
+
+    def __init__(self) -> None:
+        self.answers = Counter(
+            "character_ray_sampled_answers",
+            "Live answers taken for scoring, by verdict: in_character, out_of_character, not_scored (the engine could not), let_go (too "
+            "many waited).",
+            tag_keys=("persona", "verdict"),
+        )
+        self.published_rate = Gauge(
+            "character_ray_published_persona_rate",
+            "Share of answers in character when the persona's run measured it, 0 to 1.",
             tag_keys=("persona",),
         )
 

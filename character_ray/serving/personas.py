@@ -10,6 +10,7 @@ from character_ray.canary import Canary
 from character_ray.config import ServeConfig
 from character_ray.errors import AdapterError
 from character_ray.models import build_once, cache_folder, model_hash, template_hash
+from character_ray.yardstick import Yardstick, run_yardstick
 
 __all__ = ["Persona", "load_personas", "pinned_copy"]
 
@@ -23,6 +24,7 @@ class Persona:
     manifest: Manifest
     folder: Path
     canary: Canary | None = None
+    yardstick: Yardstick | None = None
 
     @property
     def slug(self) -> str:
@@ -50,7 +52,7 @@ def load_personas(base_name: str, base: Path, adapters: Sequence[Path], serve: S
     """
     if not adapters:
         raise AdapterError("no adapter to serve. Give at least one run folder or adapter folder.")
-    personas = tuple(Persona(load_manifest(folder), folder.resolve()) for folder in adapters)
+    personas = tuple(_persona(folder) for folder in adapters)
     served_hash, served_template = model_hash(base), template_hash(base)
     for folder, persona in zip(adapters, personas, strict=True):
         manifest = persona.manifest
@@ -73,6 +75,11 @@ def load_personas(base_name: str, base: Path, adapters: Sequence[Path], serve: S
             )
     _check_names(adapters, personas)
     return personas
+
+
+def _persona(folder: Path) -> Persona:
+    manifest = load_manifest(folder)
+    return Persona(manifest, folder.resolve(), yardstick=run_yardstick(folder.parent, manifest.weights_hash))
 
 
 def pinned_copy(persona: Persona) -> Path:

@@ -113,4 +113,4 @@ class PersonaSource:
                 "Restart the server to serve it."
             )
         check_live(folder, persona.manifest.persona, self.targets, self.folder)
-        return replace(persona, canary=entry.canary)
+        return replace(persona, canary=entry.canary, yardstick=entry.yardstick)

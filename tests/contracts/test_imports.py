@@ -52,6 +52,7 @@ LAYER = {
     "inspect_export": 2,
     "migration": 2,
     "vllm_options": 1,
+    "yardstick": 1,
     "stages": 2,
     "inference": 2,
     "training": 2,

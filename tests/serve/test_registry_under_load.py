@@ -25,10 +25,12 @@ import pytest
 from character_ray.adapters import load_manifest, write_manifest
 from character_ray.canary import measure_canary
 from character_ray.registry import Registry
+from character_ray.yardstick import Yardstick
 
 ROOT = Path(__file__).parents[2]
 START_LIMIT_S = 400
 CAPTAIN = "captain-blackwood"
+SYSTEM = "You are a gardener who answers in verse."
 
 
 class Server:
@@ -95,7 +97,10 @@ def server(versions: dict[str, Path], base_model: Path, tmp_path_factory: pytest
     for name in ("one", "two"):
         registry.publish(versions[name], "live", canary=measure_canary(base_model, versions[name]))
     registry.roll_back(CAPTAIN)
-    registry.publish(versions["poet"], "live")
+    # No answer scores below the threshold.
+    registry.publish(
+        versions["poet"], "live", yardstick=Yardstick(system_prompt=SYSTEM, threshold=-100, persona_rate=0.75)
+    )
     (folder / "token").write_text(secrets.token_hex(32))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -109,7 +114,7 @@ def server(versions: dict[str, Path], base_model: Path, tmp_path_factory: pytest
         "COLUMNS": "200",
     }
     command = [sys.executable, "-m", "jobs.serve", "--registry", str(registry.folder), "--port", str(port)]
-    command += ["--audit", str(folder / "audit"), "--prewarm", CAPTAIN]
+    command += ["--audit", str(folder / "audit"), "--prewarm", CAPTAIN, "--drift", "1"]
     log = folder / "log.txt"
     with log.open("w") as stream:
         process = subprocess.Popen(
@@ -192,6 +197,22 @@ def test_metrics_count_by_persona(server: Server):
     assert server.metric("character_ray_adapter_loads", persona="garden-poet") >= 1
     assert server.metric("character_ray_version_swaps", persona=CAPTAIN) >= 3
     assert server.metric("character_ray_completion_tokens", persona=CAPTAIN) > 6
+
+
+def test_live_answers_are_scored_where_the_run_says_how(server: Server):
+    message = [{"role": "user", "content": "What grows in May?"}]
+    streamed = server.client.chat.completions.create(model="garden-poet", messages=message, max_tokens=6, stream=True)
+    assert "".join(piece.choices[0].delta.content or "" for piece in streamed)
+    server.ask("garden-poet")
+
+    def scored() -> bool:
+        return server.metric("character_ray_sampled_answers", persona="garden-poet", verdict="in_character") >= 2
+
+    wait_until(scored, "live answers are not scored")
+    assert server.metric("character_ray_sampled_answers", persona="garden-poet", verdict="not_scored") == 0
+    assert server.metric("character_ray_published_persona_rate", persona="garden-poet") == 0.75
+    # Nothing says what the captain is to be judged by.
+    assert server.metric("character_ray_sampled_answers", persona=CAPTAIN) == 0
 
 
 def test_requests_beyond_a_limit_are_told_which(server: Server):
