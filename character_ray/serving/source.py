@@ -98,7 +98,7 @@ class PersonaSource:
         if any(persona.slug == slug for persona in self.fixed):
             raise RegistryError(f"{slug} is served from a run folder, which goes before the registry's.")
         if held is not None and held.manifest.weights_hash == live.weights_hash:
-            return held
+            return replace(held, canary=live.canary, yardstick=live.yardstick)
         return self._checked(slug, live)
 
     def _checked(self, slug: str, entry: Entry) -> Persona:
