@@ -125,7 +125,7 @@ class Talk(TypedDict):
     num_tokens: int
     """Tokens that were generated, over all turns."""
     num_cut: int
-    """Turns that ran into ``max_tokens``; of a dialogue they are brought back to their last whole sentence."""
+    """Turns that end in mid-sentence, because they ran into ``max_tokens``."""
     error: str
 
 

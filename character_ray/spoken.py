@@ -5,9 +5,9 @@
 
 import re
 
-__all__ = ["END_OF_THOUGHT", "trim_unfinished", "without_thoughts"]
+__all__ = ["BEGIN_OF_THOUGHT", "END_OF_THOUGHT", "trim_unfinished", "without_thoughts"]
 
-END_OF_THOUGHT = "</think>"
+BEGIN_OF_THOUGHT, END_OF_THOUGHT = "<think>", "</think>"
 
 # An abbreviation and the number of a list item end with a full stop, but no sentence.
 _NO_END = re.compile(r"(?:\b(?:mr|mrs|ms|dr|st|prof|vs|e\.g|i\.e)|(?:^|\n)[ \t]*\(?\d{1,3})\.$", re.IGNORECASE)

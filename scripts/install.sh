@@ -52,6 +52,7 @@ check_torch() {
     check_disk
     # Quietly: pip would complain of what the locks leave out on purpose.
     "$@" install -qqq --no-input "$(grep '^torch==' requirements/cpu.lock)" && imports_torch && return
+    "$venv/bin/python" -c 'import torch' >&2 || true
     "$@" uninstall --quiet --yes torch
     fail "torch was installed but cannot be imported: pip took its CUDA build, and the libraries of that could not be installed." \
         "Make PyTorch's CPU wheels known to pip (see requirements/README.md) and run make install again."

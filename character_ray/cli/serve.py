@@ -53,7 +53,9 @@ def serve(
     ] = False,
     drift: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Score this share of the answers and count how many are in character."),
+        typer.Option(
+            min=0, max=1, help="Score this share of the answers and count how many are in character; 0 for none."
+        ),
     ] = None,
     audit: Annotated[Path | None, typer.Option(help="Folder of an audit log; it holds no text of requests.")] = None,
     prewarm: Annotated[
@@ -89,9 +91,11 @@ def serve(
         ("audit", audit),
         ("prewarm", tuple(prewarm) if prewarm else None),
         ("auto", first.serve.auto or (AutoConfig() if auto else None)),
-        ("drift", DriftConfig(share=drift) if drift else None),
     )
     config = first.serve.model_copy(update={key: value for key, value in given if value})
+    if drift is not None:
+        of_recipe = config.drift or DriftConfig()
+        config = config.model_copy(update={"drift": of_recipe.model_copy(update={"share": drift}) if drift else None})
     engine = first.engine.model_copy(update={"device": device} if device else {})
     catalogue = open_catalogue(first.base, adapters, config, registry)
     if config.keys is not None:

@@ -20,7 +20,7 @@ from character_ray.log import StageProgress, stage_progress
 from character_ray.parts import append_part, read_parts
 from character_ray.rows import COMPLETION, TALK, Completion, Dialogue, Request, Scripted, Talk
 from character_ray.runs import Artefact
-from character_ray.spoken import without_thoughts
+from character_ray.spoken import BEGIN_OF_THOUGHT, END_OF_THOUGHT, without_thoughts
 
 __all__ = ["Asked", "Completer", "Deliver", "Generation", "ScriptedTalks", "SelfInteraction", "run_pass"]
 
@@ -62,10 +62,13 @@ class Generation(_Wanted):
         return self.answers()
 
     def spoken(self) -> list[Completion]:
-        """All completions as a reader sees them: without thoughts."""
+        """All completions as a reader sees them: without thoughts, and empty where one that was begun never ended."""
         completions: list[Completion] = self.answers()
-        for row in completions:
-            row["completion"] = without_thoughts(row["completion"])
+        for request, row in zip(self.requests, completions, strict=True):
+            last = request["messages"][-1]
+            thinks = last["role"] == "assistant" and BEGIN_OF_THOUGHT in last["content"]
+            ended = END_OF_THOUGHT in row["completion"]
+            row["completion"] = without_thoughts(row["completion"]) if ended or not thinks else ""
         return completions
 
 

@@ -26,6 +26,8 @@ Further = Callable[[Request], dict[str, Any]]
 # Answers are paid for, so few of them wait to be written.
 WRITTEN_TOGETHER = 16
 LIMITED_ROUNDS = 3  # in which a rate limit let nobody through, retries included
+# Timeouts of httpx before a request was sent.
+NEVER_SENT = ("ConnectTimeout", "PoolTimeout")
 SILENT_AFTER = 3  # requests in a row that found nobody, retries included
 
 
@@ -190,7 +192,7 @@ class _Pass:
                 f"{self._sections.model}, {self._sections.endpoint}.url and {self._endpoint.key_variable}."
             ) from cause
         except OpenAIError as cause:
-            if isinstance(cause, APITimeoutError):
+            if isinstance(cause, APITimeoutError) and type(cause.__cause__).__name__ not in NEVER_SENT:
                 # The answer may have been written, and will be charged for.
                 self._ledger.book(request["row_id"], reserved, None)
             else:

@@ -23,7 +23,7 @@ from character_ray.inference.arrivals import arriving
 from character_ray.inference.engine_room import needed_by_talker
 from character_ray.inference.weights import Weights
 from character_ray.rows import Completion, Dialogue, Message, Request, Scripted, Talk, content_hash
-from character_ray.spoken import trim_unfinished
+from character_ray.spoken import trim_unfinished, without_thoughts
 from character_ray.vllm_options import engine_environment, engine_kwargs
 
 __all__ = ["Talker", "batches_at_once", "converse", "view_of", "whole_turn"]
@@ -84,17 +84,20 @@ class Turn:
     text: str
     num_tokens: int
     is_cut: bool
-    """Whether it ran into ``max_tokens``."""
+    """Whether it ends in mid-sentence, because it ran into ``max_tokens``."""
 
 
 def whole_turn(output: Any) -> Turn:
-    """A turn as the other side hears it: one that was cut off ends with its last whole sentence, if it has any.
+    """A turn as the other side hears it, without thoughts: one that was cut off ends with its last whole sentence, if that leaves half.
 
     Args:
         output: vLLM's ``CompletionOutput``.
     """
-    text, is_cut = output.text.strip(), output.finish_reason == "length"
-    return Turn(trim_unfinished(text, min_words=1) if is_cut else text, len(output.token_ids), is_cut)
+    text, is_cut = without_thoughts(output.text), output.finish_reason == "length"
+    if is_cut:
+        whole = trim_unfinished(text, min_words=-(-len(text.split()) // 2))
+        text, is_cut = whole, whole == text
+    return Turn(text, len(output.token_ids), is_cut)
 
 
 class EngineLostError(Exception):
@@ -226,9 +229,10 @@ class Talker:
                 turn_id = f"{row['row_id']}-{number}"
                 seed = int(content_hash(turn_id), 16) % 2**31
                 output = await self._say(turn_id, [*row["context"], *said], row["sampling"] | {"seed": seed})
-                if not output.text.strip():
+                text = without_thoughts(output.text)
+                if not text:
                     raise ValueError(f"turn {number + 1} came back empty")
-                said.append(Message(role="assistant", content=output.text.strip()))
+                said.append(Message(role="assistant", content=text))
                 num_tokens += len(output.token_ids)
                 num_cut += output.finish_reason == "length"
         except Exception as cause:  # one broken conversation must not end the others

@@ -141,7 +141,7 @@ def _train(
             )
             if lengths.cut:
                 console.print(
-                    f"{artefact.stage}: {lengths.cut:,} of {num_rows:,} rows are longer than {stage}.max_length={config.max_length} "
+                    f"{artefact.stage}: {lengths.cut:,} of the rows are longer than {stage}.max_length={config.max_length} "
                     "tokens; what lies beyond is not learnt"
                 )
     context.close(artefact, reused=reused)

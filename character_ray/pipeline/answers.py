@@ -78,7 +78,7 @@ def ask_arm(context: Context, persona: Persona, arm: Arm, exam: Exam, adapter: A
 
 def _ask_questions(context: Context, persona: Persona, arm: Arm, exam: Exam, adapter: Artefact | None) -> Wanted:
     recipe = context.recipe
-    sampling = recipe.evaluate.sampling
+    sampling = _with_room_to_think(recipe, arm, recipe.evaluate.sampling)
     # The kind is the same for every arm, so that each question is drawn with the same seed wherever the chat is the same.
     requests = [
         build_request(
@@ -94,12 +94,13 @@ def _ask_questions(context: Context, persona: Persona, arm: Arm, exam: Exam, ada
     inputs = _inputs(context, persona, arm, adapter) | {
         "questions": [[prompt["prompt_id"], sample] for prompt, sample in exam.questions],
         "sampling": sampling.model_dump(),
+        **_begun(recipe, arm),
     }
     return context.artefact(f"answers-{arm}", inputs), requests
 
 
 def _ask_challenges(context: Context, persona: Persona, arm: Arm, exam: Exam, adapter: Artefact | None) -> Wanted:
-    sampling = _shorter(context.recipe)
+    sampling = _with_room_to_think(context.recipe, arm, _shorter(context.recipe))
     requests = [
         build_request(
             "challenge",
@@ -114,6 +115,7 @@ def _ask_challenges(context: Context, persona: Persona, arm: Arm, exam: Exam, ad
     inputs = _inputs(context, persona, arm, adapter) | {
         "challenges": content_hash([each.challenge_id for each in exam.challenges]),
         "sampling": sampling.model_dump(),
+        **_begun(context.recipe, arm),
     }
     return context.artefact(f"challenges-{arm}", inputs), requests
 
@@ -140,7 +142,6 @@ def _ask_scripts(context: Context, persona: Persona, arm: Arm, exam: Exam, adapt
 def _inputs(context: Context, persona: Persona, arm: Arm, adapter: Artefact | None) -> dict[str, Any]:
     """What decides an arm's answers besides what is asked."""
     recipe, sees = context.recipe, arm in ("prompted", "teacher")
-    begun = recipe.distill.think_prefill if arm == "teacher" else None
     return {
         "weights": adapter.fingerprint if adapter else "",
         "model": (context.teacher if arm == "teacher" else context.student).identity,
@@ -150,7 +151,6 @@ def _inputs(context: Context, persona: Persona, arm: Arm, adapter: Artefact | No
         ],
         "constitution": persona.constitution.fingerprint if sees else "",
         "seed": recipe.seed,
-        **({"think_prefill": begun} if begun else {}),
     }
 
 
@@ -159,12 +159,24 @@ def _shorter(recipe: Recipe) -> SamplingConfig:
     return sampling.model_copy(update={"max_tokens": min(sampling.max_tokens, recipe.evaluate.challenges.max_tokens)})
 
 
+def _with_room_to_think(recipe: Recipe, arm: Arm, sampling: SamplingConfig) -> SamplingConfig:
+    """A teacher whose thought is begun for it has as many tokens more as it has for its pairs."""
+    if arm != "teacher" or recipe.distill.think_prefill is None:
+        return sampling
+    return sampling.model_copy(update={"max_tokens": sampling.max_tokens + recipe.distill.teacher.max_tokens})
+
+
 def _messages(persona: Persona, arm: Arm, prompt: str) -> list[Message]:
     if arm == "prompted":
         return prompted_messages(persona.constitution, prompt)
     if arm == "teacher":
         return teacher_messages(persona.constitution, prompt)
     return [Message(role="user", content=prompt)]
+
+
+def _begun(recipe: Recipe, arm: Arm) -> dict[str, str]:
+    begun = recipe.distill.think_prefill if arm == "teacher" else None
+    return {"think_prefill": begun} if begun else {}
 
 
 def _thinking(recipe: Recipe, persona: Persona, arm: Arm, messages: list[Message]) -> list[Message]:

@@ -13,6 +13,7 @@ from character_ray.pipeline.scores import count_kept, score, to_score
 from character_ray.prompts import interaction_openings, reflection_prompts
 from character_ray.rows import CONVERSATION, Conversation, Pair, Prompt, Request, Talk, content_hash
 from character_ray.runs import Artefact
+from character_ray.spoken import END_OF_THOUGHT
 from character_ray.stages.distill import opposite_requests, student_requests, teacher_requests, tidy
 from character_ray.stages.introspect import build_conversations, dialogues, plain_rows, reflection_requests
 from character_ray.stages.lessons import Lesson, lesson_requests, plan_lessons
@@ -147,6 +148,8 @@ def make_conversations(
         "filters": filters.model_dump(),
         "system_prompt": config.system_prompt,
         "seed": recipe.seed,
+        # They were trained on once.
+        **({"thoughts": "left out"} if any(END_OF_THOUGHT in row["completion"] for _, row in written) else {}),
     }
     artefact = context.artefact(f"{persona.prefix}introspection", inputs)
     reused = artefact.is_done

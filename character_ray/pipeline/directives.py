@@ -43,6 +43,8 @@ class KnownPair:
     prompt: str
     teacher: str
     base: str
+    tidied: str
+    """What the student said as pairs would hold it: cut to its last sentence where it ran into ``max_tokens``."""
 
 
 @dataclass(frozen=True)

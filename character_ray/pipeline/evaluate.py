@@ -42,7 +42,6 @@ from character_ray.report.page import write_page
 from character_ray.report.schema import Report
 from character_ray.rows import ANSWER, CHALLENGED, DECIDED, Answer, Challenged, Pair
 from character_ray.runs import Artefact
-from character_ray.spoken import trim_unfinished
 from character_ray.training.launch import read_metrics
 
 __all__ = ["evaluate", "labelled_pairs"]
@@ -153,12 +152,12 @@ def labelled_pairs(
 
     What pairs about the voice reject is not in character where the untrained student wrote it. The opposite character's text is another
     character's, and an earlier adapter's may be the persona's own: beside those the untrained student's answers to the same prompts
-    are taken, cut to full sentences as pairs are.
+    are taken, tidied as pairs are.
 
     Args:
         pairs: All of the run's; those that were dropped, and lessons, whose rejected side may be in character, are left out.
         known: What the untrained student said to training prompts.
-        distill: Who wrote the rejected side, and whether unfinished answers were cut.
+        distill: Who wrote the rejected side.
     """
     kept = [pair for pair in pairs if not pair["drop_reason"] and pair["kind"] == "contrast"]
     groups = [pair["prompt_id"] for pair in kept]
@@ -166,11 +165,9 @@ def labelled_pairs(
     if distill.contrast == "student":
         plain = [(pair["rejected"][0]["content"], pair["prompt_id"]) for pair in kept]
     else:
-        said = {each.prompt: each.base for each in known}
+        said = {each.prompt: each.tidied for each in known}
         asked = {pair["prompt"][-1]["content"]: pair["prompt_id"] for pair in kept}
         plain = [(said[prompt], prompt_id) for prompt, prompt_id in asked.items() if prompt in said]
-        if distill.filters.allow_unfinished:
-            plain = [(trim_unfinished(text, distill.filters.min_words), prompt_id) for text, prompt_id in plain]
     texts += [text for text, _ in plain]
     return texts, [True] * len(kept) + [False] * len(plain), groups + [prompt_id for _, prompt_id in plain]
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from character_ray.config import Arm, Recipe, Tournament, recipe_warnings
+from character_ray.config import Arm, FilterConfig, Recipe, Tournament, recipe_warnings
 from character_ray.errors import CharacterRayError, RecipeError
 from character_ray.inference.passes import Generation
 from character_ray.log import console
@@ -30,6 +30,7 @@ from character_ray.pipeline.ray_session import ray_session
 from character_ray.pipeline.traits import write_trait_prompts
 from character_ray.rows import Pair, Prompt
 from character_ray.runs import Artefact
+from character_ray.stages.distill import tidy
 
 __all__ = ["full_disk_named", "pair_up", "run_pipeline", "tell_story"]
 
@@ -119,18 +120,23 @@ def tell_story(
         trained.dpo,
         trained.sft,
         trained.full,
-        _known_pairs(prompts, base),
+        _known_pairs(prompts, base, context.recipe.distill.filters),
     )
 
 
-def _known_pairs(prompts: list[Prompt], base: Sides[Generation]) -> list[KnownPair]:
+def _known_pairs(prompts: list[Prompt], base: Sides[Generation], filters: FilterConfig) -> list[KnownPair]:
     """What teacher and untrained student said to the same training prompts, the first sample of each."""
     teacher, student = (
-        {row["prompt_id"]: row["completion"] for row in reversed(side.spoken()) if not row["error"]}
+        {row["prompt_id"]: row for row in reversed(side.spoken()) if not row["error"]}
         for side in (base.teachers[""], base.student)
     )
     return [
-        KnownPair(prompt["prompt"], teacher[prompt["prompt_id"]], student[prompt["prompt_id"]])
+        KnownPair(
+            prompt["prompt"],
+            teacher[prompt["prompt_id"]]["completion"],
+            student[prompt["prompt_id"]]["completion"],
+            tidy(student[prompt["prompt_id"]], filters),
+        )
         for prompt in prompts
         if prompt["prompt_id"] in teacher.keys() & student.keys()
     ]

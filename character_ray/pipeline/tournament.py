@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from character_ray.chat_safety import control_tokens
 from character_ray.config import EndpointConfig, JudgeSpec, ModelConfig, StopConfig, Tournament
@@ -166,7 +166,7 @@ class _Bench:
             "model": _identity(judge),
             "template": judge.template,
             "character": content_hash(judge.character),
-            "number_format": [spec.forward.dtype, spec.engine.dtype if spec.engine else ""],
+            "number_format": [spec.forward.dtype, spec.engine.numerics if spec.engine else ""],
             "sampling": spec.sampling.model_dump() if spec.kind == "text" else {},
             "rows": content_hash(list(rows)),
         }
@@ -181,11 +181,12 @@ class _Bench:
         return found
 
 
-def _identity(judge: Panelist) -> dict[str, str]:
+def _identity(judge: Panelist) -> dict[str, Any]:
     if judge.folder is None:
         assert judge.spec.model is not None and judge.spec.endpoint is not None
         weights = {"weights": judge.found.weights_hash} if judge.found and judge.found.weights_hash else {}
-        return {"remote": judge.remote_name, "url": judge.spec.endpoint.url, **weights}
+        further = {"extra_body": judge.spec.endpoint.extra_body} if judge.spec.endpoint.extra_body else {}
+        return {"remote": judge.remote_name, "url": judge.spec.endpoint.url, **further, **weights}
     return Model(judge.spec.name, judge.folder).identity
 
 

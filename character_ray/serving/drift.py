@@ -17,8 +17,9 @@ from character_ray.config import DriftConfig
 from character_ray.judging.prompt_scores import OPENED, WHOLE, answer_mean, read_prompt
 from character_ray.serving.metrics import DriftMetrics
 from character_ray.serving.personas import Persona
+from character_ray.spoken import without_thoughts
 
-__all__ = ["Ask", "DriftWatch", "heard"]
+__all__ = ["Ask", "DriftWatch", "heard", "said"]
 
 logger = logging.getLogger("ray.serve")
 
@@ -29,8 +30,8 @@ Ask = Callable[[Sequence[Mapping[str, str]], Mapping[str, Any]], Awaitable[Mappi
 @dataclass(frozen=True)
 class _Taken:
     persona: Persona
-    turns: list[dict[str, str]]
-    """What was said, without system prompts of the client."""
+    question: dict[str, str]
+    """The user's last turn. The run's threshold is of answers judged without what was said before, so these are, too."""
     text: str
 
 
@@ -65,11 +66,11 @@ class DriftWatch:
             messages: The request's, control tokens made harmless.
             text: The answer, likewise.
         """
-        turns = _turns(messages)
-        if not turns or not text.strip():
+        turns, spoken = _turns(messages), without_thoughts(text)
+        if not turns or not spoken:
             return
         try:
-            self._waiting.put_nowait(_Taken(persona, turns, text.strip()))
+            self._waiting.put_nowait(_Taken(persona, turns[-1], spoken))
         except asyncio.QueueFull:
             self._count(persona, "let_go")
 
@@ -96,7 +97,7 @@ class DriftWatch:
         assert taken.persona.yardstick is not None
         means = []
         for context in ([{"role": "system", "content": taken.persona.yardstick.system_prompt}], []):
-            chat = [*context, *taken.turns]
+            chat = [*context, taken.question]
             opened = await self._ask(chat, OPENED)
             whole = await self._ask([*chat, {"role": "assistant", "content": taken.text}], WHOLE)
             mean = answer_mean(
@@ -112,22 +113,28 @@ class DriftWatch:
         self._metrics.answers.inc(tags={"persona": persona.slug, "verdict": verdict})
 
 
+def said(body: bytes) -> str:
+    """The text of a chat completion."""
+    choices = json.loads(body).get("choices") or [{}]
+    return str((choices[0].get("message") or {}).get("content") or "")
+
+
 async def heard(pieces: Any, done: Callable[[str], None]) -> AsyncIterator[Any]:
-    """The pieces of a chat's stream as they are, and its text told once it has come to its end.
+    """The pieces of a chat's stream as they are, and its text told once it has come to its end; not of one that ends with an error.
 
     Args:
         pieces: Text or bytes, each of whole events.
         done: Is told the text.
     """
-    said = []
+    events: list[str] = []
     async for piece in pieces:
         text = piece if isinstance(piece, str) else piece.decode()
-        for event in text.split("\n\n"):
-            if event.startswith("data: {"):
-                choices = json.loads(event.removeprefix("data: ")).get("choices") or [{}]
-                said.append((choices[0].get("delta") or {}).get("content") or "")
+        events += [event for event in text.split("\n\n") if event.startswith("data: {")]
         yield piece
-    done("".join(said))
+    told = [json.loads(event.removeprefix("data: ")) for event in events]
+    if not any("error" in event for event in told):
+        deltas = [choice.get("delta") or {} for event in told for choice in event.get("choices") or ()]
+        done("".join(delta.get("content") or "" for delta in deltas))
 
 
 def _turns(messages: Sequence[Any]) -> list[dict[str, str]] | None:

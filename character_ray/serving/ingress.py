@@ -21,7 +21,7 @@ from character_ray.routing import Choice
 from character_ray.serving.audit import AuditLog
 from character_ray.serving.catalogue import Catalogue, auto_card
 from character_ray.serving.choosing import PersonaChooser, asked_turns
-from character_ray.serving.drift import DriftWatch, heard
+from character_ray.serving.drift import DriftWatch, heard, said
 from character_ray.serving.following import FollowedCatalogue
 from character_ray.serving.http_app import error_response, internal_error, refused
 from character_ray.serving.keys import ApiKey, KeyRing, Refusal
@@ -235,7 +235,7 @@ class PersonaIngress(OpenAiIngress):
             response.headers[CONFIDENCE_HEADER] = f"{choice.confidence:.3f}"
         if not isinstance(response, StreamingResponse):
             if watched is not None and response.status_code == 200:
-                watched(json.loads(bytes(response.body))["choices"][0]["message"]["content"] or "")
+                watched(said(bytes(response.body)))
             end(response.status_code, _completion_tokens(response))
             return response
         if watched is not None:

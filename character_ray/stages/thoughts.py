@@ -9,11 +9,11 @@ from character_ray.config import DistillConfig
 from character_ray.constitution import Constitution
 from character_ray.errors import GenerationError
 from character_ray.rows import Completion, Message
-from character_ray.spoken import END_OF_THOUGHT
+from character_ray.spoken import BEGIN_OF_THOUGHT, END_OF_THOUGHT
 
 __all__ = ["begin_thought", "check_thoughts", "ends_its_thought"]
 
-BEGIN = "<think>\n"
+BEGIN = f"{BEGIN_OF_THOUGHT}\n"
 
 
 def begin_thought(messages: Sequence[Message], prefill: str | None, constitution: Constitution) -> list[Message]:

@@ -11,7 +11,9 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from character_ray.config import Config, Recipe
 from character_ray.config.engines import OF_MEMORY
+from character_ray.constitution import load_constitution
 from character_ray.errors import ReportError
+from character_ray.report.schema import Report
 from character_ray.runs import describe_changes
 
 __all__ = ["check_definition", "definition_changes"]
@@ -24,9 +26,10 @@ DECIDING = {
     "judge": ("dtype", "tie_margin"),
     "train": ("precision", "workers", "zero_stage", "deepspeed", "trainer", "model"),
 }
-# Of the others all but these do. What `further` names has pages of its own, which no study reads.
+# Of the others all but these do. A constitution counts by what it says and not by where it lies; what `further` names has pages of its
+# own, which no study reads.
 INDIFFERENT = {
-    "": ("name", "output", "mirror", "serve", "plan"),
+    "": ("name", "output", "mirror", "serve", "plan", "constitution"),
     "dpo": ("gradient_checkpointing", "share_prompts"),
     "sft": ("gradient_checkpointing",),
     "evaluate": ("further", "tax", "preferences"),
@@ -34,18 +37,21 @@ INDIFFERENT = {
 MOST_SHOWN = 4
 
 
-def check_definition(run: str, recorded: Mapping[str, Any], recipe: Recipe) -> None:
-    """Refuse a run that was made with another recipe.
+def check_definition(run: str, report: Report, recipe: Recipe) -> None:
+    """Refuse a run that was made with another recipe or another constitution.
 
     Args:
         run: What the message calls it.
-        recorded: The recipe in its report, as JSON.
+        report: Its report.
         recipe: What its cell asks for now.
 
     Raises:
         ReportError: A setting that decides results differs.
+        ConstitutionError: The cell's constitution is not valid.
     """
-    changes = definition_changes(recorded, recipe)
+    changes = definition_changes(report.run.recipe, recipe)
+    if report.constitution.hash != load_constitution(recipe.constitution).fingerprint:
+        changes.append(f"{recipe.constitution} says something else now")
     if changes:
         more = f"; and {len(changes) - MOST_SHOWN} more" if len(changes) > MOST_SHOWN else ""
         raise ReportError(

@@ -84,7 +84,7 @@ def read_packs(study: Study, cells: Sequence[Cell], paths: Sequence[Path], into:
                 continue
             run = read_finished(*key, own, record["error"])
             if run.report is not None:
-                check_definition(f"{path}: the run {own.name}", run.report.run.recipe, asked[key])
+                check_definition(f"{path}: the run {own.name}", run.report, asked[key])
             known = found.get(key)
             if known is None or (known.error and not run.error):
                 found[key] = run

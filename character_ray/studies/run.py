@@ -78,7 +78,7 @@ def collect(cells: Sequence[Cell]) -> list[Finished]:
         if all((folder / name).is_file() for name in ("report.json", DECISIONS)):
             run = read_finished(cell.name, cell.seed, folder)
             if run.report is not None:
-                check_definition(str(folder), run.report.run.recipe, cell.recipe)
+                check_definition(str(folder), run.report, cell.recipe)
             found.append(run)
     return found
 

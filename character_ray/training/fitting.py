@@ -8,7 +8,7 @@ from pathlib import Path
 from character_ray.errors import TrainingError
 from character_ray.training.examples import IGNORED
 
-__all__ = ["Lengths", "fitting", "lengths_of"]
+__all__ = ["Lengths", "check_any", "fitting", "lengths_of"]
 
 Example = Mapping[str, Sequence[int]]
 FILE = "lengths.json"
@@ -29,32 +29,36 @@ class Lengths:
         (folder / FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
-def fitting(examples: Sequence[Sequence[Example]], max_length: int, stage: str) -> tuple[list[int], Lengths]:
+def fitting(examples: Sequence[Sequence[Example]], max_length: int) -> tuple[list[int], Lengths]:
     """Which rows have something to learn before ``max_length``.
 
     Args:
         examples: Of each row the whole texts that are read, with their labels: both sides of a pair, or one conversation.
         max_length: Tokens of a text that are read.
-        stage: ``dpo`` or ``sft``, for the error.
 
     Returns:
         Numbers of the rows that can be learnt from, in order, and the counts.
-
-    Raises:
-        TrainingError: There is none.
     """
     kept = [
         number
         for number, texts in enumerate(examples)
         if all(any(label != IGNORED for label in text["labels"][:max_length]) for text in texts)
     ]
-    if not kept:
-        raise TrainingError(
-            f"none of {len(examples):,} rows has a trained token within {stage}.max_length={max_length}: their prompts alone are "
-            f"longer. Raise {stage}.max_length, or ask shorter prompts."
-        )
     cut = sum(any(len(text["labels"]) > max_length for text in examples[number]) for number in kept)
     return kept, Lengths(cut=cut, left_out=len(examples) - len(kept))
+
+
+def check_any(kept: Sequence[int], lengths: Lengths, max_length: int, stage: str) -> None:
+    """Check that there is a row to learn from.
+
+    Raises:
+        TrainingError: There is none.
+    """
+    if not kept:
+        raise TrainingError(
+            f"none of {lengths.left_out:,} rows has a trained token within {stage}.max_length={max_length}: their prompts alone are "
+            f"longer. Raise {stage}.max_length, or ask shorter prompts."
+        )
 
 
 def lengths_of(folder: Path) -> Lengths:

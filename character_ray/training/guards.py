@@ -84,9 +84,6 @@ class MetricsFile(LogReader):
 class LossHolds(LogReader):
     """Stops when the loss is no longer a number, or has grown to many times that of the first step."""
 
-    def __init__(self) -> None:
-        self._first: float | None = None
-
     def read(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any]
     ) -> None:
@@ -98,11 +95,11 @@ class LossHolds(LogReader):
         loss = logs.get("loss")
         if loss is None:
             return
-        if self._first is None:
-            self._first = loss
-        if not math.isfinite(loss) or loss > EXPLODED * max(self._first, 1.0):
+        # In the history, which a checkpoint restores: a training that is taken up again is held to the same bound.
+        first = next(line["loss"] for line in state.log_history if "loss" in line)
+        if not math.isfinite(loss) or loss > EXPLODED * max(first, 1.0):
             raise TrainingError(
-                f"the loss is {loss:.4g} at step {state.global_step} of {state.max_steps}, where it began with {self._first:.4g}. "
+                f"the loss is {loss:.4g} at step {state.global_step} of {state.max_steps}, where it began with {first:.4g}. "
                 f"Lower learning_rate={args.learning_rate}, or train in float32 (train.precision)."
             )
 

@@ -13,7 +13,7 @@ from character_ray.gpu_attention import without_plans
 from character_ray.training.arguments import lora_config, trainer_arguments
 from character_ray.training.checkpoints import last_complete
 from character_ray.training.examples import describe_example, to_labelled
-from character_ray.training.fitting import fitting
+from character_ray.training.fitting import check_any, fitting
 from character_ray.training.held_out import split_pairs
 from character_ray.training.job import TrainJob
 
@@ -241,8 +241,8 @@ def _dpo_trainer(
         terms=job.config,
         cache=cache,
         args=TRLDPOConfig(**trainer_arguments(job)),
-        train_dataset=_pairs(job, pairs, tokenizer, show=True),
-        eval_dataset=_pairs(job, held_out, tokenizer) if held_out else None,
+        train_dataset=_pairs(job, pairs, tokenizer, held_out=False),
+        eval_dataset=_pairs(job, held_out, tokenizer, held_out=True) if held_out else None,
         processing_class=tokenizer,
         peft_config=None if job.parent else lora_config(job),
         callbacks=[StartsAtReference(), StopsWhenSaturated(job.config.stop_when_saturated), *callbacks],
@@ -251,9 +251,12 @@ def _dpo_trainer(
 
 
 def _pairs(
-    job: TrainJob, rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase", *, show: bool = False
-) -> "Dataset":
-    """Preference rows for TRL; if asked, both sides of the first are written out as the model sees them."""
+    job: TrainJob, rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase", *, held_out: bool
+) -> "Dataset | None":
+    """Preference rows for TRL; of those that are trained on, both sides of the first are written out as the model sees them.
+
+    ``None`` where nothing that is held out fits.
+    """
     from datasets import Dataset
 
     sides = ("chosen", "rejected")
@@ -261,12 +264,14 @@ def _pairs(
         [to_labelled(row["row_id"], [*row["prompt"], *row[side]], tokenizer, "last_turn") for side in sides]
         for row in rows
     ]
-    kept, lengths = fitting(examples, job.config.max_length, job.stage)
-    if show:
+    kept, lengths = fitting(examples, job.config.max_length)
+    if not held_out:
+        check_any(kept, lengths, job.config.max_length, job.stage)
         lengths.write(job.folder)
         first = zip(sides, examples[kept[0]], strict=True)
         _show(job, "\n".join(f"{side}\n{describe_example(_cut(text, job), tokenizer)}\n" for side, text in first))
-    return Dataset.from_list([{side: rows[number][side] for side in ("prompt", *sides)} for number in kept])
+    found = [{side: rows[number][side] for side in ("prompt", *sides)} for number in kept]
+    return Dataset.from_list(found) if found else None
 
 
 def _conversations(job: TrainJob, rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase") -> "Dataset":
@@ -275,7 +280,8 @@ def _conversations(job: TrainJob, rows: list[dict[str, Any]], tokenizer: "PreTra
 
     assert isinstance(job.config, SFTConfig)
     examples = [to_labelled(row["row_id"], row["messages"], tokenizer, job.config.loss_on) for row in rows]
-    kept, lengths = fitting([[example] for example in examples], job.config.max_length, job.stage)
+    kept, lengths = fitting([[example] for example in examples], job.config.max_length)
+    check_any(kept, lengths, job.config.max_length, job.stage)
     lengths.write(job.folder)
     read = [_cut(examples[number], job) for number in kept]
     _show(job, describe_example(read[0], tokenizer) + "\n")

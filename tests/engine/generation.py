@@ -94,6 +94,8 @@ def three_nodes(generation: Generation) -> Iterator[None]:
 def end_engines(generation: Generation) -> None:
     """Kills the processes in which engines compute as soon as a few rows are there, and leaves the actors that ask them."""
     wait_for_rows(generation)
+    if generation.artefact.is_done:
+        return
     for process in psutil.Process().children(recursive=True):
         if process.name().startswith("VLLM::"):
             process.kill()

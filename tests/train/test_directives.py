@@ -105,7 +105,10 @@ def test_answers_that_follow_a_directive_are_told_from_those_that_do_not(tmp_pat
     context = Context(
         recipe, model, model, Store(tmp_path / "store"), Run(recipe.folder, recipe.model_dump(mode="json"))
     )
-    known = [KnownPair(f"What of the {thing}?", ARR.format(thing), PLAIN.format(thing)) for thing in THINGS]
+    known = [
+        KnownPair(f"What of the {thing}?", ARR.format(thing), PLAIN.format(thing), PLAIN.format(thing))
+        for thing in THINGS
+    ]
     texts = ["Arr, matey, I be fond of it.", "Arr! The sea be calm, matey.", "It is nice.", "That depends on the day."]
     rows = [answer(number, PIRATE, text) for number, text in enumerate(texts)]
     asked = ask_directives(context, [*rows, answer(9, PIRATE, "", error="failed")], known)

@@ -99,8 +99,7 @@ def test_the_opposite_is_asked_once_a_prompt_under_its_own_constitution_and_beco
 @pytest.mark.parametrize("contrast", ["student", "paired_teacher", "on_policy"])
 def test_the_classifier_learns_what_is_not_in_character_from_the_untrained_student_alone(contrast):
     sides = {"paired_teacher": {"opposite": CLERK}, "on_policy": {"parent": Path("runs/demo/dpo/adapter")}}
-    filters = FilterConfig(allow_unfinished=True, min_words=2)
-    distill = DistillConfig(contrast=contrast, filters=filters, **sides.get(contrast, {}))
+    distill = DistillConfig(contrast=contrast, **sides.get(contrast, {}))
     wrote = "It is plain." if contrast == "student" else "Arr, says another."
 
     def pair(number: int, **changes: str) -> Pair:
@@ -113,7 +112,7 @@ def test_the_classifier_learns_what_is_not_in_character_from_the_untrained_stude
         return Pair(**{**about, **texts, "chosen_score": 1.0, "rejected_score": 0.0, "drop_reason": "", **changes})
 
     pairs = [pair(0), pair(1), pair(2, kind="repetition"), pair(3, drop_reason="empty")]
-    known = [KnownPair(f"Question {number}?", "Arr.", "It is plain. And so") for number in (0, 1, 3)]
+    known = [KnownPair(f"Question {number}?", "Arr.", "It is plain. And so", "It is plain.") for number in (0, 1, 3)]
     texts, labels, prompts = labelled_pairs(pairs, known, distill)
     assert texts == ["Arr 0.", "Arr 1.", "It is plain.", "It is plain."]
     assert labels == [True, True, False, False]

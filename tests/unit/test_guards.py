@@ -9,9 +9,11 @@ from character_ray.training.guards import EXPLODED, LossHolds
 
 
 def read(*losses: float) -> None:
-    guard, arguments = LossHolds(), SimpleNamespace(learning_rate=1e-4)
+    arguments = SimpleNamespace(learning_rate=1e-4)
     for step, loss in enumerate(losses, start=1):
-        guard.read(arguments, SimpleNamespace(global_step=step, max_steps=9), None, {"loss": loss})
+        state = SimpleNamespace(global_step=step, max_steps=9, log_history=[{"loss": each} for each in losses[:step]])
+        # Of each step another, as after a kill: only the history is the same.
+        LossHolds().read(arguments, state, None, {"loss": loss})
 
 
 def test_a_loss_that_grows_to_many_times_the_first_ends_the_training():

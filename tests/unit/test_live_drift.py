@@ -16,6 +16,7 @@ from character_ray.yardstick import Yardstick, run_yardstick, yardstick_of
 
 CONSTITUTION = "You are a captain."
 USER = {"role": "user", "content": "Who are you?"}
+EARLIER = [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "Arr!"}]
 
 
 def persona(*, yardstick: Yardstick | None) -> Persona:
@@ -70,7 +71,7 @@ def watch(base: Base, *answers: str, waiting: int = 32) -> Counts:
     async def follow() -> None:
         drift = DriftWatch(DriftConfig(share=1, waiting=waiting), base, counts)
         for text in answers:
-            drift.offer(CAPTAIN, [{"role": "system", "content": "Be brief."}, USER], text)
+            drift.offer(CAPTAIN, [{"role": "system", "content": "Be brief."}, *EARLIER, USER], text)
         task = asyncio.create_task(drift.follow())
         while len(counts.verdicts) < len(answers):
             await asyncio.sleep(0)
@@ -82,17 +83,18 @@ def watch(base: Base, *answers: str, waiting: int = 32) -> Counts:
 
 def test_an_answer_is_judged_by_the_runs_own_threshold():
     base = Base()
-    counts = watch(base, "Arr, a captain!", "I am an assistant.")
+    counts = watch(base, "Thus. </think> Arr, a captain!", "I am an assistant. </think> No captain.")
     assert counts.verdicts == ["in_character", "out_of_character"]
     assert counts.rates == [0.9, 0.9]
-    # The client's own system prompt is not the judge's; the constitution is in one of two contexts.
+    # As the run did: without what was said before, under the constitution or under nothing, whatever the client's system prompt.
     assert [[turn["role"] for turn in chat] for chat in base.read[:4]] == [
         ["system", "user"],
         ["system", "user", "assistant"],
         ["user"],
         ["user", "assistant"],
     ]
-    assert base.read[0][0]["content"] == CONSTITUTION
+    assert base.read[0][0]["content"] == CONSTITUTION and base.read[0][1] == USER
+    assert base.read[1][-1]["content"] == "Arr, a captain!"
 
 
 def test_what_cannot_be_scored_is_counted_and_ends_nothing():
@@ -149,6 +151,18 @@ def test_a_stream_passes_unchanged_and_its_text_is_told_at_its_end():
 
     assert asyncio.run(listen()) == pieces
     assert said == ["Arr, me!"]
+
+
+def test_what_a_stream_said_before_it_broke_is_not_told():
+    async def stream():
+        yield event({"content": "Arr"})
+        yield f"data: {json.dumps({'error': {'message': 'away'}})}\n\n"
+
+    async def listen() -> None:
+        async for _ in heard(stream(), lambda text: pytest.fail(text)):
+            pass
+
+    asyncio.run(listen())
 
 
 def event(delta: dict[str, str]) -> str:

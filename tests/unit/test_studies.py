@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from character_ray.config import Recipe, load_recipe
+from character_ray.constitution import load_constitution
 from character_ray.errors import CharacterRayError, RecipeError, ReportError
 from character_ray.parts import write_rows
 from character_ray.report.io import write_report
@@ -175,7 +176,8 @@ def finished_run(folder: Path, share: float, recipe: Recipe) -> None:
     folder.mkdir(parents=True)
     report = captain_report()
     run = report.run.model_copy(update={"recipe": recipe.model_dump(mode="json")})
-    write_report(report.model_copy(update={"run": run}), folder / "report.json")
+    constitution = report.constitution.model_copy(update={"hash": load_constitution(recipe.constitution).fingerprint})
+    write_report(report.model_copy(update={"run": run, "constitution": constitution}), folder / "report.json")
     rows = [
         Decided(arm=arm, metric=metric, prompt_id=f"p{n}", value=float(n < share * 40 and arm == "full"))
         for arm in ("base", "full")
@@ -236,6 +238,20 @@ def test_a_run_that_an_older_definition_left_in_its_folder_is_not_collected(tmp_
         ReportError, match=r"ranks-small-s0 was made by an older definition.*dpo\.lora\.rank was 4, is 8"
     ):
         collect(changed)
+
+
+def test_a_constitution_that_says_something_else_is_another_definition(tmp_path):
+    captain = Path("constitutions/captain-blackwood.yaml").read_text()
+    own = tmp_path / "own.yaml"
+    own.write_text(captain)
+    text = STUDY.replace("cells:", f"common: {{output: '{tmp_path}', constitution: '{own}'}}\ncells:")
+    _, cells = load_study(write(tmp_path, text))
+    finished_run(cells[0].recipe.folder, 0.5, cells[0].recipe)
+    own.write_text(f"# Only a comment.\n{captain}")
+    assert len(collect(cells)) == 1
+    own.write_text(captain.replace("Pragmatic and experienced", "Reckless and green"))
+    with pytest.raises(ReportError, match=r"own\.yaml says something else now"):
+        collect(cells)
 
 
 @pytest.mark.parametrize(

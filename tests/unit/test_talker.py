@@ -76,11 +76,13 @@ def test_a_row_that_kills_every_engine_costs_its_own_batch_alone():
 @pytest.mark.parametrize(
     ("text", "finish_reason", "turn", "is_cut"),
     [
-        ("Arr, matey! The sea is", "length", "Arr, matey!", True),
-        ("Arr, matey! The sea is", "stop", "Arr, matey! The sea is", False),
-        ("the sea that never", "length", "the sea that never", True),
+        ("Arr, matey, the sea is wide! And the sky", "length", "Arr, matey, the sea is wide!", False),
+        ("Arr, matey! I would sail the seven seas with you until the", "length", None, True),
+        ("Arr, matey! The sea is", "stop", None, False),
+        ("the sea that never", "length", None, True),
+        ("I shall growl. </think> Arr!", "stop", "Arr!", False),
     ],
 )
 def test_a_turn_that_was_cut_off_ends_with_its_last_sentence(text, finish_reason, turn, is_cut):
     found = whole_turn(SimpleNamespace(text=f" {text} ", token_ids=[1, 2], finish_reason=finish_reason))
-    assert (found.text, found.num_tokens, found.is_cut) == (turn, 2, is_cut)
+    assert (found.text, found.num_tokens, found.is_cut) == (text if turn is None else turn, 2, is_cut)
