@@ -17,7 +17,7 @@ def print_summary(report: Report, folder: Path) -> None:
     table = Table(title=f"{report.constitution.name} on {report.num_prompts} held-out prompts", title_justify="left")
     table.add_column("arm")
     for name in wording.HEADLINE:
-        table.add_column(name.removesuffix("_rate").replace("_", " "), justify="right")
+        table.add_column(wording.label(name).lower(), justify="right")
     for arm in report.arms:
         metrics = all_metrics(report, arm)
         table.add_row(arm, *(_cell(metrics.get(name), name) for name in wording.HEADLINE))
