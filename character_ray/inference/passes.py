@@ -65,8 +65,8 @@ class Generation(_Wanted):
         """All completions as a reader sees them: without thoughts, and empty where one that was begun never ended."""
         completions: list[Completion] = self.answers()
         for request, row in zip(self.requests, completions, strict=True):
-            last = request["messages"][-1]
-            thinks = last["role"] == "assistant" and BEGIN_OF_THOUGHT in last["content"]
+            begun = [turn["content"] for turn in request["messages"][-1:] if turn["role"] == "assistant"]
+            thinks = any(BEGIN_OF_THOUGHT in text for text in begun)
             ended = END_OF_THOUGHT in row["completion"]
             row["completion"] = without_thoughts(row["completion"]) if ended or not thinks else ""
         return completions

@@ -92,7 +92,7 @@ def test_the_table_at_the_end_of_a_run_has_the_tasks_taken_up(capsys: pytest.Cap
         print_summary(report.model_copy(update={"diversity": diversity, "trials": None}), Path("runs/captain"))
         table = capsys.readouterr().out
         (row,) = (line for line in table.splitlines() if line.startswith("│ full"))
-        assert "user" in table and shown in row
+        assert "task" in table and shown in row
 
 
 def test_a_survival_curve_falls_where_the_persona_ends() -> None:

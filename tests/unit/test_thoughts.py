@@ -5,8 +5,11 @@ import pytest
 from character_ray.config import DistillConfig, EndpointConfig
 from character_ray.constitution import load_constitution
 from character_ray.errors import GenerationError
+from character_ray.inference.passes import Generation
 from character_ray.inference.remote import _body
-from character_ray.rows import Completion, Prompt
+from character_ray.parts import append_part
+from character_ray.rows import COMPLETION, Completion, Prompt, Request
+from character_ray.runs import Store
 from character_ray.stages.distill import build_pairs, teacher_requests
 from character_ray.stages.thoughts import check_thoughts
 
@@ -59,6 +62,23 @@ def test_only_what_follows_the_thought_is_trained_on(text, chosen, reason):
     assert pair["drop_reason"] == reason
     if chosen:
         assert pair["chosen"][0]["content"] == chosen
+
+
+def test_what_is_spoken_has_no_thoughts_and_of_a_thought_that_never_ends_nothing(tmp_path):
+    def asked(row_id: str, *, begun: bool) -> Request:
+        messages = [
+            {"role": "user", "content": "Hello?"},
+            *([{"role": "assistant", "content": "<think>\nI"}] if begun else []),
+        ]
+        return Request(row_id=row_id, prompt_id="p", sample=0, messages=messages, sampling={})
+
+    wrote = {"ended": "thus. </think> Arr!", "endless": "thus, and thus", "plain": "Arr, plain!"}
+    generation = Generation(
+        Store(tmp_path).artefact("teacher", {}), [asked(each, begun=each != "plain") for each in wrote]
+    )
+    append_part(generation.artefact.folder, [completion(*each) for each in wrote.items()], COMPLETION)
+    assert [row["completion"] for row in generation.spoken()] == ["Arr!", "", "Arr, plain!"]
+    assert [row["completion"] for row in generation.completions()] == list(wrote.values())
 
 
 def test_a_teacher_that_does_not_finish_its_thoughts_stops_the_run():
