@@ -35,9 +35,12 @@ def yardstick_of(report: Mapping[str, Any]) -> Yardstick | None:
 
 
 def run_yardstick(run: Path, weights_hash: str) -> Yardstick | None:
-    """That of a run's folder; ``None`` where there is no report, or one of other weights."""
-    path = run / "report.json"
-    if not path.is_file():
+    """That of a run's folder; ``None`` where there is no report that can be read, or one of other weights.
+
+    A damaged report keeps nobody from serving the adapter beside it.
+    """
+    try:
+        report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+        return yardstick_of(report) if report["adapter"]["hash"] == weights_hash else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    report = json.loads(path.read_text(encoding="utf-8"))
-    return yardstick_of(report) if (report.get("adapter") or {}).get("hash") == weights_hash else None

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from character_ray.config.base import Config, WaitsForNodes
 
-__all__ = ["OF_MEMORY", "EngineConfig", "ModelConfig", "SamplingConfig"]
+__all__ = ["EngineConfig", "ModelConfig", "SamplingConfig"]
 
 # Arguments of vLLM that say how much memory an engine may take, and nothing about what it writes.
 OF_MEMORY = frozenset(

@@ -297,6 +297,12 @@ class ClusterTrainConfig(WaitsForNodes):
         return self
 
     @property
+    def numerics(self) -> dict[str, Any]:
+        """What decides the weights that come out; of the further arguments those that are set."""
+        further = {name: given for name in ("deepspeed", "trainer", "model") if (given := getattr(self, name))}
+        return self.model_dump(include={"precision", "workers", "zero_stage"}) | further
+
+    @property
     def booked_gpus(self) -> float:
         """GPUs that the workers take while they work."""
         return self.gpus * self.gpu_share

@@ -57,10 +57,14 @@ def read_prompt(
 
 
 def answer_mean(opened: ReadPrompt, whole: ReadPrompt) -> float | None:
-    """Mean log-probability of the answer's tokens in nats; ``None`` where the whole chat does not begin with the opened one."""
+    """Mean log-probability of the answer's tokens in nats.
+
+    ``None`` where the whole chat does not begin with the opened one, or the server told no log-probability of one of the tokens.
+    """
     number = whole.length - opened.length
     before = list(whole.ids[: len(whole.ids) - number][-COMPARED:]) if number > 0 else []
     # Where the whole chat is short, all of its tokens are there.
     if not before or before != list(opened.ids[-len(before) :]):
         return None
-    return math.fsum(each or 0.0 for each in whole.logprobs[-number:]) / number
+    told = [each for each in whole.logprobs[-number:] if each is not None]
+    return math.fsum(told) / number if len(told) == number else None

@@ -21,8 +21,6 @@ __all__ = ["join_adapters", "join_delta", "train_delta", "train_dpo", "train_sft
 # Both stages must not draw the same initial A: their product would then be more than the sum of the two.
 SFT_SEED_OFFSET = 1
 DELTA_SEED_OFFSET = 2
-# Settings of a training that may change its result and are usually empty.
-_FURTHER = ("deepspeed", "trainer", "model")
 
 
 def train_dpo(context: Context, persona: Persona, pairs: Artefact) -> Artefact:
@@ -99,8 +97,7 @@ def _train(
         "parents": parents,
         "base": context.student.identity,
         stage: config.model_dump(),
-        "train": recipe.train.model_dump(include={"precision", "workers", "zero_stage"})
-        | {name: further for name in _FURTHER if (further := getattr(recipe.train, name))},
+        "train": recipe.train.numerics,
         "seed": seed,
     }
     turns = tuple(teacher_messages(persona.constitution, "")[:-1])

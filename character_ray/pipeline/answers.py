@@ -161,7 +161,7 @@ def _shorter(recipe: Recipe) -> SamplingConfig:
 
 def _with_room_to_think(recipe: Recipe, arm: Arm, sampling: SamplingConfig) -> SamplingConfig:
     """A teacher whose thought is begun for it has as many tokens more as it has for its pairs."""
-    if arm != "teacher" or recipe.distill.think_prefill is None:
+    if _prefill(recipe, arm) is None:
         return sampling
     return sampling.model_copy(update={"max_tokens": sampling.max_tokens + recipe.distill.teacher.max_tokens})
 
@@ -174,14 +174,20 @@ def _messages(persona: Persona, arm: Arm, prompt: str) -> list[Message]:
     return [Message(role="user", content=prompt)]
 
 
+def _prefill(recipe: Recipe, arm: Arm) -> str | None:
+    """The thought that is begun for an arm: the teacher's own."""
+    return recipe.distill.think_prefill if arm == "teacher" else None
+
+
 def _begun(recipe: Recipe, arm: Arm) -> dict[str, str]:
-    begun = recipe.distill.think_prefill if arm == "teacher" else None
+    """The same as an input of a stage."""
+    begun = _prefill(recipe, arm)
     return {"think_prefill": begun} if begun else {}
 
 
 def _thinking(recipe: Recipe, persona: Persona, arm: Arm, messages: list[Message]) -> list[Message]:
     """The chat with the thought begun that the recipe begins for its teacher."""
-    return begin_thought(messages, recipe.distill.think_prefill if arm == "teacher" else None, persona.constitution)
+    return begin_thought(messages, _prefill(recipe, arm), persona.constitution)
 
 
 def _tried(recipe: Recipe, persona: Persona, arm: Arm, challenge: Challenge) -> list[Message]:

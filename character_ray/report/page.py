@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 
 from character_ray.report import wording
 from character_ray.report.io import load_report
+from character_ray.report.lookup import all_metrics
 from character_ray.report.plots import Dot, curve, dot_plot, reliability_diagram, round_ticks
 from character_ray.report.schema import Difference, Metric, Report
 from character_ray.report.templates import templates
@@ -142,15 +143,10 @@ def headline(report: Report) -> list[str]:
 
 
 def _arms(report: Report) -> dict[str, dict[str, Metric]]:
-    """The metrics that the summary shows: every arm's own and how often it takes up the task, which stands with diversity."""
+    """The metrics that the summary shows: every arm's own and how often it takes up the task, which the report keeps elsewhere."""
     return {
-        arm: metrics
-        | {
-            name: found
-            for name, found in (report.diversity[arm].metrics if arm in report.diversity else {}).items()
-            if name == "user_rate"
-        }
-        for arm, metrics in report.arms.items()
+        arm: {name: found for name, found in all_metrics(report, arm).items() if name in own or name == "user_rate"}
+        for arm, own in report.arms.items()
     }
 
 

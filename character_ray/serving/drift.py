@@ -18,6 +18,7 @@ from character_ray.judging.prompt_scores import OPENED, WHOLE, answer_mean, read
 from character_ray.serving.metrics import DriftMetrics
 from character_ray.serving.personas import Persona
 from character_ray.spoken import without_thoughts
+from character_ray.yardstick import Yardstick
 
 __all__ = ["Ask", "DriftWatch", "heard", "said"]
 
@@ -30,6 +31,7 @@ Ask = Callable[[Sequence[Mapping[str, str]], Mapping[str, Any]], Awaitable[Mappi
 @dataclass(frozen=True)
 class _Taken:
     persona: Persona
+    yardstick: Yardstick
     question: dict[str, str]
     """The user's last turn. The run's threshold is of answers judged without what was said before, so these are, too."""
     text: str
@@ -67,10 +69,10 @@ class DriftWatch:
             text: The answer, likewise.
         """
         turns, spoken = _turns(messages), without_thoughts(text)
-        if not turns or not spoken:
+        if persona.yardstick is None or not turns or not spoken:
             return
         try:
-            self._waiting.put_nowait(_Taken(persona, turns[-1], spoken))
+            self._waiting.put_nowait(_Taken(persona, persona.yardstick, turns[-1], spoken))
         except asyncio.QueueFull:
             self._count(persona, "let_go")
 
@@ -83,20 +85,17 @@ class DriftWatch:
             except Exception as error:  # a watch must not end what it watches
                 logger.warning("an answer of %s was not scored: %s", taken.persona.pinned, error)
                 score = None
-            yardstick = taken.persona.yardstick
-            assert yardstick is not None
-            if yardstick.persona_rate is not None:
-                self._metrics.published_rate.set(yardstick.persona_rate, tags={"persona": taken.persona.slug})
+            if taken.yardstick.persona_rate is not None:
+                self._metrics.published_rate.set(taken.yardstick.persona_rate, tags={"persona": taken.persona.slug})
             if score is None:
                 self._count(taken.persona, "not_scored")
             else:
-                self._count(taken.persona, "in_character" if score > yardstick.threshold else "out_of_character")
+                self._count(taken.persona, "in_character" if score > taken.yardstick.threshold else "out_of_character")
 
     async def _score(self, taken: _Taken) -> float | None:
         """Nats per token by which the constitution makes the answer likelier."""
-        assert taken.persona.yardstick is not None
         means = []
-        for context in ([{"role": "system", "content": taken.persona.yardstick.system_prompt}], []):
+        for context in ([{"role": "system", "content": taken.yardstick.system_prompt}], []):
             chat = [*context, taken.question]
             opened = await self._ask(chat, OPENED)
             whole = await self._ask([*chat, {"role": "assistant", "content": taken.text}], WHOLE)

@@ -5,12 +5,11 @@ computed with. The same cell may run on other machines, with other memory, and i
 """
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
-from pydantic_core import PydanticUndefined, to_jsonable_python
+from pydantic import ValidationError
 
-from character_ray.config import Config, Recipe
-from character_ray.config.engines import OF_MEMORY
+from character_ray.config import Recipe
 from character_ray.constitution import load_constitution
 from character_ray.errors import ReportError
 from character_ray.report.schema import Report
@@ -18,18 +17,13 @@ from character_ray.runs import describe_changes
 
 __all__ = ["check_definition", "definition_changes"]
 
-# Of these sections only these settings decide anything; the others say where, on how much, and how fast.
-DECIDING = {
-    "student_engine": ("dtype", "vllm", "adapters"),
-    "teacher_engine": ("dtype", "vllm"),
-    "teacher_endpoint": ("extra_body",),
-    "judge": ("dtype", "tie_margin"),
-    "train": ("precision", "workers", "zero_stage", "deepspeed", "trainer", "model"),
-}
-# Of the others all but these do. A constitution counts by what it says and not by where it lies; what `further` names has pages of its
-# own, which no study reads.
-INDIFFERENT = {
-    "": ("name", "output", "mirror", "serve", "plan", "constitution"),
+# Settings that say where, on how much and how fast. A constitution counts by what it says and not by where it lies; what `further` names
+# has pages of its own, which no study reads. Of engines, judges and training only what is named below decides anything.
+INDIFFERENT: Mapping[str, tuple[str, ...]] = {
+    "": (
+        *("name", "output", "mirror", "serve", "plan", "constitution"),
+        *("student_engine", "teacher_engine", "teacher_endpoint", "judge", "train"),
+    ),
     "dpo": ("gradient_checkpointing", "share_prompts"),
     "sft": ("gradient_checkpointing",),
     "evaluate": ("further", "tax", "preferences"),
@@ -64,43 +58,30 @@ def definition_changes(recorded: Mapping[str, Any], recipe: Recipe) -> list[str]
     """``dpo.lora.rank was 8, is 16`` for every setting that decides results and differs.
 
     A setting that the recorded recipe does not have was added since, and stood at its default then.
+
+    Raises:
+        ReportError: This version cannot read the recorded recipe.
     """
-    now = recipe.model_dump(mode="json")
-    return describe_changes(_deciding(_filled(recorded, Recipe)), _deciding(now))
+    try:
+        then = Recipe.model_validate(recorded)
+    except ValidationError as failure:
+        error = failure.errors()[0]
+        where = ".".join(map(str, error["loc"]))
+        raise ReportError(
+            f"this version cannot read the recipe of a run ({where}: {error['msg']}). Read it with the version that made it."
+        ) from None
+    return describe_changes(_deciding(then), _deciding(recipe))
 
 
-def _deciding(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    found = {key: value for key, value in recipe.items() if key not in INDIFFERENT[""]}
+def _deciding(recipe: Recipe) -> dict[str, Any]:
+    found = recipe.model_dump(mode="json", exclude=set(INDIFFERENT[""]))
     for section, keys in INDIFFERENT.items():
         if section:
             found[section] = {key: value for key, value in found[section].items() if key not in keys}
-    for section, keys in DECIDING.items():
-        if found[section] is not None:
-            found[section] = {key: found[section].get(key) for key in keys}
-    for section in ("student_engine", "teacher_engine"):
-        if found[section] is not None:
-            further = found[section]["vllm"] or {}
-            found[section]["vllm"] = {key: value for key, value in further.items() if key not in OF_MEMORY}
-    if found["teacher_engine"] is None and found["teacher_endpoint"] is None:  # it answers on the student's
-        found["teacher_engine"] = {key: found["student_engine"][key] for key in DECIDING["teacher_engine"]}
-    return found
-
-
-def _filled(recorded: Mapping[str, Any], kind: type[Config]) -> dict[str, Any]:
-    """The recorded settings, and the defaults of those that came later."""
-    found = dict(recorded)
-    for name, field in kind.model_fields.items():
-        section = next((each for each in (field.annotation, *get_args(field.annotation)) if _is_section(each)), None)
-        if name not in found:
-            default = field.get_default(call_default_factory=True, validated_data={})
-            if default is not PydanticUndefined:
-                found[name] = to_jsonable_python(default)
-        elif section is not None and isinstance(found[name], Mapping):
-            found[name] = _filled(found[name], section)
-        elif section is not None and isinstance(found[name], list):
-            found[name] = [_filled(each, section) for each in found[name]]
-    return found
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Config)
+    return found | {
+        "student_engine": {"numerics": recipe.student_engine.numerics, "adapters": recipe.student_engine.adapters},
+        "teacher_engine": recipe.teacher_numerics,
+        "teacher_endpoint": recipe.teacher_endpoint.extra_body if recipe.teacher_endpoint else {},
+        "judge": {"dtype": recipe.judge.dtype, "tie_margin": recipe.judge.tie_margin},
+        "train": recipe.train.numerics,
+    }

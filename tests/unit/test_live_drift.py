@@ -179,3 +179,11 @@ def test_a_run_tells_its_yardstick_of_its_own_weights_alone(tmp_path):
     assert run_yardstick(tmp_path, "a") == Yardstick(system_prompt=CONSTITUTION, threshold=0.2, persona_rate=0.8)
     assert run_yardstick(tmp_path, "b") is None and run_yardstick(tmp_path / "none", "a") is None
     assert yardstick_of({"judge": {"threshold": 0.2}}) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"adapter": null}', '{"adapter": {"hash": "a"}, "judge": {"system_prompt": "x"}}']
+)
+def test_a_damaged_report_keeps_nobody_from_serving(tmp_path, text):
+    (tmp_path / "report.json").write_text(text)
+    assert run_yardstick(tmp_path, "a") is None

@@ -323,5 +323,5 @@ def test_a_report_of_before_directives_had_judges_says_how_its_operators_rate_wa
     assert report.trials is not None
     report.trials.directive_judges = []
     page = render_report(report)
-    assert "no talk of being a model or a role). Takes up the task" in page
+    assert "no talk of being a model or a role). User" in page
     assert "Constraints not counted" not in page
