@@ -22,7 +22,7 @@ from character_ray.report.templates import templates
 from character_ray.report.trials_page import script_policy, search_script, trials_view
 from character_ray.whole_files import write_text
 
-__all__ = ["FURTHER", "headline", "link_pages", "render_report", "write_page"]
+__all__ = ["FURTHER", "PLOTTED", "headline", "link_pages", "render_report", "write_page"]
 
 RATES = [0.0, 0.25, 0.5, 0.75, 1.0]
 PLOTTED = (
@@ -36,6 +36,7 @@ PLOTTED = (
     "user_rate",
     "rating",
 )
+"""Metrics that get a plot each, where a report has them."""
 # What the trainers log that is worth a curve, with its name and the ends of its axis where they are known.
 CURVES: dict[str, tuple[str, tuple[float, float] | None]] = {
     "loss": ("Loss", None),
