@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from character_ray.config import EngineConfig
-from character_ray.config.evaluation import LORA_RANKS
+from character_ray.config.evaluation import LARGEST_RANK, LORA_RANKS
 from character_ray.errors import AdapterError
 
 __all__ = ["engine_environment", "engine_kwargs", "lora_size"]
@@ -20,10 +20,10 @@ def lora_size(rank: int) -> int:
     Raises:
         AdapterError: None does.
     """
-    if rank > LORA_RANKS[-1]:
+    if rank > LARGEST_RANK:
         raise AdapterError(
-            f"an adapter of rank {rank} cannot be applied live: vLLM holds ranks up to {LORA_RANKS[-1]}. "
-            "Train with smaller ranks, or fold the adapter into the base."
+            f"an adapter of rank {rank} cannot be applied live: vLLM holds ranks up to {LARGEST_RANK}. "
+            "Recompress it (character-ray adapter combine --rank), or fold it into the base."
         )
     return next(size for size in LORA_RANKS if size >= rank)
 

@@ -7,7 +7,7 @@ from typing import Annotated, get_args
 import typer
 from rich.table import Table
 
-from character_ray.config import GPUName, Recipe, load_recipe
+from character_ray.config import GPUName, Recipe, load_recipe, recipe_warnings
 from character_ray.log import console
 from character_ray.model_shape import assumed_shape
 from character_ray.plan import Plan, check_fits, compare_with, estimate_recipe, scaling_page
@@ -60,7 +60,7 @@ def plan(
     console.print(_stages(str(recipe), planned))
     console.print(_memory(planned))
     console.print(_sums(planned))
-    for note in _assumptions(asked, planned):
+    for note in [*recipe_warnings(asked), *_assumptions(asked, planned)]:
         console.print(note, style="yellow", markup=False, highlight=False)
     console.print(HOW_GOOD, style="dim", highlight=False)
     if against is not None:

@@ -17,6 +17,7 @@ from character_ray.config.tax import PreferencesConfig, TaxConfig
 __all__ = [
     "ARMS",
     "JUDGED_POSITIONS",
+    "LARGEST_RANK",
     "LORA_RANKS",
     "Arm",
     "AuditConfig",
@@ -32,7 +33,7 @@ ARMS: tuple[Arm, ...] = ("base", "prompted", "teacher", "dpo", "sft", "full", "c
 # The sizes of ``max_lora_rank`` vLLM is built for.
 LoRARank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
 LORA_RANKS: tuple[int, ...] = get_args(LoRARank)
-
+LARGEST_RANK = LORA_RANKS[-1]
 
 # Positions that meet a judge's output layer at once: their logits are the largest tensor of a pass.
 JUDGED_POSITIONS = 512

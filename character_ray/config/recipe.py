@@ -13,7 +13,7 @@ from character_ray.config.base import Config
 from character_ray.config.data import DistillConfig, IntrospectConfig, PromptsConfig
 from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
-from character_ray.config.evaluation import EvaluateConfig, JudgeConfig, ServeConfig
+from character_ray.config.evaluation import LARGEST_RANK, LORA_RANKS, EvaluateConfig, JudgeConfig, ServeConfig
 from character_ray.config.planning import PlanConfig
 from character_ray.config.tournament import Tournament
 from character_ray.config.training import ClusterTrainConfig, DPOConfig, SFTConfig
@@ -114,6 +114,11 @@ class Recipe(Config):
             return "remote"
         return (self.teacher_engine or self.student_engine).numerics
 
+    @property
+    def deliverable_rank(self) -> int:
+        """Rank of the trained persona as one adapter: that of both stages together."""
+        return self.dpo.lora.rank + self.sft.lora.rank
+
     @field_validator("output", mode="before")
     @classmethod
     def _check_output(cls, place: object) -> object:
@@ -134,13 +139,7 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> "Recipe":
-        rank = self.dpo.lora.rank + self.sft.lora.rank
-        if rank > self.serve.max_lora_rank:
-            raise ValueError(
-                f"dpo.lora.rank={self.dpo.lora.rank} and sft.lora.rank={self.sft.lora.rank} add up to an adapter of rank {rank}, "
-                f"larger than serve.max_lora_rank={self.serve.max_lora_rank}, so the trained persona could never be served. "
-                "Raise serve.max_lora_rank, or lower one of the ranks."
-            )
+        _check_ranks(self)
         for stage in ("dpo", "sft"):
             config = getattr(self, stage)
             step = config.micro_batch_size * self.train.workers
@@ -239,13 +238,40 @@ def _load(path: Path | str, overrides: Sequence[str], kind: type[C]) -> C:
 
 
 def recipe_warnings(recipe: Recipe) -> list[str]:
-    """What a recipe may ask for but probably should not."""
-    return [
+    """What a recipe may ask for but probably should not, or with a consequence that it does not name."""
+    rank = recipe.deliverable_rank
+    too_large = [
+        f"{_ranks(recipe)}, more than an engine holds: the persona is measured folded into the base, and its adapter recompressed to "
+        f"rank {LARGEST_RANK} by SVD to be served. What that loses stands in the report."
+    ]
+    return (too_large if rank > LARGEST_RANK else []) + [
         f"{key}.repetition_penalty={sampling.repetition_penalty}: the penalty also counts prompt tokens, so it suppresses the "
         "constitution's own vocabulary. Leave it at 1.0; loops are dropped by filters."
         for key, sampling in _samplings(recipe).items()
         if sampling.repetition_penalty > 1.0
     ]
+
+
+def _ranks(recipe: Recipe) -> str:
+    return (
+        f"dpo.lora.rank={recipe.dpo.lora.rank} and sft.lora.rank={recipe.sft.lora.rank} add up to an adapter of rank "
+        f"{recipe.deliverable_rank}"
+    )
+
+
+def _check_ranks(recipe: Recipe) -> None:
+    largest, size = recipe.serve.max_lora_rank, min(recipe.deliverable_rank, LARGEST_RANK)
+    if size > largest:
+        needed = next(each for each in LORA_RANKS if each >= size)
+        raise ValueError(
+            f"{_ranks(recipe)}, larger than serve.max_lora_rank={largest}, so the trained persona could never be served. "
+            f"Set serve.max_lora_rank to {needed}, or lower one of the ranks."
+        )
+    if recipe.deliverable_rank > LARGEST_RANK and recipe.student_engine.adapters == "live":
+        raise ValueError(
+            f"{_ranks(recipe)}, but student_engine.adapters=live holds at most {LARGEST_RANK}. "
+            "Set student_engine.adapters: fold, or lower one of the ranks."
+        )
 
 
 def _samplings(recipe: Recipe) -> dict[str, SamplingConfig]:

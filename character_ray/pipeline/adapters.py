@@ -5,6 +5,7 @@ from time import monotonic
 from typing import Literal
 
 from character_ray.adapters import BaseModelId, Manifest, adapter_rank, load_manifest, weights_hash, write_manifest
+from character_ray.config.evaluation import LARGEST_RANK
 from character_ray.constitution.chat import teacher_messages
 from character_ray.log import console
 from character_ray.pipeline.context import Context, Model, Persona
@@ -12,15 +13,18 @@ from character_ray.routing import profile_texts
 from character_ray.rows import content_hash
 from character_ray.runs import Artefact
 from character_ray.training.algebra import concatenate, logit_difference
+from character_ray.training.factors import recompress
 from character_ray.training.fitting import lengths_of
 from character_ray.training.job import READING, TrainJob
 from character_ray.training.launch import train
 
-__all__ = ["join_adapters", "join_delta", "train_delta", "train_dpo", "train_sft"]
+__all__ = ["deliverable", "join_adapters", "join_delta", "train_delta", "train_dpo", "train_sft"]
 
 # Both stages must not draw the same initial A: their product would then be more than the sum of the two.
 SFT_SEED_OFFSET = 1
 DELTA_SEED_OFFSET = 2
+# Beside the joined adapter, where that has a rank that no engine holds.
+SERVED = "served"
 
 
 def train_dpo(context: Context, persona: Persona, pairs: Artefact) -> Artefact:
@@ -38,7 +42,10 @@ def train_sft(context: Context, persona: Persona, conversations: Artefact, paren
 
 
 def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefact) -> Artefact:
-    """The deliverable: one adapter that equals the distilled one and its share of the second; how far their logits differ is measured."""
+    """The deliverable: one adapter that equals the distilled one and its share of the second; how far their logits differ is measured.
+
+    Where the sum of their ranks is more than an engine holds, ``served`` beside it is what it was recompressed to.
+    """
     weight = context.recipe.introspect.weight
     inputs = {"dpo": dpo.fingerprint, "sft": sft.fingerprint, **({"weight": weight} if weight != 1 else {})}
     artefact = context.artefact(f"{persona.prefix}full", inputs)
@@ -59,21 +66,39 @@ def join_delta(context: Context, persona: Persona, character: Path, delta: Artef
     )
 
 
+def deliverable(joined: Artefact) -> Path:
+    """The adapter that is served: the joined one, or what it was recompressed to."""
+    served = joined.folder / SERVED
+    return served if served.is_dir() else joined.folder / "adapter"
+
+
 def _join(context: Context, persona: Persona, artefact: Artefact, parts: list[Path], weights: list[float]) -> Artefact:
     reused = artefact.is_done
     with artefact.making() as to_make:
         if to_make:
             started = monotonic()
             folder = artefact.folder / "adapter"
-            concatenate(parts, folder, weights)
-            _write_manifest(context, persona, artefact, "full", [load_manifest(part).weights_hash for part in parts])
+            parents, recompressed = [load_manifest(part).weights_hash for part in parts], {}
+            rank = concatenate(parts, folder, weights)
+            _write_manifest(context, persona, folder, "full", parents)
+            if rank > LARGEST_RANK and not persona.prefix:
+                whole, folder = folder, artefact.folder / SERVED
+                energy = recompress(whole, folder, LARGEST_RANK)
+                _write_manifest(context, persona, folder, "full", parents)
+                recompressed = {"recompressed": {"rank": rank, "energy": energy}}
             text = " ".join(persona.constitution.persona.identity.split())
             differences = {
                 dtype: logit_difference(context.student.folder, parts, weights, folder, text, dtype)
                 for dtype in ("float32", "bfloat16")
             }
             artefact.finish(
-                {"wall_s": monotonic() - started, "rows_in": 2, "rows_out": 1, "logit_difference": differences}
+                {
+                    "wall_s": monotonic() - started,
+                    "rows_in": 2,
+                    "rows_out": 1,
+                    "logit_difference": differences,
+                    **recompressed,
+                }
             )
     context.close(artefact, reused=reused)
     return artefact
@@ -126,7 +151,7 @@ def _train(
             started = monotonic()
             num_rows = int(data.summary["rows_out"])
             train(job, artefact.stage, num_rows)
-            _write_manifest(context, persona, artefact, stage, parents)
+            _write_manifest(context, persona, artefact.folder / "adapter", stage, parents)
             lengths = lengths_of(artefact.folder)
             artefact.finish(
                 {
@@ -156,9 +181,8 @@ def _references(context: Context, parents: list[str]) -> Path:
     return context.store.artefact("reference", reference, mirrored=False).folder.resolve()
 
 
-def _write_manifest(context: Context, persona: Persona, artefact: Artefact, stage: str, parents: list[str]) -> None:
+def _write_manifest(context: Context, persona: Persona, folder: Path, stage: str, parents: list[str]) -> None:
     recipe, constitution = context.recipe, persona.constitution
-    folder = artefact.folder / "adapter"
     manifest = Manifest(
         persona=constitution.meta.name,
         slug=constitution.slug,

@@ -12,6 +12,7 @@ from character_ray.inference.passes import Generation
 from character_ray.judging.threshold import fit_threshold
 from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows, write_rows
+from character_ray.pipeline.adapters import deliverable
 from character_ray.pipeline.answers import Exam, Part
 from character_ray.pipeline.coherence import coherence_report
 from character_ray.pipeline.context import Context, Persona
@@ -103,7 +104,7 @@ def evaluate(
     write_rows(folder / "decisions.parquet", decided, DECIDED)
     write_report(report, folder / "report.json")
     write_page(report, folder / "report.html")
-    _link_adapter(folder)
+    _link_adapter(folder, full)
     print_summary(report, folder)
     if recipe.evaluate.further:
         context.held.end()  # these measures start what they need
@@ -204,8 +205,8 @@ def _notes(arms: Sequence[Arm], unscored: int, note: str, distill: DistillConfig
     return notes
 
 
-def _link_adapter(folder: Path) -> None:
+def _link_adapter(folder: Path, full: Artefact) -> None:
     """``adapter`` in the run's folder is the deliverable."""
     link = folder / "adapter"
     if not link.exists():
-        link.symlink_to(Path("full") / "adapter", target_is_directory=True)
+        link.symlink_to(Path("full") / deliverable(full).name, target_is_directory=True)

@@ -8,6 +8,7 @@ from character_ray.adapters import load_manifest
 from character_ray.config import DistillConfig
 from character_ray.constitution import Constitution, score_constitution, system_prompt
 from character_ray.judging.threshold import Threshold
+from character_ray.pipeline.adapters import deliverable
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.hardware import hardware, versions
 from character_ray.rows import Answer
@@ -87,7 +88,7 @@ def judge_part(
 
 def adapter_part(joined: Artefact) -> dict[str, Any]:
     """The deliverable: the stage that joined its parts."""
-    manifest = load_manifest(joined.folder / "adapter")
+    manifest = load_manifest(deliverable(joined))
     difference = joined.summary["logit_difference"]
     return {
         "path": "adapter",
@@ -95,6 +96,7 @@ def adapter_part(joined: Artefact) -> dict[str, Any]:
         "hash": manifest.weights_hash,
         "logit_difference_float32": difference["float32"],
         "logit_difference_bfloat16": difference["bfloat16"],
+        "recompressed": joined.summary.get("recompressed"),
     }
 
 

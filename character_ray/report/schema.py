@@ -163,6 +163,15 @@ class Probe(_Part):
     completions: dict[str, list[str]]
 
 
+class Recompressed(_Part):
+    """What the deliverable was made of, where that had a larger rank than an engine holds."""
+
+    rank: int
+    """Of both adapters together, as it was measured."""
+    energy: float
+    """Share of its squared norm that the deliverable keeps, 0 to 1."""
+
+
 class Adapter(_Part):
     """The deliverable."""
 
@@ -173,6 +182,7 @@ class Adapter(_Part):
     """Largest absolute logit difference between the one adapter and the two applied in sequence, in float32."""
     logit_difference_bfloat16: float
     """The same with weights and activations in bfloat16."""
+    recompressed: Recompressed | None = None
 
 
 class Report(_Part):

@@ -8,6 +8,7 @@ from pathlib import Path
 from character_ray.adapters import Manifest, load_manifest
 from character_ray.canary import Canary
 from character_ray.config import ServeConfig
+from character_ray.config.evaluation import LARGEST_RANK
 from character_ray.errors import AdapterError
 from character_ray.models import build_once, cache_folder, model_hash, template_hash
 from character_ray.yardstick import Yardstick, run_yardstick
@@ -69,9 +70,14 @@ def load_personas(base_name: str, base: Path, adapters: Sequence[Path], serve: S
                 f"{base}, or train it again."
             )
         if manifest.rank > serve.max_lora_rank:
+            remedy = (
+                f"Raise serve.max_lora_rank to at least {manifest.rank}."
+                if manifest.rank <= LARGEST_RANK
+                else f"No engine holds more than {LARGEST_RANK}: recompress it (character-ray adapter combine --rank {LARGEST_RANK})."
+            )
             raise AdapterError(
                 f"{folder}: {manifest.persona} has rank {manifest.rank}, larger than "
-                f"serve.max_lora_rank={serve.max_lora_rank}. Raise serve.max_lora_rank to at least {manifest.rank}."
+                f"serve.max_lora_rank={serve.max_lora_rank}. {remedy}"
             )
     _check_names(adapters, personas)
     return personas

@@ -45,7 +45,7 @@ def open_run(path: Path) -> Trained:
 
 def _find_adapter(path: Path) -> Path:
     # A run links its deliverable as adapter/ when it was measured, and as a stage as soon as it was trained.
-    for folder in (path, path / "adapter", path / "full" / "adapter"):
+    for folder in (path, path / "adapter", path / "full" / "served", path / "full" / "adapter"):
         if (folder / "adapter_config.json").is_file():
             return folder
     if not path.is_dir():

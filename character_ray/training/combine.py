@@ -16,7 +16,7 @@ from character_ray.adapters import Manifest, adapter_rank, load_manifest, weight
 from character_ray.errors import AdapterError
 from character_ray.threads import few_threads
 from character_ray.training.algebra import concatenate
-from character_ray.training.factors import LayerUpdate, load_updates, truncate
+from character_ray.training.factors import LayerUpdate, load_updates, recompress
 
 if TYPE_CHECKING:
     import torch
@@ -77,8 +77,7 @@ def combine(
     else:
         concatenate(adapters, folder, weights)
         if rank is not None and rank < adapter_rank(folder):
-            small, energy = truncate(load_updates(folder), rank)
-            _rewrite(folder, small, rank)
+            energy = recompress(folder, folder, rank)
     wanted = _folded_logits(base, updates, weights)
     found = _adapted_logits(base, folder)
     difference = float((found - wanted).abs().max())
@@ -150,22 +149,6 @@ def _linear(adapters: Sequence[Path], weights: Sequence[float], base: Path, fold
         peft.save_pretrained(scratch, selected_adapters=["combined"])
         for name in ("adapter_config.json", "adapter_model.safetensors"):
             shutil.copyfile(Path(scratch) / "combined" / name, folder / name)
-
-
-def _rewrite(folder: Path, updates: Mapping[str, LayerUpdate], rank: int) -> None:
-    """Replace the factors of an adapter by smaller ones."""
-    import json
-
-    from safetensors.torch import save_file
-
-    state = {}
-    for layer, update in updates.items():
-        state[f"base_model.model.{layer}.lora_A.weight"] = update.a.contiguous()
-        state[f"base_model.model.{layer}.lora_B.weight"] = update.b.contiguous()
-    save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    path = folder / "adapter_config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) | {"r": rank, "lora_alpha": rank}
-    path.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
 
 def _folded_logits(

@@ -19,6 +19,7 @@ from character_ray.prefix_packing import takes_a_mask
 from character_ray.training.reference_cache import ReferenceCache
 from character_ray.training.saves_together import SavesTogether
 from character_ray.training.shared_prompt import share_prompts
+from character_ray.training.step_rows import KnowsItsRows
 
 __all__ = ["PersonaDPOTrainer", "drift", "mean_nll"]
 
@@ -38,7 +39,7 @@ def drift(log_probs_BT: torch.Tensor, reference_BT: torch.Tensor, mask_BT: torch
     return ((log_probs_BT - reference_BT).square() * mask_BT).sum() / mask_BT.sum()
 
 
-class PersonaDPOTrainer(SavesTogether, DPOTrainer):
+class PersonaDPOTrainer(KnowsItsRows, SavesTogether, DPOTrainer):
     """TRL's trainer plus the terms that the recipe weights above 0; both are logged whenever they are computed.
 
     Args:

@@ -4,18 +4,20 @@ A layer's update is ``scale * B @ A`` with B of shape ``(D_out, r)`` and A of sh
 small QR factorisations, so the full matrix is never built.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from character_ray.errors import AdapterError
+from character_ray.threads import few_threads
 from character_ray.training.algebra import plain_config
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LayerUpdate", "compare", "describe", "load_updates", "truncate"]
+__all__ = ["LayerUpdate", "compare", "describe", "load_updates", "recompress", "truncate"]
 
 ENERGY = 0.99  # share of the squared norm that the rank in use must hold
 
@@ -125,6 +127,32 @@ def truncate(updates: Mapping[str, LayerUpdate], rank: int) -> tuple[dict[str, L
         small[layer] = LayerUpdate(b, a)
         kept, whole = kept + float(s[:used].square().sum()), whole + float(s.square().sum())
     return small, kept / whole if whole else 1.0
+
+
+@few_threads()
+def recompress(adapter: Path, folder: Path, rank: int) -> float:
+    """Write the nearest adapter of at most ``rank``; return the share of the squared norm it keeps.
+
+    Args:
+        adapter: PEFT folder.
+        folder: Where the smaller one is written; may be the same.
+        rank: Of the new adapter, in every layer.
+
+    Raises:
+        AdapterError: The folder is no plain LoRA adapter.
+    """
+    from safetensors.torch import save_file
+
+    small, energy = truncate(load_updates(adapter), rank)
+    state = {}
+    for layer, update in small.items():
+        state[f"base_model.model.{layer}.lora_A.weight"] = update.a.contiguous()
+        state[f"base_model.model.{layer}.lora_B.weight"] = update.b.contiguous()
+    config = plain_config(adapter) | {"r": rank, "lora_alpha": rank}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    return energy
 
 
 def _summary(singular_values: "torch.Tensor") -> LayerSummary:

@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from character_ray.config.training import WatchConfig
 from character_ray.errors import TrainingError
 from character_ray.training.reference_cache import ReferenceCache
+from character_ray.training.step_rows import StepRows
 from character_ray.training.throughput import Throughput
 
 __all__ = ["CharacterHolds", "LossHolds", "MetricsFile", "StartsAtReference", "StopsWhenSaturated", "WritesReference"]
@@ -82,7 +83,14 @@ class MetricsFile(LogReader):
 
 
 class LossHolds(LogReader):
-    """Stops when the loss is no longer a number, or has grown to many times that of the first step."""
+    """Stops when the loss is no longer a number, or has grown to many times that of the first step.
+
+    Args:
+        rows: What the step was made of.
+    """
+
+    def __init__(self, rows: StepRows) -> None:
+        self._rows = rows
 
     def read(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any]
@@ -99,8 +107,9 @@ class LossHolds(LogReader):
         first = next(line["loss"] for line in state.log_history if "loss" in line)
         if not math.isfinite(loss) or loss > EXPLODED * max(first, 1.0):
             raise TrainingError(
-                f"the loss is {loss:.4g} at step {state.global_step} of {state.max_steps}, where it began with {first:.4g}. "
-                f"Lower learning_rate={args.learning_rate}, or train in float32 (train.precision)."
+                f"the loss is {loss:.4g} at step {state.global_step} of {state.max_steps}, where it began with {first:.4g}; the step "
+                f"read {self._rows.named()}. Look at them, lower learning_rate={args.learning_rate}, or train in float32 "
+                "(train.precision)."
             )
 
 
@@ -109,10 +118,12 @@ class CharacterHolds(LogReader):
 
     Args:
         bounds: The recipe's section.
+        rows: What the step was made of.
     """
 
-    def __init__(self, bounds: WatchConfig) -> None:
+    def __init__(self, bounds: WatchConfig, rows: StepRows) -> None:
         self._bounds = bounds
+        self._rows = rows
 
     def read(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any]
@@ -131,7 +142,7 @@ class CharacterHolds(LogReader):
                 verb = "drifted" if name == "drift" else "repeat"
                 raise TrainingError(
                     f"at step {state.global_step} of {state.max_steps} the answers to the watched questions {verb} {value:.3f} {seen}; "
-                    f"watch.max_{name}={bound:g} allows no more. "
+                    f"watch.max_{name}={bound:g} allows no more. The step read {self._rows.named()}. "
                     f"Lower learning_rate={args.learning_rate} or epochs={args.num_train_epochs:g}, "
                     f"filter repeated text more strictly (filters.max_repetition), or raise watch.max_{name}."
                 )

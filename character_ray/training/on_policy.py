@@ -23,6 +23,7 @@ from trl.trainer.utils import RepeatSampler
 from character_ray.chat_template import chat_ids
 from character_ray.rows import Message
 from character_ray.training.saves_together import SavesTogether
+from character_ray.training.step_rows import KnowsItsRows
 
 __all__ = ["OnPolicyTrainer", "in_context"]
 
@@ -40,7 +41,7 @@ def in_context(turns: Sequence[Message], prompt: Sequence[Message]) -> list[Mess
     return [system, *turns[1:], *prompt[1:]]
 
 
-class OnPolicyTrainer(SavesTogether, SDFTTrainer):
+class OnPolicyTrainer(KnowsItsRows, SavesTogether, SDFTTrainer):
     """TRL's trainer with the constitution as the teacher's context.
 
     Columns of its data: ``prompt``, messages that end on a user turn, and ``privileged_context``, the constitution's turns.

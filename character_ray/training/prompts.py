@@ -48,7 +48,10 @@ def prompts_for_samples(
     from character_ray.training.on_policy import in_context
 
     assert isinstance(job.config, DPOConfig)
-    prompts = list({json.dumps(row["prompt"], sort_keys=True): row["prompt"] for row in rows}.values())
+    first_of: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        first_of.setdefault(json.dumps(row["prompt"], sort_keys=True), row)
+    prompts = [row["prompt"] for row in first_of.values()]
     answer = job.config.on_policy.max_tokens
     for whose, limit, sides in (
         ("student", job.config.max_length, prompts),
@@ -73,6 +76,11 @@ def prompts_for_samples(
         for side in (prompts[0], in_context(job.turns, prompts[0]))
     ]
     return SamplePrompts(
-        Dataset.from_list([{"prompt": prompt, "privileged_context": list(job.turns)} for prompt in prompts]),
+        Dataset.from_list(
+            [
+                {"row_id": row["row_id"], "prompt": row["prompt"], "privileged_context": list(job.turns)}
+                for row in first_of.values()
+            ]
+        ),
         f"student\n{texts[0]}\n\nteacher\n{texts[1]}\n",
     )

@@ -11,6 +11,7 @@ from trl import SFTTrainer
 from character_ray.training.arguments import lora_config
 from character_ray.training.job import TrainJob
 from character_ray.training.saves_together import SavesTogether
+from character_ray.training.step_rows import KnowsItsRows
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -36,7 +37,7 @@ def stack(model: "PreTrainedModel", job: TrainJob) -> PeftModel:
     return peft
 
 
-class StackedSFTTrainer(SavesTogether, SFTTrainer):
+class StackedSFTTrainer(KnowsItsRows, SavesTogether, SFTTrainer):
     """TRL's trainer, except that resuming restores the trained adapter and leaves the frozen one active.
 
     The stock trainer reloads every adapter of a checkpoint and then activates a single one, which would silently drop the parent.

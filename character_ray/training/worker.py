@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 
+    from character_ray.training.step_rows import StepRows
     from character_ray.training.throughput import Throughput
 
 __all__ = ["FATAL", "train_worker"]
@@ -87,10 +88,12 @@ def _build_trainer(job: TrainJob) -> "Trainer":
     from character_ray.training.guards import LossHolds, MetricsFile
     from character_ray.training.liger import use_liger
     from character_ray.training.right_padding import unmask_right_padding
+    from character_ray.training.step_rows import StepRows
 
     tokenizer = AutoTokenizer.from_pretrained(job.base)
+    step_rows = StepRows()
     callbacks: list[TrainerCallback] = [
-        LossHolds(),
+        LossHolds(step_rows),
         MetricsFile(job.folder / "metrics.jsonl", _throughput(job)),
         *_copying(job),
     ]
@@ -112,15 +115,16 @@ def _build_trainer(job: TrainJob) -> "Trainer":
             train_dataset=_conversations(job, rows, tokenizer),
             processing_class=tokenizer,
             callbacks=callbacks,
+            step_rows=step_rows,
         )
     elif job.on_policy:
-        trainer = _on_policy_trainer(job, rows, _continued(job, model), tokenizer, callbacks)
+        trainer = _on_policy_trainer(job, rows, _continued(job, model), tokenizer, callbacks, step_rows)
     else:
-        trainer = _dpo_trainer(job, rows, _continued(job, model), tokenizer, callbacks, kernels)
+        trainer = _dpo_trainer(job, rows, _continued(job, model), tokenizer, callbacks, kernels, step_rows)
     if job.cluster.zero_stage != 3 and not trainer.is_fsdp_enabled:
         fuse_lora(trainer.model)
     unmask_right_padding(model)
-    _watch(job, rows, trainer, tokenizer)
+    _watch(job, rows, trainer, tokenizer, step_rows)
     return trainer
 
 
@@ -156,7 +160,13 @@ def _continued(job: TrainJob, model: Any) -> Any:
     return PeftModel.from_pretrained(model, str(job.parent), is_trainable=True, autocast_adapter_dtype=autocast)
 
 
-def _watch(job: TrainJob, rows: list[dict[str, Any]], trainer: "Trainer", tokenizer: "PreTrainedTokenizerBase") -> None:
+def _watch(
+    job: TrainJob,
+    rows: list[dict[str, Any]],
+    trainer: "Trainer",
+    tokenizer: "PreTrainedTokenizerBase",
+    step_rows: "StepRows",
+) -> None:
     """Follow the character, if the recipe asks for it, by questions that no row asks."""
     config = job.config.watch
     if config is None:
@@ -172,7 +182,7 @@ def _watch(job: TrainJob, rows: list[dict[str, Any]], trainer: "Trainer", tokeni
             "how the character holds elsewhere. Add questions that are not trained on."
         )
     trainer.add_callback(CharacterWatch(trainer, config, questions, job.turns, tokenizer, job.seed))
-    trainer.add_callback(CharacterHolds(config))
+    trainer.add_callback(CharacterHolds(config, step_rows))
 
 
 def _on_policy_trainer(
@@ -181,6 +191,7 @@ def _on_policy_trainer(
     model: Any,
     tokenizer: "PreTrainedTokenizerBase",
     callbacks: list["TrainerCallback"],
+    step_rows: "StepRows",
 ) -> "Trainer":
     # TRL warns at import that its experimental trainers may change; the lock pins the one used here.
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -212,6 +223,7 @@ def _on_policy_trainer(
         processing_class=tokenizer,
         peft_config=None if job.parent else lora_config(job),
         callbacks=callbacks,
+        step_rows=step_rows,
     )
     return trainer
 
@@ -223,6 +235,7 @@ def _dpo_trainer(
     tokenizer: "PreTrainedTokenizerBase",
     callbacks: list["TrainerCallback"],
     kernels: str,
+    step_rows: "StepRows",
 ) -> "Trainer":
     assert isinstance(job.config, DPOConfig)
     from trl import DPOConfig as TRLDPOConfig
@@ -246,6 +259,7 @@ def _dpo_trainer(
         processing_class=tokenizer,
         peft_config=None if job.parent else lora_config(job),
         callbacks=[StartsAtReference(), StopsWhenSaturated(job.config.stop_when_saturated), *callbacks],
+        step_rows=step_rows,
     )
     return trainer
 
@@ -270,7 +284,7 @@ def _pairs(
         lengths.write(job.folder)
         first = zip(sides, examples[kept[0]], strict=True)
         _show(job, "\n".join(f"{side}\n{describe_example(_cut(text, job), tokenizer)}\n" for side, text in first))
-    found = [{side: rows[number][side] for side in ("prompt", *sides)} for number in kept]
+    found = [{column: rows[number][column] for column in ("row_id", "prompt", *sides)} for number in kept]
     return Dataset.from_list(found) if found else None
 
 
@@ -285,7 +299,9 @@ def _conversations(job: TrainJob, rows: list[dict[str, Any]], tokenizer: "PreTra
     lengths.write(job.folder)
     read = [_cut(examples[number], job) for number in kept]
     _show(job, describe_example(read[0], tokenizer) + "\n")
-    return Dataset.from_list(read)
+    return Dataset.from_list(
+        [{**example, "row_id": rows[number]["row_id"]} for number, example in zip(kept, read, strict=True)]
+    )
 
 
 def _cut(example: dict[str, list[int]], job: TrainJob) -> dict[str, list[int]]:

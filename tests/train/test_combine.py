@@ -6,10 +6,18 @@ import pytest
 import torch
 
 from character_ray.adapters import BaseModelId, Manifest, load_manifest, weights_hash, write_manifest
+from character_ray.config import Recipe
+from character_ray.constitution import load_constitution
 from character_ray.errors import AdapterError
 from character_ray.models import model_hash, template_hash
+from character_ray.pipeline import adapters
+from character_ray.pipeline.context import Context, Model, Persona
+from character_ray.pipeline.report_parts import adapter_part
+from character_ray.runs import Run, Store
 from character_ray.training.combine import TOLERANCE, combine
 from character_ray.training.factors import compare, describe, load_updates, truncate
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -112,3 +120,33 @@ def test_norm_rank_and_distance_are_those_of_the_dense_updates(tmp_path, random_
         assert apart == pytest.approx(float((one - two).norm() / max(one.norm(), two.norm())), rel=1e-3)
         assert cosine == pytest.approx(float((one * two).sum() / (one.norm() * two.norm())), abs=1e-4)
     assert all(apart == pytest.approx(0, abs=1e-3) for apart, _ in compare(first, first).values())
+
+
+@pytest.mark.parametrize(("prefix", "served_rank"), [("", 8), ("control-", 12)])
+def test_a_sum_of_ranks_that_no_engine_holds_is_kept_whole_and_served_recompressed(
+    tiny_base, tmp_path, adapter, monkeypatch, prefix, served_rank
+):
+    monkeypatch.setattr(adapters, "LARGEST_RANK", 8)
+    recipe = Recipe(name="large", constitution=ROOT / "constitutions" / "captain-blackwood.yaml", output=tmp_path)
+    model, store = Model("tiny", tiny_base), Store(tmp_path / "store")
+    context = Context(recipe, model, model, store, Run(recipe.folder, recipe.model_dump(mode="json")))
+    stages = []
+    for name, rank in (("dpo", 4), ("sft", 8)):
+        stages.append(store.artefact(name, {}))
+        with stages[-1].making():
+            adapter(stages[-1].folder / "adapter", rank, rank, seed=rank)
+            stages[-1].finish({})
+    persona = Persona(load_constitution(recipe.constitution), prefix=prefix)
+    full = adapters.join_adapters(context, persona, *stages)
+    whole, served = load_updates(full.folder / "adapter"), load_updates(adapters.deliverable(full))
+    assert load_manifest(full.folder / "adapter").rank == 12
+    report = adapter_part(full)
+    assert (report["rank"], report["hash"]) == (served_rank, load_manifest(adapters.deliverable(full)).weights_hash)
+    if prefix:
+        assert report["recompressed"] is None
+        return
+    kept = sum(float(dense(update).square().sum()) for update in served.values())
+    everything = sum(float(dense(update).square().sum()) for update in whole.values())
+    assert report["recompressed"] == {"rank": 12, "energy": pytest.approx(kept / everything, rel=1e-4)}
+    assert 0.5 < kept / everything < 0.999
+    assert report["logit_difference_float32"] > TOLERANCE

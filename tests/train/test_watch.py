@@ -12,6 +12,7 @@ from character_ray.errors import TrainingError
 from character_ray.training.guards import CharacterHolds
 from character_ray.training.job import TrainJob
 from character_ray.training.stacked import StackedSFTTrainer, stack
+from character_ray.training.step_rows import StepRows
 from character_ray.training.watch import CharacterWatch, repeated_share, summarise
 
 TURNS = ({"role": "system", "content": "You are a captain."},)
@@ -144,7 +145,7 @@ def test_long_answers_weigh_more_in_the_drift_and_not_in_the_ratio():
     ],
 )
 def test_a_character_out_of_bounds_ends_the_training(tmp_path, bounds, message):
-    guard = CharacterHolds(WatchConfig(**bounds))
+    guard = CharacterHolds(WatchConfig(**bounds), StepRows())
     state = TrainerState(global_step=40, max_steps=100)
     arguments = TrainingArguments(output_dir=str(tmp_path), learning_rate=1e-2, report_to=[], use_cpu=True)
     logs = {"loss": 0.1, "watch/drift": 2.5, "watch/repetition": 0.4}
@@ -155,6 +156,6 @@ def test_a_character_out_of_bounds_ends_the_training(tmp_path, bounds, message):
         with pytest.raises(TrainingError, match=message):
             guard.on_log(arguments, state, TrainerControl(), logs)
     with pytest.raises(TrainingError, match="nan"):
-        CharacterHolds(WatchConfig(max_drift=1)).on_log(
+        CharacterHolds(WatchConfig(max_drift=1), StepRows()).on_log(
             arguments, state, TrainerControl(), logs | {"watch/drift": float("nan")}
         )

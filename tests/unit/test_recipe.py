@@ -73,7 +73,8 @@ def test_all_problems_are_reported_at_once_with_their_lines(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("dpo.lora.rank=300", "could never be served"),
+        ("dpo.lora.rank=300", "could never be served.* Set serve.max_lora_rank to 320"),
+        ("dpo.lora.rank=600", r"rank 608, larger than serve.max_lora_rank=32.* Set serve.max_lora_rank to 512"),
         ("dpo.micro_batch_size=3", "Set dpo.batch_size to a multiple of 3"),
         ("teacher.name=Qwen/Qwen3-4B", "teacher_engine is missing"),
         ("evaluate.arms=[base]", "must contain full"),
@@ -100,6 +101,15 @@ def test_a_repetition_penalty_is_warned_about():
     recipe = load_recipe(DEMO, ["distill.teacher.repetition_penalty=1.15"])
     assert any("distill.teacher.repetition_penalty=1.15" in warning for warning in recipe_warnings(recipe))
     assert recipe_warnings(load_recipe(DEMO)) == []
+
+
+def test_ranks_that_no_engine_holds_are_named_before_training_and_need_a_folded_evaluation():
+    ranks = ["dpo.lora.rank=64", "sft.lora.rank=512", "serve.max_lora_rank=512"]
+    (warning,) = recipe_warnings(load_recipe(DEMO, ranks))
+    assert "sft.lora.rank=512 add up to an adapter of rank 576" in warning
+    assert "recompressed to rank 512" in warning
+    with pytest.raises(RecipeError, match=r"student_engine\.adapters=live holds at most 512"):
+        load_recipe(DEMO, [*ranks, "student_engine.adapters=live"])
 
 
 def test_a_key_written_twice_is_an_error(tmp_path):
