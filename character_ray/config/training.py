@@ -1,6 +1,7 @@
 """How the two adapters are trained and on what."""
 
 import importlib.util
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -132,7 +133,8 @@ class DPOConfig(TrainingConfig):
     algorithm: Literal["dpo", "on_policy"] = "dpo"
     """``dpo`` learns from the pairs. ``on_policy`` takes their prompts only: the student answers and the teacher, with the
     constitution in its context, corrects every token by the reverse KL divergence. The settings of the preference loss, from ``beta``
-    to ``share_prompts`` and ``stop_when_saturated``, then have no effect; held-out prompts are scored by the same divergence."""
+    to ``share_prompts``, ``stop_when_saturated`` and ``harder_pairs``, then have no effect; held-out prompts are scored by the same
+    divergence."""
 
     on_policy: OnPolicyConfig = OnPolicyConfig()
     """Settings of ``algorithm: on_policy``."""
@@ -165,6 +167,27 @@ class DPOConfig(TrainingConfig):
 
     stop_when_saturated: int | None = Field(None, ge=1)
     """Stop once every pair of this many steps in a row is ranked rightly: what follows only sharpens the margin."""
+
+    harder_pairs: float | None = Field(None, gt=0, lt=1)
+    """Instead of stopping then, learn only from this share of the pairs of each forward pass: those whose reward margin is smallest. It
+    takes a further forward pass to find them; the metrics stay those of all pairs."""
+
+    @model_validator(mode="after")
+    def _check_harder_pairs(self) -> "DPOConfig":
+        if self.harder_pairs is None:
+            return self
+        if self.stop_when_saturated is None:
+            raise ValueError(
+                f"harder_pairs={self.harder_pairs:g} says what to do once all pairs are ranked rightly, but stop_when_saturated, "
+                "after how many such steps, is missing. Set it, to 10 for instance."
+            )
+        left = math.ceil(self.harder_pairs * self.micro_batch_size)
+        if left == self.micro_batch_size:
+            raise ValueError(
+                f"harder_pairs={self.harder_pairs:g} of micro_batch_size={self.micro_batch_size} pairs are all {left}, so it would "
+                "change nothing. Lower harder_pairs, or raise micro_batch_size."
+            )
+        return self
 
 
 class SFTConfig(TrainingConfig):

@@ -4,7 +4,7 @@
 
 The first mean is over pairs of the token means of ``chosen``, the second over the completion tokens of both sides. (TRL's own
 ``sft`` term is one mean over all tokens of a batch, in which long completions count more.) Source: the DPO trainer of
-OpenCharacterTraining's OpenRLHF fork.
+OpenCharacterTraining's OpenRLHF fork. Once all pairs are ranked rightly it can go on with the hardest of each batch.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from trl import DPOTrainer
 
 from character_ray.config import DPOConfig
 from character_ray.prefix_packing import takes_a_mask
+from character_ray.training.hardest import hardest, only_pairs, reward_margins, was_saturated
 from character_ray.training.reference_cache import ReferenceCache
 from character_ray.training.saves_together import SavesTogether
 from character_ray.training.shared_prompt import share_prompts
@@ -58,12 +59,26 @@ class PersonaDPOTrainer(KnowsItsRows, SavesTogether, DPOTrainer):
             share_prompts(base, cache, lambda: len(self._forwards) == 1)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False) -> Any:
+        share, steps = self._terms.harder_pairs, self._terms.stop_when_saturated
+        if not (share and steps and model.training and was_saturated(self.state.log_history, steps)):
+            return self._loss(model, inputs, return_outputs)
+        # What is logged is of all pairs, what is learnt of those that are left.
+        with torch.no_grad():
+            self._loss(model, inputs, False)
+        metrics, tokens = {name: [*found] for name, found in self._metrics["train"].items()}, self._total_train_tokens
+        result = self._loss(model, only_pairs(inputs, hardest(self._margins_B, share)), return_outputs)
+        self._metrics["train"].update(metrics)
+        self._total_train_tokens = tokens
+        return result
+
+    def _loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         with self._watching(model) as forwards:
             result = super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
-        if not (self._terms.nll_weight or self._terms.drift_weight):
-            return result
         mask_BT = inputs["completion_mask"][:, 1:]
         policy_BT, reference_BT = (log_probs[:, -mask_BT.shape[1] :] for log_probs in forwards[:2])
+        self._margins_B = reward_margins(policy_BT.detach(), reference_BT, mask_BT)
+        if not (self._terms.nll_weight or self._terms.drift_weight):
+            return result
         chosen = slice(len(mask_BT) // 2)  # a batch is chosen rows, then rejected rows
         terms = {"nll": mean_nll(policy_BT[chosen], mask_BT[chosen]), "drift": drift(policy_BT, reference_BT, mask_BT)}
         mode = "train" if model.training else "eval"

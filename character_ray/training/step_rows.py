@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object  # type: ignore[import-untyped]
 from transformers import Trainer
 
 __all__ = ["COLUMN", "KnowsItsRows", "StepRows"]
@@ -51,7 +51,7 @@ class KnowsItsRows(Trainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        columns: list[str] = self._signature_columns or []  # type: ignore[assignment]  # transformers says None, and fills it
+        columns: list[str] = self._signature_columns or []
         if COLUMN not in columns:
             self._signature_columns = [*columns, COLUMN]  # type: ignore[assignment]
 

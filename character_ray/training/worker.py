@@ -249,6 +249,7 @@ def _dpo_trainer(
     if cache is not None:
         callbacks.append(WritesReference(cache))
     pairs, held_out = split_pairs(rows, job.config.held_out, job.seed)
+    stops = [] if job.config.harder_pairs else [StopsWhenSaturated(job.config.stop_when_saturated)]
     trainer: Trainer = PersonaDPOTrainer(
         model=model,
         terms=job.config,
@@ -258,7 +259,7 @@ def _dpo_trainer(
         eval_dataset=_pairs(job, held_out, tokenizer, held_out=True) if held_out else None,
         processing_class=tokenizer,
         peft_config=None if job.parent else lora_config(job),
-        callbacks=[StartsAtReference(), StopsWhenSaturated(job.config.stop_when_saturated), *callbacks],
+        callbacks=[StartsAtReference(), *stops, *callbacks],
         step_rows=step_rows,
     )
     return trainer

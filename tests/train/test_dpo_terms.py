@@ -8,11 +8,13 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from pydantic import ValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig as TRLDPOConfig
 
 from character_ray.config import DPOConfig
 from character_ray.training.dpo import PersonaDPOTrainer, drift, mean_nll
+from character_ray.training.hardest import was_saturated
 
 BETA = 0.3
 
@@ -139,3 +141,63 @@ def test_a_saturated_run_stops_also_when_it_was_resumed():
     assert not stops([1.0, 1.0, 0.9, 1.0], 2)
     assert not stops([1.0, 1.0], 3)
     assert not stops([1.0] * 9, None)
+
+
+def gradients_of(trainer, batch) -> torch.Tensor:
+    trainer.model.zero_grad()
+    trainer._compute_loss(trainer.model, batch, False).backward()
+    return torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
+
+
+def test_once_saturated_only_the_pairs_of_the_smallest_margins_are_learnt_from(tiny_base, tmp_path):
+    saturated = [{"rewards/accuracies": accuracy} for accuracy in (0.5, 1.0, 1.0, 0.75)]
+    trainer = build(
+        tiny_base, tmp_path, DPOConfig(nll_weight=0.1, stop_when_saturated=2, harder_pairs=0.5, micro_batch_size=4)
+    )
+    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    before = gradients_of(trainer, batch)
+    mask = batch["completion_mask"].numpy()[:, 1:]
+    model = trainer.model.train()
+    ratios = [log_probs(model, batch, adapters) for adapters in (True, False)]
+    model.float().train()
+    sums = ((ratios[0] - ratios[1]) * mask).sum(1)
+    easiest_first = np.argsort(-(sums[:4] - sums[4:]))
+    kept = sorted(easiest_first[2:])
+    of_two = {name: value[[*kept, *(each + 4 for each in kept)]] for name, value in batch.items()}
+    expected_gradients = gradients_of(trainer, of_two)
+
+    trainer._metrics["train"].clear()
+    gradients_of(trainer, batch)
+    of_all = {name: [*found] for name, found in trainer._metrics["train"].items()}
+    trainer._metrics["train"].clear()
+    trainer.state.log_history = saturated
+    tokens = trainer._total_train_tokens
+    found = gradients_of(trainer, batch)
+    assert torch.allclose(found, expected_gradients, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(found, before, rtol=1e-2)
+    logged = {name: [*found] for name, found in trainer._metrics["train"].items()}
+    assert logged.keys() == of_all.keys()
+    for name in logged.keys() - {"num_tokens"}:
+        assert logged[name] == pytest.approx(of_all[name], rel=1e-4), name
+    assert trainer._total_train_tokens - tokens == int(batch["attention_mask"].sum())
+
+    trainer.model.eval()
+    in_evaluation = float(trainer._compute_loss(trainer.model, batch, False).detach())
+    trainer.state.log_history = []
+    assert float(trainer._compute_loss(trainer.model, batch, False).detach()) == pytest.approx(in_evaluation)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "steps", "was"),
+    [([0.5, 1.0, 1.0, 0.5], 2, True), ([1.0, 0.5, 1.0], 2, False), ([1.0], 2, False), ([], 1, False)],
+)
+def test_a_training_stays_with_the_harder_pairs_once_it_was_saturated(accuracies, steps, was):
+    history = [{"loss": 0.1}, *({"rewards/accuracies": each} for each in accuracies)]
+    assert was_saturated(history, steps) is was
+
+
+def test_harder_pairs_need_to_know_when_and_must_leave_some_out():
+    with pytest.raises(ValidationError, match="stop_when_saturated, after how many such steps, is missing"):
+        DPOConfig(harder_pairs=0.5)
+    with pytest.raises(ValidationError, match="of micro_batch_size=1 pairs are all 1"):
+        DPOConfig(harder_pairs=0.5, stop_when_saturated=3, micro_batch_size=1)
