@@ -74,6 +74,8 @@ class PersonaDPOTrainer(KnowsItsRows, SavesTogether, DPOTrainer):
     def _loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         with self._watching(model) as forwards:
             result = super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
+        if not (self._terms.nll_weight or self._terms.drift_weight or self._terms.harder_pairs):
+            return result
         mask_BT = inputs["completion_mask"][:, 1:]
         policy_BT, reference_BT = (log_probs[:, -mask_BT.shape[1] :] for log_probs in forwards[:2])
         self._margins_B = reward_margins(policy_BT.detach(), reference_BT, mask_BT)
@@ -89,14 +91,22 @@ class PersonaDPOTrainer(KnowsItsRows, SavesTogether, DPOTrainer):
 
     @contextmanager
     def _watching(self, model: Any) -> Iterator[list[torch.Tensor]]:
-        """Takes down the log-probabilities of the policy's forward pass and then of the reference's: both run through one model."""
-        if model is not self._wrapped:  # looking for compiled modules at every step would take longer than the hook
+        """Takes down the log-probabilities of the policy's forward pass and then of the reference's.
+
+        Both run through one model, of which the policy's alone may be the compiled form: inside that its own hook is not run.
+        """
+        if model is not self._wrapped:  # looking for compiled modules at every step would take longer than the hooks
             self._wrapped, self._unwrapped = model, self.accelerator.unwrap_model(model)
-        hook = self._unwrapped.register_forward_hook(
-            lambda _module, _args, output: self._forwards.append(output.log_probs)
-        )
+
+        def note(_module: Any, _args: Any, output: Any) -> None:
+            if not torch.compiler.is_compiling():
+                self._forwards.append(output.log_probs)
+
+        asked = [self._unwrapped] if self._unwrapped is self.model else [self._unwrapped, self.model]
+        hooks = [module.register_forward_hook(note) for module in asked]
         try:
             yield self._forwards
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
             self._forwards = []

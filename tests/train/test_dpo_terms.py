@@ -9,11 +9,13 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from pydantic import ValidationError
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig as TRLDPOConfig
 
 from character_ray.config import DPOConfig
 from character_ray.training.dpo import PersonaDPOTrainer, drift, mean_nll
+from character_ray.training.fused_lora import fuse_lora
 from character_ray.training.hardest import was_saturated
 
 BETA = 0.3
@@ -33,7 +35,7 @@ ROWS = [
 ]
 
 
-def build(tiny_base, tmp_path, terms: DPOConfig) -> PersonaDPOTrainer:
+def build(tiny_base, tmp_path, terms: DPOConfig, **further) -> PersonaDPOTrainer:
     torch.manual_seed(0)
     trainer = PersonaDPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32),
@@ -46,6 +48,7 @@ def build(tiny_base, tmp_path, terms: DPOConfig) -> PersonaDPOTrainer:
             report_to=[],
             use_cpu=True,
             bf16=False,
+            **further,
         ),
         train_dataset=Dataset.from_list(ROWS),
         processing_class=AutoTokenizer.from_pretrained(tiny_base),
@@ -201,3 +204,23 @@ def test_harder_pairs_need_to_know_when_and_must_leave_some_out():
         DPOConfig(harder_pairs=0.5)
     with pytest.raises(ValidationError, match="of micro_batch_size=1 pairs are all 1"):
         DPOConfig(harder_pairs=0.5, stop_when_saturated=3, micro_batch_size=1)
+
+
+def test_a_compiled_model_is_trained_as_a_plain_one_and_saved_under_the_same_names(tiny_base, tmp_path):
+    terms = DPOConfig(nll_weight=0.1, drift_weight=0.5)
+    found = []
+    for name, further in (("plain", {}), ("compiled", {"torch_compile": True, "torch_compile_backend": "eager"})):
+        trainer = build(
+            tiny_base, tmp_path, terms, max_steps=2, logging_steps=1, learning_rate=1e-2, save_strategy="no", **further
+        )
+        fuse_lora(trainer.model)
+        trainer.train()
+        trainer.save_model(str(tmp_path / name))
+        logged = [{key: line[key] for key in ("loss", "nll", "drift")} for line in trainer.state.log_history[:2]]
+        found.append((logged, load_file(tmp_path / name / "adapter_model.safetensors")))
+    assert trainer._unwrapped is not trainer.model, "this one is compiled"
+    for plain, compiled in zip(found[0][0], found[1][0], strict=True):
+        assert compiled == pytest.approx(plain, rel=1e-4)
+    assert found[0][1].keys() == found[1][1].keys()
+    for name, weights in found[0][1].items():
+        assert torch.allclose(weights, found[1][1][name], rtol=1e-3, atol=1e-5), name
