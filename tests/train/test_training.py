@@ -208,6 +208,7 @@ def test_a_loss_that_is_no_number_or_explodes_ends_the_run_with_the_step_and_the
     trained = job("sft", conversations, "nan", cluster=CLUSTER, max_grad_norm=1e30)
     object.__setattr__(trained.config, "learning_rate", 1e30)
     with pytest.raises(
-        TrainingError, match=r"sft: the loss is \S+ at step \d+ of 12, where it began with .* Lower learning_rate"
+        TrainingError,
+        match=r"sft: the loss is \S+ at step \d+ of 12, where it began with .*; the step read rows (\S+, )+\S+\. .* lower learning_rate",
     ):
         train(trained, "sft", 24)
