@@ -13,6 +13,7 @@ from typing import Any
 
 from character_ray.adapters import load_manifest
 from character_ray.config import Recipe, UpdateConfig
+from character_ray.config.evaluation import LARGEST_RANK
 from character_ray.constitution import Change, Constitution, diff_constitutions, load_constitution
 from character_ray.encoder import Encoder
 from character_ray.errors import ConstitutionError, RecipeError, ReportError
@@ -20,7 +21,7 @@ from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation
 from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows, write_rows
-from character_ray.pipeline.adapters import join_delta, train_delta
+from character_ray.pipeline.adapters import deliverable, join_delta, train_delta
 from character_ray.pipeline.answers import Exam, ask_arm, evaluation_questions
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.data import ask_lessons, ask_teacher
@@ -103,7 +104,7 @@ def update_run(
         updated = join_delta(context, persona, character, delta)
         link = context.run.folder / "adapter"
         if not link.exists():
-            link.symlink_to(Path("updated") / "adapter", target_is_directory=True)
+            link.symlink_to(Path("updated") / deliverable(updated).name, target_is_directory=True)
         questions = evaluation_questions(run.prompts("evaluation"), persona.probes, recipe.evaluate.probe_samples)
         answered = _answer(context, persona, questions, updated)
         measured = measure_update(context, persona, run, questions, answered, changes, other)
@@ -127,9 +128,9 @@ def update_run(
             "trained_on": int(data.summary["rows_out"]),
         },
         "adapter": {
-            "rank": load_manifest(updated.folder / "adapter").rank,
+            "rank": load_manifest(deliverable(updated)).rank,
             "delta_rank": config.rank,
-            "hash": load_manifest(updated.folder / "adapter").weights_hash,
+            "hash": load_manifest(deliverable(updated)).weights_hash,
             "logit_difference": updated.summary["logit_difference"],
         },
         "seed": recipe.seed,
@@ -183,11 +184,14 @@ def updated_recipe(recipe: Recipe, constitution: Path, config: UpdateConfig, nam
         raise ReportError(
             f"--name {name} is the run that is updated. An update keeps the old run; choose another name."
         )
-    if rank + config.rank > recipe.serve.max_lora_rank:
+    both = rank + config.rank
+    if recipe.student_engine.adapters == "fold":
+        both = min(both, LARGEST_RANK)  # more than an engine holds is recompressed, as in a run
+    if both > recipe.serve.max_lora_rank:
         raise RecipeError(
             f"the character has rank {rank} and the delta {config.rank}; together they exceed serve.max_lora_rank="
-            f"{recipe.serve.max_lora_rank}, so the result could never be served. Recompress the character with character-ray "
-            "adapter combine --rank, or take a smaller delta with --rank."
+            f"{recipe.serve.max_lora_rank} of its run's recipe, so the result could never be served. Take a smaller delta with --rank, "
+            "or raise it in the recipe and run that again: finished stages are reused."
         )
     lora = recipe.sft.lora.model_copy(update={"rank": config.rank, "alpha": 2 * config.rank})
     sft = recipe.sft.model_copy(

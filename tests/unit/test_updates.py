@@ -133,6 +133,8 @@ def test_an_update_that_could_not_be_served_is_refused_before_training():
     recipe = load_recipe(ROOT / "tests" / "engine" / "miniature.yaml", ["serve.max_lora_rank=16"])
     with pytest.raises(RecipeError, match=r"rank 16 and the delta 8; together they exceed serve\.max_lora_rank=16"):
         updated_recipe(recipe, Path("new.yaml"), UpdateConfig(rank=8), "", 16)
+    large = load_recipe(ROOT / "tests" / "engine" / "miniature.yaml", ["serve.max_lora_rank=512"])
+    assert updated_recipe(large, Path("new.yaml"), UpdateConfig(rank=8), "", 576).sft.lora.rank == 8, "recompressed"
 
 
 def test_the_new_run_is_the_old_recipe_with_a_small_adapter_and_a_name_of_its_own():
