@@ -102,7 +102,7 @@ class PersonaDPOTrainer(KnowsItsRows, SavesTogether, DPOTrainer):
             if not torch.compiler.is_compiling():
                 self._forwards.append(output.log_probs)
 
-        asked = [self._unwrapped] if self._unwrapped is self.model else [self._unwrapped, self.model]
+        asked: list[Any] = [self._unwrapped] if self._unwrapped is self.model else [self._unwrapped, self.model]
         hooks = [module.register_forward_hook(note) for module in asked]
         try:
             yield self._forwards
