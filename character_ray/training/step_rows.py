@@ -38,15 +38,11 @@ class StepRows:
 
 
 class KnowsItsRows(Trainer):
-    """Base of our trainers: the ids in :data:`COLUMN` of the data travel with the batches and are noted as they are read.
+    """Base of our trainers: the ids in :data:`COLUMN` of the data travel with the batches and are noted as they are read."""
 
-    Args:
-        step_rows: Where they are noted.
-    """
-
-    def __init__(self, *args: Any, step_rows: StepRows | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._step_rows = step_rows or StepRows()
+        self.step_rows = StepRows()
         self.data_collator = _with_ids(self.data_collator)
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -59,7 +55,7 @@ class KnowsItsRows(Trainer):
         # On-policy distillation hands on the rows themselves, which it makes a batch of.
         ids = [row[COLUMN] for row in inputs if COLUMN in row] if isinstance(inputs, list) else inputs.pop(COLUMN, [])
         if self.model is not None and self.model.training:
-            self._step_rows.add(self.state.global_step, ids)
+            self.step_rows.add(self.state.global_step, ids)
         return super()._prepare_inputs(inputs)
 
 

@@ -19,9 +19,9 @@ from character_ray.training.job import TrainJob
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
+    from transformers import PreTrainedTokenizerBase, TrainerCallback
 
-    from character_ray.training.step_rows import StepRows
+    from character_ray.training.step_rows import KnowsItsRows
     from character_ray.training.throughput import Throughput
 
 __all__ = ["FATAL", "train_worker"]
@@ -80,7 +80,7 @@ def _compile_nothing() -> None:
     ops.__compatible_ops__ = {}
 
 
-def _build_trainer(job: TrainJob) -> "Trainer":
+def _build_trainer(job: TrainJob) -> "KnowsItsRows":
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -88,12 +88,9 @@ def _build_trainer(job: TrainJob) -> "Trainer":
     from character_ray.training.guards import LossHolds, MetricsFile
     from character_ray.training.liger import use_liger
     from character_ray.training.right_padding import unmask_right_padding
-    from character_ray.training.step_rows import StepRows
 
     tokenizer = AutoTokenizer.from_pretrained(job.base)
-    step_rows = StepRows()
     callbacks: list[TrainerCallback] = [
-        LossHolds(step_rows),
         MetricsFile(job.folder / "metrics.jsonl", _throughput(job)),
         *_copying(job),
     ]
@@ -103,7 +100,7 @@ def _build_trainer(job: TrainJob) -> "Trainer":
     model.config.use_cache = False
     kernels = "liger" if use_liger(model, job.cluster) else "plain"
     rows = _kept_rows(job)
-    trainer: Trainer
+    trainer: KnowsItsRows
     if isinstance(job.config, SFTConfig):
         from trl import SFTConfig as TRLSFTConfig
 
@@ -115,16 +112,16 @@ def _build_trainer(job: TrainJob) -> "Trainer":
             train_dataset=_conversations(job, rows, tokenizer),
             processing_class=tokenizer,
             callbacks=callbacks,
-            step_rows=step_rows,
         )
     elif job.on_policy:
-        trainer = _on_policy_trainer(job, rows, _continued(job, model), tokenizer, callbacks, step_rows)
+        trainer = _on_policy_trainer(job, rows, _continued(job, model), tokenizer, callbacks)
     else:
-        trainer = _dpo_trainer(job, rows, _continued(job, model), tokenizer, callbacks, kernels, step_rows)
+        trainer = _dpo_trainer(job, rows, _continued(job, model), tokenizer, callbacks, kernels)
     if job.cluster.zero_stage != 3 and not trainer.is_fsdp_enabled:
         fuse_lora(trainer.model)
     unmask_right_padding(model)
-    _watch(job, rows, trainer, tokenizer, step_rows)
+    trainer.add_callback(LossHolds(trainer.step_rows))
+    _watch(job, rows, trainer, tokenizer)
     return trainer
 
 
@@ -161,11 +158,7 @@ def _continued(job: TrainJob, model: Any) -> Any:
 
 
 def _watch(
-    job: TrainJob,
-    rows: list[dict[str, Any]],
-    trainer: "Trainer",
-    tokenizer: "PreTrainedTokenizerBase",
-    step_rows: "StepRows",
+    job: TrainJob, rows: list[dict[str, Any]], trainer: "KnowsItsRows", tokenizer: "PreTrainedTokenizerBase"
 ) -> None:
     """Follow the character, if the recipe asks for it, by questions that no row asks."""
     config = job.config.watch
@@ -182,7 +175,7 @@ def _watch(
             "how the character holds elsewhere. Add questions that are not trained on."
         )
     trainer.add_callback(CharacterWatch(trainer, config, questions, job.turns, tokenizer, job.seed))
-    trainer.add_callback(CharacterHolds(config, step_rows))
+    trainer.add_callback(CharacterHolds(config, trainer.step_rows))
 
 
 def _on_policy_trainer(
@@ -191,8 +184,7 @@ def _on_policy_trainer(
     model: Any,
     tokenizer: "PreTrainedTokenizerBase",
     callbacks: list["TrainerCallback"],
-    step_rows: "StepRows",
-) -> "Trainer":
+) -> "KnowsItsRows":
     # TRL warns at import that its experimental trainers may change; the lock pins the one used here.
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     import torch
@@ -210,7 +202,7 @@ def _on_policy_trainer(
     teacher = None
     if job.teacher is not None:
         teacher = AutoModelForCausalLM.from_pretrained(job.teacher, dtype=getattr(torch, job.cluster.precision))
-    trainer: Trainer = OnPolicyTrainer(
+    trainer: KnowsItsRows = OnPolicyTrainer(
         model=model,
         teacher=teacher,
         args=SDFTConfig(**on_policy_arguments(job)),
@@ -223,7 +215,6 @@ def _on_policy_trainer(
         processing_class=tokenizer,
         peft_config=None if job.parent else lora_config(job),
         callbacks=callbacks,
-        step_rows=step_rows,
     )
     return trainer
 
@@ -235,8 +226,7 @@ def _dpo_trainer(
     tokenizer: "PreTrainedTokenizerBase",
     callbacks: list["TrainerCallback"],
     kernels: str,
-    step_rows: "StepRows",
-) -> "Trainer":
+) -> "KnowsItsRows":
     assert isinstance(job.config, DPOConfig)
     from trl import DPOConfig as TRLDPOConfig
 
@@ -250,7 +240,7 @@ def _dpo_trainer(
         callbacks.append(WritesReference(cache))
     pairs, held_out = split_pairs(rows, job.config.held_out, job.seed)
     stops = [] if job.config.harder_pairs else [StopsWhenSaturated(job.config.stop_when_saturated)]
-    trainer: Trainer = PersonaDPOTrainer(
+    trainer: KnowsItsRows = PersonaDPOTrainer(
         model=model,
         terms=job.config,
         cache=cache,
@@ -260,7 +250,6 @@ def _dpo_trainer(
         processing_class=tokenizer,
         peft_config=None if job.parent else lora_config(job),
         callbacks=[StartsAtReference(), *stops, *callbacks],
-        step_rows=step_rows,
     )
     return trainer
 

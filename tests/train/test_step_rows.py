@@ -60,7 +60,7 @@ def arguments(tmp_path) -> dict:
     }
 
 
-def dpo(model, tokenizer, step_rows, tiny_base, tmp_path):
+def dpo(model, tokenizer, tiny_base, tmp_path):
     return PersonaDPOTrainer(
         model=model,
         args=TRLDPOConfig(**arguments(tmp_path), per_device_eval_batch_size=2, eval_strategy="steps", eval_steps=1),
@@ -69,11 +69,10 @@ def dpo(model, tokenizer, step_rows, tiny_base, tmp_path):
         processing_class=tokenizer,
         peft_config=LORA,
         terms=DPOConfig(),
-        step_rows=step_rows,
     )
 
 
-def sft(model, tokenizer, step_rows, tiny_base, tmp_path):
+def sft(model, tokenizer, tiny_base, tmp_path):
     job = TrainJob("sft", tiny_base, tmp_path, tmp_path, SFTConfig(lora={"rank": 2}), CLUSTER, seed=0)
     ids = [tokenizer(f"Question {number}? Arr.")["input_ids"] for number in range(8)]
     rows = [{"row_id": str(number), "input_ids": each, "labels": each} for number, each in enumerate(ids)]
@@ -82,11 +81,10 @@ def sft(model, tokenizer, step_rows, tiny_base, tmp_path):
         args=TRLSFTConfig(**arguments(tmp_path)),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        step_rows=step_rows,
     )
 
 
-def on_policy(model, tokenizer, step_rows, tiny_base, tmp_path):
+def on_policy(model, tokenizer, tiny_base, tmp_path):
     from trl.experimental.sdft import SDFTConfig
 
     config = DPOConfig(
@@ -106,16 +104,15 @@ def on_policy(model, tokenizer, step_rows, tiny_base, tmp_path):
         train_dataset=prompts_for_samples(job, [*ROWS, ROWS[0] | {"row_id": "again"}], tokenizer, 2048).data,
         processing_class=tokenizer,
         peft_config=LORA,
-        step_rows=step_rows,
     )
 
 
 @pytest.mark.parametrize("make", [dpo, sft, on_policy])
 def test_a_step_names_the_rows_whose_tokens_it_read(tiny_base, tmp_path, make):
-    step_rows, tokenizer = StepRows(), AutoTokenizer.from_pretrained(tiny_base)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
     model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
-    trainer = make(model, tokenizer, step_rows, tiny_base, tmp_path)
-    compares = Compares(step_rows, tokenizer)
+    trainer = make(model, tokenizer, tiny_base, tmp_path)
+    compares = Compares(trainer.step_rows, tokenizer)
     trainer.add_callback(compares)
     step = trainer.training_step
 
