@@ -12,7 +12,7 @@ __all__ = ["model_card"]
 _STAGES = {
     "dpo": "distillation (LoRA, by DPO or on the student's own samples: see `dpo.algorithm` below)",
     "sft": "introspection (LoRA SFT) on top of a distilled adapter, or alone",
-    "full": "distillation and introspection, concatenated into one adapter",
+    "full": "distillation and introspection, joined into one adapter",
     "combined": "several adapters, combined by hand",
 }
 

@@ -239,12 +239,13 @@ def _load(path: Path | str, overrides: Sequence[str], kind: type[C]) -> C:
 
 def recipe_warnings(recipe: Recipe) -> list[str]:
     """What a recipe may ask for but probably should not, or with a consequence that it does not name."""
-    rank = recipe.deliverable_rank
-    too_large = [
-        f"{_ranks(recipe)}, more than an engine holds: the persona is measured folded into the base, and its adapter recompressed to "
-        f"rank {LARGEST_RANK} by SVD to be served. What that loses stands in the report."
-    ]
-    return (too_large if rank > LARGEST_RANK else []) + [
+    found = []
+    if recipe.deliverable_rank > LARGEST_RANK:
+        found.append(
+            f"{_ranks(recipe)}, more than an engine holds: the persona is measured folded into the base, and its adapter recompressed "
+            f"to rank {LARGEST_RANK} by SVD to be served. What that loses stands in the report."
+        )
+    return found + [
         f"{key}.repetition_penalty={sampling.repetition_penalty}: the penalty also counts prompt tokens, so it suppresses the "
         "constitution's own vocabulary. Leave it at 1.0; loops are dropped by filters."
         for key, sampling in _samplings(recipe).items()

@@ -16,7 +16,7 @@ from character_ray.report import wording
 from character_ray.report.io import write_report
 from character_ray.report.page import headline, link_pages, render_report, write_page
 from character_ray.report.plots import curve, reliability_diagram, round_ticks
-from character_ray.report.schema import Metric, Report
+from character_ray.report.schema import Metric, Recompressed, Report
 from character_ray.report.trials_plots import Point, survival_plot, trade_off_plot
 from tests.report_fixture import captain_report
 
@@ -325,3 +325,12 @@ def test_a_report_of_before_directives_had_judges_says_how_its_operators_rate_wa
     page = render_report(report)
     assert "no talk of being a model or a role). User" in page
     assert "Constraints not counted" not in page
+
+
+def test_an_adapter_that_was_recompressed_says_of_what_and_what_is_left() -> None:
+    report = captain_report()
+    assert report.adapter is not None
+    assert "squared norm" not in render_report(report)
+    report.adapter.recompressed = Recompressed(rank=576, energy=0.9999876)
+    page = render_report(report)
+    assert "an adapter of rank 576, which this page measures; 99.9988 % of its squared norm are kept" in page

@@ -69,6 +69,10 @@ def test_a_run_that_is_trained_and_not_yet_measured_can_be_used(tmp_path: Path, 
     (tmp_path / "demo" / "run.json").write_text(json.dumps({"recipe": RECIPE, "stages": {}}))
     (tmp_path / "demo" / "full").symlink_to(Path("..") / "store" / "full-0123")
     assert open_run(tmp_path / "demo").adapter == tmp_path / "demo" / "full" / "adapter"
+    adapter(tmp_path / "store" / "full-0123" / "served", RECIPE)
+    assert open_run(tmp_path / "demo").adapter == tmp_path / "demo" / "full" / "served", (
+        "what the other was recompressed to"
+    )
 
 
 def test_an_adapter_alone_brings_the_recipe_of_its_manifest(tmp_path: Path, adapter: Callable[..., None]):
