@@ -55,10 +55,11 @@ SHAPES = {
 }
 
 
-def shape_folder(shape: str, parent: Path) -> Path:
+def shape_folder(shape: str, parent: Path, layers: int | None = None) -> Path:
     """A model folder of this shape: its configuration and the embedded model's tokenizer, no weights (vLLM's ``load_format=dummy``).
 
-    The tokenizer's 49,152 tokens are fewer than the shape's vocabulary; what lies beyond them decodes to nothing.
+    The tokenizer's 49,152 tokens are fewer than the shape's vocabulary; what lies beyond them decodes to nothing. With ``layers`` the
+    model is cut short.
     """
     folder = parent / shape
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +68,10 @@ def shape_folder(shape: str, parent: Path) -> Path:
         if path.name.startswith(("tokenizer", "special_tokens", "chat_template", "vocab", "merges")):
             shutil.copy(path, folder / path.name)
     special = json.loads((embedded / "config.json").read_text(encoding="utf-8"))
-    config = SHAPES[shape] | {name: special.get(name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    cut = {} if layers is None else {"num_hidden_layers": layers}
+    config = (
+        SHAPES[shape] | cut | {name: special.get(name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    )
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     return folder
 

@@ -53,6 +53,9 @@ class Costs:
 
     engine_start: float = 43.6
     """From asking Ray Data for a vLLM engine to its first step, and its end. Fitted."""
+    engine_reload: float = 2.0
+    """From asking a kept engine for other weights to its next step. A pass of 1,000 rows by a kept engine took about as long as that; one
+    that started took an engine's start more."""
     engine_token: float = 50e-6
     """Scheduling, seeded sampling and detokenising, per token that is generated. Fitted."""
     weights_per_s: float = 5e9

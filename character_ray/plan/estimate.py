@@ -65,10 +65,12 @@ class Plan:
 
 @dataclass
 class _Pass:
-    """One start of one engine, and what it answers, by step."""
+    """What one engine answers at once, by step."""
 
     loads: dict[str, Load]
     teacher: bool = False
+    starts: bool = True
+    """Whether an engine starts for it; one that was kept only reads other weights."""
 
 
 @dataclass
@@ -163,7 +165,7 @@ def check_fits(plan: Plan) -> None:
 
 
 def _passes(work: _Work, talk_apart: bool) -> list[_Pass]:
-    """Every start of an engine, as the pipeline makes them."""
+    """Every pass of an engine, as the pipeline makes them."""
     recipe = work.recipe
     arms, config, shared = recipe.evaluate.arms, recipe.introspect, recipe.shares_engine
     system, shown = work.prefixes
@@ -207,6 +209,9 @@ def _passes(work: _Work, talk_apart: bool) -> list[_Pass]:
         passes.append(_Pass(asked([0.0])))
     if "sft" in arms:
         passes.append(_Pass(asked([0.0])))
+    if recipe.student_engine.is_kept:
+        for number, later in enumerate(each for each in passes if shared or not each.teacher):
+            later.starts = number == 0
     return passes
 
 
@@ -232,7 +237,9 @@ def _add_pass(
     gpus = engine.tensor_parallel * engine.pipeline_parallel if engine.device == "gpu" else 1
     device = work.device if engine.device == "gpu" else cpu(engine.cpus, recipe.plan.usd_per_core_hour)
     memory = engine_memory("", engine, shape, device, 0)
-    start = work.costs.engine_start + shape.parameters * (shape.bytes_per_weight or 2) / work.costs.weights_per_s
+    start = (work.costs.engine_start if done.starts else work.costs.engine_reload) + shape.parameters * (
+        shape.bytes_per_weight or 2
+    ) / work.costs.weights_per_s
     for step, load in done.loads.items():
         # Of a conversation one turn is under way at a time.
         turns = recipe.introspect.turns - 1 if step == "interactions" else 1
@@ -295,7 +302,7 @@ def _judge(work: _Work) -> tuple[float, float]:
     share = judge.gpu_share if judge.device == "gpu" else 1
     seconds = judging_s(rows / judge.replicas, each, work.student, device, work.costs, share)
     # Pairs and conversations of every round, and the answers with the directives.
-    starts = 2 * rounds + 1
+    starts = 1 if judge.is_kept else 2 * rounds + 1
     return 2 * rows * each, seconds + starts * work.costs.judge_start
 
 

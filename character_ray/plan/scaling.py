@@ -2,8 +2,8 @@
 
     report -> tasks (start, work, how it splits, bytes) -> teams of GPUs, one persona at a time each -> wall time, busy share, cost
 
-A pass of an engine is one task: its start is paid by every GPU of the team, its work is divided among them. Judges are the same with a
-shorter start. A training splits its batch, hence over ``batch_size`` GPUs at most. Everything else runs on one process whatever there
+A pass of an engine is one task: its start is paid by every GPU of the team, its work is divided among them. An engine that the run keeps
+starts once and then reads other weights. Judges are the same with a shorter start. A training splits its batch, hence over ``batch_size`` GPUs at most. Everything else runs on one process whatever there
 is. Teams work side by side and meet at the shared storage, which writes one result after the other.
 
 With one GPU and one persona the simulated time is the measured one. With GPUs without end it is the starts, the trainings at their
@@ -92,9 +92,12 @@ def fit_tasks(report: Report, costs: Costs | None = None) -> list[Task]:
         "training": costs.training_start,
         "serial": 0.0,
     }
-    tasks = []
+    later = starts | ({"engine": costs.engine_reload} if recipe.student_engine.is_kept else {})
+    later |= {"judge": 0.0} if recipe.judge.is_kept else {}
+    tasks: list[Task] = []
     for (name, kind), whole in seconds.items():
-        start = min(starts[kind], whole)
+        started = any(task.kind == kind for task in tasks)
+        start = min((later if started else starts)[kind], whole)
         config = recipe.dpo if "dpo" in name else recipe.sft
         limits: dict[Kind, int] = {"engine": 10**9, "judge": 10**9, "training": config.batch_size, "serial": 1}
         tasks.append(Task(name, kind, start, whole - start, limits[kind], _written_gib(name, recipe)))

@@ -39,7 +39,13 @@ def complete(model: Path, folder: Path, engine: EngineConfig, rows: int) -> list
 
 def test_two_replicas_answer_each_row_once(tmp_path: Path):
     engine = EngineConfig(
-        replicas=2, max_model_len=512, max_num_seqs=16, batch_size=8, gpu_memory_utilization=0.3, enforce_eager=True
+        replicas=2,
+        gpu_memory_utilization=0.2,
+        max_model_len=512,
+        max_num_seqs=16,
+        batch_size=8,
+        enforce_eager=True,
+        vllm={"kv_cache_memory_bytes": 2 * 10**9},
     )
     rows = complete(resolve_model(ModelConfig()), tmp_path, engine, 96)
     assert len({row["row_id"] for row in rows}) == 96
@@ -50,12 +56,12 @@ def test_one_engine_spans_both_gpus_at_the_shape_of_a_30b_mixture_of_experts(tmp
     model = shape_folder("qwen3-30b-a3b", tmp_path)
     engine = EngineConfig(
         tensor_parallel=2,
-        gpu_memory_utilization=0.6,
+        gpu_memory_utilization=0.3,
         max_model_len=512,
         max_num_seqs=16,
         batch_size=8,
         enforce_eager=True,
-        vllm={"load_format": "dummy"},
+        vllm={"load_format": "dummy", "kv_cache_memory_bytes": 4 * 10**9},
     )
     rows = complete(model, tmp_path, engine, 32)
     assert not [row for row in rows if row["error"]]

@@ -329,3 +329,14 @@ def test_a_training_counts_what_is_kept_on_its_gpu():
     assert dpo.parts["kept judges"] == pytest.approx(4 * judge.total_gib)
     alone = load_recipe(RECIPES / "laptop-gpu.yaml")
     assert not any("kept" in part for each in estimate_recipe(alone).estimates for part in each.memory.parts)
+
+
+def test_what_is_kept_starts_once():
+    recipe = load_recipe(RECIPES / "laptop-gpu.yaml", ["evaluate.arms=[base,full]", "judge.keep=false"])
+    kept = recipe.model_copy(update={"student_engine": recipe.student_engine.model_copy(update={"keep": True})})
+    costs = Costs(engine_reload=0.0)
+    # The base, the distilled and the final model pass through it.
+    saved = estimate_recipe(recipe, costs).seconds - estimate_recipe(kept, costs).seconds
+    assert saved == pytest.approx(2 * costs.engine_start)
+    judged = recipe.model_copy(update={"judge": recipe.judge.model_copy(update={"keep": True})})
+    assert estimate_recipe(recipe).seconds - estimate_recipe(judged).seconds == pytest.approx(2 * Costs().judge_start)

@@ -84,3 +84,12 @@ def test_the_page_says_whether_it_was_checked():
     checked = scaling_page(report, "r.json", [1, 8], [100], 1.0, 3.0, [(2, report)])
     assert "not yet held" not in checked
     assert "| 2 | whole run |" in checked
+
+
+@pytest.mark.parametrize(("keep", "later_s"), [(False, 43.6), (True, 2.0)])
+def test_a_kept_engine_starts_once(keep: bool, later_s: float):
+    report = captain_report()
+    stage = next(iter(report.run.stages.values())).model_copy(update={"wall_s": 100.0})
+    report.run.stages = {"teacher": stage, "reflections": stage, "answers-full": stage}
+    report.run.recipe["student_engine"] = {"keep": keep}
+    assert [task.start_s for task in fit_tasks(report)] == [43.6, later_s, later_s]
