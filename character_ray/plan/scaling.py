@@ -3,8 +3,9 @@
     report -> tasks (start, work, how it splits, bytes) -> teams of GPUs, one persona at a time each -> wall time, busy share, cost
 
 A pass of an engine is one task: its start is paid by every GPU of the team, its work is divided among them. An engine that the run keeps
-starts once and then reads other weights. Judges are the same with a shorter start. A training splits its batch, hence over ``batch_size`` GPUs at most. Everything else runs on one process whatever there
-is. Teams work side by side and meet at the shared storage, which writes one result after the other.
+starts once and then reads other weights. Judges are the same with a shorter start. A training splits its batch, hence over
+``batch_size`` GPUs at most. Everything else runs on one process whatever there is. Teams work side by side and meet at the shared
+storage, which writes one result after the other.
 
 With one GPU and one persona the simulated time is the measured one. With GPUs without end it is the starts, the trainings at their
 limit, and what does not split. Assumed, and not measured: work divides without loss, trainings included, so that large numbers are lower
