@@ -59,7 +59,7 @@ def vllm_flags(arguments: dict[str, Any]) -> list[str]:
 def bare(options: argparse.Namespace, recipe: Recipe, folder: Path, adapters: Sequence[Path]) -> Iterator[str]:
     """Bare vLLM's server as its documentation starts it, with all adapters named and a slot for each."""
     arguments = engine_kwargs(recipe.student_engine, lora_size(options.rank), len(adapters))
-    arguments.pop("worker_extension_cls", None)  # how ours computes adapters on a CPU
+    arguments.pop("worker_extension_cls", None)  # how ours computes adapters
     port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     command += ["--disable-uvicorn-access-log"]

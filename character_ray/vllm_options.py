@@ -58,9 +58,12 @@ def engine_kwargs(engine: EngineConfig, adapter_rank: int = 0, num_adapters: int
             "max_lora_rank": adapter_rank,
             "lora_target_modules": LORA_TARGETS,
         }
-        if engine.device == "cpu":
-            # By name: vLLM imports it where the engine computes.
-            kwargs["worker_extension_cls"] = "character_ray.inference.cpu_lora.CPULoRA"
+        # By name: vLLM imports it where the engine computes.
+        kwargs["worker_extension_cls"] = (
+            "character_ray.inference.cpu_lora.CPULoRA"
+            if engine.device == "cpu"
+            else "character_ray.inference.gpu_lora.GPULoRA"
+        )
     return kwargs | engine.vllm
 
 

@@ -160,8 +160,9 @@ def test_engine_arguments_of_the_recipe_win():
     assert engine_kwargs(EngineConfig(vllm={"max_num_seqs": 3}))["max_num_seqs"] == 3
 
 
-def test_adapters_on_a_cpu_alone_are_computed_by_our_products():
+def test_vllm_computes_adapters_with_ours_beside_it():
     on_cpu, on_gpu = EngineConfig(device="cpu"), EngineConfig(device="gpu")
     assert engine_kwargs(on_cpu, adapter_rank=8)["worker_extension_cls"].endswith("cpu_lora.CPULoRA")
-    for kwargs in (engine_kwargs(on_cpu), engine_kwargs(on_gpu, adapter_rank=8)):
-        assert "worker_extension_cls" not in kwargs
+    assert engine_kwargs(on_gpu, adapter_rank=8)["worker_extension_cls"].endswith("gpu_lora.GPULoRA")
+    for engine in (on_cpu, on_gpu):
+        assert "worker_extension_cls" not in engine_kwargs(engine)
