@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["judge_dtype", "judged_rows", "load_judge_model", "prepare_torch", "share_models"]
+__all__ = ["judge_dtype", "judged_rows", "load_early", "load_judge_model", "prepare_torch", "share_models"]
 
 # The model of a process that holds judges alone; of others, where it would outlive its use, none is kept.
 _shared: "dict[tuple[Path, JudgeConfig], PreTrainedModel] | None" = None
@@ -43,7 +43,7 @@ def judged_rows(
     import ray.data
 
     num_cpus, num_gpus = (judge.cpus, 0) if judge.device == "cpu" else (1, judge.gpu_share)
-    environment = {"OMP_NUM_THREADS": str(judge.cpus)}
+    environment = _environment(judge)
     # Judges that are left go on; one is enough.
     need = Need("the judge", "replica", {"CPU": num_cpus, "GPU": num_gpus}, 1, "lower judge.cpus")
     if kept is not None and judge.is_kept:
@@ -63,6 +63,22 @@ def judged_rows(
             runtime_env={"env_vars": environment},
         )
     yield from arriving(dataset, need, judge.wait_for_nodes_s)
+
+
+def load_early(model: Path, judge: JudgeConfig, kept: KeptJudges) -> None:
+    """Let judges that are kept load their model while something else is under way; of others nothing happens.
+
+    Args:
+        model: Folder of the model that the first rows are read with.
+        judge: The recipe's section.
+        kept: The judges of the run.
+    """
+    if judge.is_kept:
+        kept.load(model, judge, _environment(judge))
+
+
+def _environment(judge: JudgeConfig) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(judge.cpus)}
 
 
 def share_models() -> None:

@@ -89,6 +89,11 @@ class KeptActors:
             num_cpus=1,
         )
 
+    def tell(self, method: str, *arguments: Any) -> None:
+        """Call a method of every actor without waiting; what it ends with is not asked for."""
+        for actor in self._actors:
+            getattr(actor, method).remote(*arguments)
+
     def end(self) -> None:
         """End the actors, if any are up, and give back what they hold."""
         import ray

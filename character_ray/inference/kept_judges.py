@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from character_ray.config import JudgeConfig
@@ -31,9 +32,23 @@ class KeptJudges:
         environment: Mapping[str, str],
     ) -> "Dataset":
         """What the judges make of the rows, not computed yet; as :func:`~character_ray.inference.judge_actors.judged_rows` takes them."""
+        self._start(judge, environment)
+        return self._actors.through(rows, _Question(actor, arguments), judge.batch_size, BATCHES_AT_ONCE)
+
+    def load(self, model: Path, judge: JudgeConfig, environment: Mapping[str, str]) -> None:
+        """Let the judges load their model before anything is asked; returns at once.
+
+        Args:
+            model: Folder of the model that the first rows are read with.
+            judge: The recipe's section.
+            environment: As :meth:`through` will be given it.
+        """
+        self._start(judge, environment)
+        self._actors.tell("load", model, judge)
+
+    def _start(self, judge: JudgeConfig, environment: Mapping[str, str]) -> None:
         gpus = judge.gpu_share if judge.device == "gpu" else 0.0
         self._actors.start(judge, _Bench, (), judge.replicas, gpus, environment)
-        return self._actors.through(rows, _Question(actor, arguments), judge.batch_size, BATCHES_AT_ONCE)
 
     def end(self) -> None:
         """End the judges, if any are up, and give back what they hold."""
@@ -49,6 +64,12 @@ class _Bench:
         share_models()
         self._asked: tuple[Any, tuple[Any, ...]] | None = None
         self._judge: Any = None
+
+    def load(self, model: Path, judge: JudgeConfig) -> None:
+        """Load a model that the judges to come read with."""
+        from character_ray.inference.judge_actors import load_judge_model
+
+        load_judge_model(model, judge)
 
     def judge(self, actor: Callable[..., Any], arguments: tuple[Any, ...], batch: dict[str, Any]) -> dict[str, Any]:
         """What the judge of this class and these arguments makes of a batch."""

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from character_ray.config import Arm
 from character_ray.inference.generate import generate
+from character_ray.inference.judge_actors import load_early
 from character_ray.inference.passes import Generation
 from character_ray.pipeline.answers import Exam, Part, ask_arm
 from character_ray.pipeline.context import Context, Persona, Wanted, to_generation
@@ -102,6 +103,7 @@ def base_work(
 def base_pass(context: Context, work: Sides[Wanted]) -> Sides[Generation]:
     """Do one run's work and record it in the run; what is there already is read."""
     recipe, base = context.recipe, context.base_weights()
+    _judges_meanwhile(context, [work])
     if recipe.shares_engine:
         done = context.generate("base model", [*work.of_teacher, *work.of_student], base, recipe.student_engine)
     else:
@@ -123,6 +125,7 @@ def flood(context: Context, works: Sequence[Sides[Wanted]]) -> None:
         works: One per run.
     """
     recipe, base = context.recipe, context.base_weights()
+    _judges_meanwhile(context, works)
     of_teacher = [wanted for work in works for wanted in work.of_teacher]
     of_student = [wanted for work in works for wanted in work.of_student]
     if recipe.shares_engine:
@@ -130,6 +133,13 @@ def flood(context: Context, works: Sequence[Sides[Wanted]]) -> None:
     else:
         context.teach("teacher", _distinct(of_teacher))
         generate("student", _distinct(of_student), base, recipe.student_engine, context.held.engines)
+
+
+def _judges_meanwhile(context: Context, works: Sequence[Sides[Wanted]]) -> None:
+    """Judges that are kept load while the engine starts, if it will; a teacher of its own may need their GPUs first."""
+    asked = [artefact for work in works for artefact, _ in (*work.of_teacher, *work.of_student)]
+    if context.recipe.shares_engine and not all(artefact.is_done for artefact in asked):
+        load_early(context.student.folder, context.recipe.judge, context.held.judges)
 
 
 def _distinct(wanted: Sequence[Wanted]) -> list[Generation]:

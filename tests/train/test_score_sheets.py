@@ -1,5 +1,6 @@
 """Sheets of several personas, scored by one start of the judges, hold what each would hold alone."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import ray._private.state
 
 from character_ray.config import JudgeConfig
 from character_ray.inference import score_sheets as module
+from character_ray.inference.judge_actors import load_early
 from character_ray.inference.kept_judges import KeptJudges
 from character_ray.inference.likelihood import SCORE, LikelihoodJudge, ScoreRequest, score_completions
 from character_ray.inference.score_sheets import Sheet, score_sheets
@@ -78,6 +80,27 @@ def test_judges_that_are_kept_score_the_same_and_start_once(tiny_base: Path, she
     for sheet, scores in zip(sheets, found, strict=True):
         scores.pop("row-3")  # empty, and so NaN
         assert scores == pytest.approx(expected(tiny_base, str(sheet.system_prompt)), abs=1e-5)
+
+
+def test_judges_that_load_early_have_what_they_score_with(tiny_base: Path, tmp_path: Path, sheets: list[Sheet]):
+    base, kept = tmp_path / "base", KeptJudges()
+    shutil.copytree(tiny_base, base)
+    load_early(base, JUDGE, kept)
+    (judge,) = kept._actors._actors
+    ray.get(judge.load.remote(base, JUDGE))  # answered after the first, which nobody waited for
+    (base / "model.safetensors").unlink()
+    started = judges_alive()
+    score_sheets("all", sheets[:1], base, JUDGE, kept)
+    assert judges_alive() == started
+    kept.end()
+    found = {row["row_id"]: row["score"] for row in read_parts(sheets[0].artefact.folder)}
+    assert found == pytest.approx(expected(tiny_base, PIRATE), abs=1e-5)
+
+
+def test_judges_that_are_not_kept_load_when_they_are_asked():
+    kept = KeptJudges()
+    load_early(Path("nowhere"), JUDGE.model_copy(update={"keep": False}), kept)
+    assert not kept._actors._actors
 
 
 def judges_alive() -> set[str]:
