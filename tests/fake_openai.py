@@ -1,4 +1,7 @@
-"""An OpenAI-compatible API for tests of pages: it streams a fixed answer per model, word by word, and remembers what it was asked."""
+"""An OpenAI-compatible API for tests: it gives a fixed answer per model, word by word if asked to, and remembers what it was asked.
+
+Beside ``/v1`` the same server shows a page, as many do.
+"""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -7,7 +10,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.web import running_app
@@ -24,12 +27,13 @@ TOLD = "Aye, so I be told."
 
 
 class FakeOpenAI:
-    """The server's side; ``broken`` names models that answer with a status instead."""
+    """The server's side; ``broken`` names models that answer with a status instead, ``speechless`` such that give no completion."""
 
     def __init__(self, key: str = "") -> None:
         """Ask for a key, if one is given."""
         self.asked: list[dict[str, Any]] = []
         self.broken: dict[str, int] = {}
+        self.speechless: set[str] = set()
         self._key = key
 
     @contextmanager
@@ -38,6 +42,7 @@ class FakeOpenAI:
         routes = [
             Route("/v1/models", self._models),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
+            Route("/{path:path}", _page, methods=["GET", "POST"]),
         ]
         with running_app(Starlette(routes=routes)) as url:
             yield f"{url}/v1"
@@ -58,8 +63,15 @@ class FakeOpenAI:
         model = next((model for model in WORDS if body["model"] in (model, f"{model}-v1")), "")
         if status := self.broken.get(model):
             return JSONResponse({"error": {"message": f"{model} is ill"}}, status_code=status)
-        told = body["messages"][0]["role"] == "system"
-        return StreamingResponse(_events(TOLD if told else WORDS[model]), media_type="text/event-stream")
+        text = TOLD if body["messages"][0]["role"] == "system" else WORDS[model]
+        if body.get("stream"):
+            return StreamingResponse(_events(text), media_type="text/event-stream")
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        return JSONResponse({"object": "chat.completion", "choices": None if model in self.speechless else [choice]})
+
+
+async def _page(request: Request) -> Response:
+    return HTMLResponse("<html>Welcome</html>")
 
 
 async def _events(text: str) -> AsyncIterator[str]:

@@ -3,6 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
+from character_ray.chat_answers import excerpt_of, fault_in, speaks_the_api
 from character_ray.config import EngineConfig, ModelConfig
 from character_ray.errors import GenerationError
 from character_ray.models import resolve_model
@@ -54,7 +55,7 @@ class EndpointWriter:
         from openai import OpenAIError
 
         try:
-            answer = self._client.chat.completions.create(  # type: ignore[call-overload]
+            answer: Any = self._client.chat.completions.create(  # type: ignore[call-overload]
                 model=self._model,
                 messages=messages,
                 temperature=TEMPERATURE,
@@ -69,6 +70,15 @@ class EndpointWriter:
                 f"{self.name} did not answer: {cause}. Check --endpoint, --model and OPENAI_API_KEY; the endpoint must take "
                 "response_format json_schema."
             ) from cause
+        except ValueError as cause:  # what is declared as JSON is none
+            answer = getattr(cause, "doc", cause)
+        if not speaks_the_api(answer):
+            raise GenerationError(
+                f"{self.name} answered with {excerpt_of(answer)}, which is no answer of the OpenAI API. Check --endpoint: a base URL "
+                "mostly ends in /v1."
+            )
+        if fault := fault_in(answer):
+            raise GenerationError(f"{self.name} answered, but there is {fault}. Ask again, or check --model.")
         return str(answer.choices[0].message.content or "")
 
 

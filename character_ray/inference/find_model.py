@@ -55,7 +55,7 @@ def _named(client: "OpenAI", model: str, endpoint: EndpointConfig, sections: Sec
     from openai import APIConnectionError, AuthenticationError, NotFoundError, OpenAIError, PermissionDeniedError
 
     try:
-        cards = client.models.list().data
+        cards = list(client.models.list().data)
     except NotFoundError:  # an API without a list; its first answer will tell
         return FoundModel(model)
     except APIConnectionError as cause:
@@ -71,6 +71,11 @@ def _named(client: "OpenAI", model: str, endpoint: EndpointConfig, sections: Sec
     except OpenAIError as cause:
         raise GenerationError(
             f"{endpoint.url}/models fails: {cause}. Check {sections.endpoint}.url; it ends in /v1."
+        ) from cause
+    except (AttributeError, TypeError, ValueError) as cause:  # the client looks for a list in whatever came
+        raise GenerationError(
+            f"{endpoint.url}/models holds no list of models, so {endpoint.url} is no base URL of an OpenAI-compatible API. Check "
+            f"{sections.endpoint}.url; it mostly ends in /v1."
         ) from cause
     for card in cards:
         about = getattr(card, "metadata", None) or {}

@@ -8,8 +8,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from character_ray.chat_answers import excerpt_of, fault_in, speaks_the_api, tokens_used
 from character_ray.config import EndpointConfig
-from character_ray.errors import GenerationError
+from character_ray.errors import CharacterRayError, GenerationError
 from character_ray.inference.passes import Deliver, Generation, run_pass
 from character_ray.inference.spending import Ledger
 from character_ray.log import StageProgress
@@ -29,6 +30,7 @@ LIMITED_ROUNDS = 3  # in which a rate limit let nobody through, retries included
 # Timeouts of httpx before a request was sent.
 NEVER_SENT = ("ConnectTimeout", "PoolTimeout")
 SILENT_AFTER = 3  # requests in a row that found nobody, retries included
+FOREIGN_AFTER = 3  # answers in a row that are none of the API
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def generate_remotely(
         sections: Where the user wrote model and endpoint.
 
     Raises:
-        GenerationError: The endpoint refuses key or model, the budget is used up, or too many rows failed. What was answered is kept.
+        GenerationError: The endpoint refuses key or model or does not speak the API, the budget is used up, or too many rows failed.
+            What was answered is kept.
     """
 
     def complete(requests: Sequence[Request], deliver: Deliver, progress: StageProgress) -> None:
@@ -106,6 +109,7 @@ class _Pass:
         self._under_way = 0
         self._unreachable = 0
         self._limited = 0
+        self._foreign = 0
 
     async def answer(self, requests: Sequence[Request]) -> None:
         from openai import AsyncOpenAI
@@ -184,7 +188,7 @@ class _Pass:
 
         body = _body(request, self._endpoint, self._further(request))
         try:
-            answer = await client.chat.completions.create(model=self._model, **body)
+            answer: Any = await client.chat.completions.create(model=self._model, **body)
         except (AuthenticationError, NotFoundError, PermissionDeniedError) as cause:
             self._ledger.release(reserved)
             raise GenerationError(
@@ -208,17 +212,45 @@ class _Pass:
                     f"retries: {cause}. Check {self._sections.endpoint}.url and the network; what was answered is kept."
                 ) from cause
             return _completion(request, error=f"{type(cause).__name__}: {cause}")
+        except ValueError as cause:  # what is declared as JSON is none
+            answer = getattr(cause, "doc", cause)
         self._unreachable = 0
         self._limited = 0
-        used = answer.usage
-        tokens = (used.prompt_tokens, used.completion_tokens) if used else None
-        self._ledger.book(request["row_id"], reserved, tokens)
-        choice = answer.choices[0]
+        self._ledger.book(request["row_id"], reserved, tokens_used(answer))
+        return self._to_completion(request, answer)
+
+    def _to_completion(self, request: Request, answer: Any) -> Completion:
+        """The answer as a row; one that cannot be read costs its row alone.
+
+        Raises:
+            GenerationError: Several answers in a row are none of the API.
+        """
+        if not speaks_the_api(answer):
+            self._foreign += 1
+            what = f"{self._endpoint.url} answered with {excerpt_of(answer)}, which is no answer of the OpenAI API"
+            if self._foreign >= FOREIGN_AFTER:
+                raise GenerationError(
+                    f"{what}, {FOREIGN_AFTER} times in a row. Check {self._sections.endpoint}.url: a base URL mostly ends in /v1. "
+                    "What was answered is kept."
+                )
+            return _completion(request, error=f"{what}; a base URL mostly ends in /v1")
+        self._foreign = 0
+        if fault := fault_in(answer):
+            return _completion(request, error=fault)
+        try:
+            text = self._read(answer, request)
+        except CharacterRayError:
+            raise
+        except Exception as cause:
+            return _completion(
+                request, error=f"unreadable answer ({type(cause).__name__}: {cause}): {excerpt_of(answer)}"
+            )
+        used = tokens_used(answer)
         return _completion(
             request,
-            text=self._read(answer, request),
-            num_tokens=used.completion_tokens if used else 0,
-            finish_reason="length" if choice.finish_reason == "length" else "stop",
+            text=text,
+            num_tokens=used[1] if used else 0,
+            finish_reason="length" if answer.choices[0].finish_reason == "length" else "stop",
         )
 
     def _write(self) -> None:

@@ -29,6 +29,7 @@ LAYER = {
     "adapters": 1,
     "adapter_tensors": 1,
     "canary": 1,
+    "chat_answers": 1,
     "cluster_room": 1,
     "encoder": 1,
     "registry": 1,

@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 from character_ray.cli import app
 from character_ray.cli.draft import _save
 from character_ray.constitution import load_constitution
-from character_ray.drafting import draft_constitution, draft_opposite
+from character_ray.drafting import EndpointWriter, draft_constitution, draft_opposite
 from character_ray.drafting.schema import draft_schema
-from character_ray.errors import ConstitutionError
+from character_ray.errors import ConstitutionError, GenerationError
+from tests.fake_openai import BASE, WORDS, FakeOpenAI
 
 VALID = {
     "name": "Ada Quill",
@@ -113,6 +114,22 @@ def test_the_opposite_answers_the_same_prompts_under_another_name():
     assert all(f"- {example.prompt}" in wish for example in ada.examples)
     assert "'Ada Quill' too" in writer.asked[1][-1]["content"]
     assert draft.constitution.meta.name == "Bob Loud"
+
+
+WISH = [{"role": "user", "content": "a stern librarian"}]
+
+
+def test_an_endpoint_that_gives_no_completion_or_is_none_is_named():
+    api = FakeOpenAI()
+    with api.running() as url:
+        assert EndpointWriter(url, BASE).write(WISH, draft_schema(), 0) == WORDS[BASE]
+        with pytest.raises(
+            GenerationError, match=r"<html>Welcome.*no answer of the OpenAI API.*--endpoint.*ends in /v1"
+        ):
+            EndpointWriter(url.removesuffix("/v1"), BASE).write(WISH, draft_schema(), 0)
+        api.speechless = {BASE}
+        with pytest.raises(GenerationError, match=rf"{BASE} at {url} .*no completion in the answer: choices=None"):
+            EndpointWriter(url, BASE).write(WISH, draft_schema(), 0)
 
 
 def test_nothing_is_overwritten(tmp_path, monkeypatch):

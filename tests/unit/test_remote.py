@@ -1,6 +1,7 @@
 """A teacher at an endpoint: retries, rate limit, budget and resumption, against a server that counts what it is asked."""
 
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -14,12 +15,14 @@ from pydantic import ValidationError
 
 from character_ray.config import EndpointConfig, Recipe, SamplingConfig
 from character_ray.errors import GenerationError
+from character_ray.inference.find_model import find_model
 from character_ray.inference.passes import Generation
-from character_ray.inference.remote import generate_remotely
+from character_ray.inference.remote import Sections, generate_remotely
 from character_ray.parts import read_parts
 from character_ray.rows import Message
 from character_ray.runs import Store
 from character_ray.stages.requests import build_request
+from tests.fake_openai import BASE, FakeOpenAI
 
 INPUT_TOKENS, OUTPUT_TOKENS = 20, 10
 
@@ -35,6 +38,8 @@ class Provider(ThreadingHTTPServer):
         """Status codes a text is refused with before it is answered."""
         self.always: int | None = None
         self.tells_usage = True
+        self.instead: dict[str, tuple[str, bytes]] = {}
+        """Content type and body that a text is answered with, at status 200; that of "" answers every other."""
 
     @property
     def url(self) -> str:
@@ -70,9 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
             }
             if not self.server.tells_usage:
                 del answer["usage"]
-        payload = json.dumps(answer).encode()
+        instead = self.server.instead.get(text) or self.server.instead.get("")
+        kind, payload = instead or ("application/json", json.dumps(answer).encode())
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(payload)))
         if status == 429:
             self.send_header("Retry-After", "0.01")
@@ -151,6 +157,67 @@ def test_a_row_that_stays_refused_costs_itself_and_says_why(provider: Provider, 
     failed = [row for row in generation.completions() if row["error"]]
     assert [row["prompt_id"] for row in failed] == ["3"]
     assert "status 400" in failed[0]["error"]
+
+
+PAGE = ("text/html", b"<!DOCTYPE html>\n<html>Welcome</html>")
+
+
+@pytest.mark.parametrize(
+    ("instead", "reason"),
+    [
+        (("application/json", b'{"choices": null, "usage": null}'), "no completion in the answer: choices=None"),
+        (("application/json", b'{"choices": []}'), r"choices=\[\]"),
+        (("application/json", b'{"choices": [{"message": null}]}'), "no completion in the answer"),
+        (("application/json", b'{"error": {"message": "upstream is ill"}}'), "upstream is ill"),
+        (("application/json", b'{"choices": [{"message": {"content": [1]}}]}'), "unreadable answer"),
+        (
+            ("application/json", b'{"choices": [{"mess'),
+            r"answered with '\{\"choices.*which is no answer of the OpenAI API",
+        ),
+        (PAGE, r"/v1 answered with '<!DOCTYPE html> <html>.*a base URL mostly ends in /v1"),
+    ],
+)
+def test_an_answer_without_a_completion_costs_its_row_alone(
+    provider: Provider, tmp_path: Path, instead: tuple[str, bytes], reason: str
+):
+    provider.instead = {"word 3": instead}
+    generation = wanted(tmp_path)
+    ask(generation, tmp_path, EndpointConfig(url=provider.url, max_failed_share=0.1))
+    failed = [row for row in generation.completions() if row["error"]]
+    assert [row["prompt_id"] for row in failed] == ["3"]
+    assert re.search(reason, failed[0]["error"]), failed[0]["error"]
+
+
+def test_an_answer_without_usage_or_with_half_of_it_is_booked_at_the_most(provider: Provider, tmp_path: Path):
+    body = b'{"choices": [{"message": {"content": "Aye"}}], "usage": {"prompt_tokens": 20, "completion_tokens": null}}'
+    provider.instead = {"": ("application/json", body)}
+    ask(wanted(tmp_path, 2), tmp_path, EndpointConfig(url=provider.url, usd_per_million_output=1000.0))
+    assert spent(tmp_path) == pytest.approx(0.02)
+
+
+def test_an_endpoint_that_does_not_speak_the_api_is_named_before_every_row_was_tried(
+    provider: Provider, tmp_path: Path
+):
+    provider.instead = {"": PAGE}
+    endpoint = EndpointConfig(url=provider.url, max_concurrent=1)
+    with pytest.raises(GenerationError, match=r"3 times in a row\. Check teacher_endpoint\.url.*ends in /v1"):
+        ask(wanted(tmp_path), tmp_path, endpoint)
+    assert len(provider.bodies) == 3
+
+
+def test_an_address_without_the_api_is_named_when_its_models_are_looked_for():
+    with FakeOpenAI().running() as url:
+        assert find_model(BASE, EndpointConfig(url=url), Sections()).name == BASE
+        with pytest.raises(GenerationError, match=r"no base URL of an OpenAI-compatible API.*ends in /v1"):
+            find_model(BASE, EndpointConfig(url=url.removesuffix("/v1")), Sections())
+
+
+def test_answers_that_were_blocked_one_after_another_do_not_end_the_pass(provider: Provider, tmp_path: Path):
+    blocked = ("application/json", b'{"choices": []}')
+    provider.instead = {f"word {n}": blocked for n in range(6)}
+    generation = wanted(tmp_path)
+    ask(generation, tmp_path, EndpointConfig(url=provider.url, max_concurrent=1, max_failed_share=0.5))
+    assert sum(not row["error"] for row in generation.completions()) == 6
 
 
 def test_a_refused_key_ends_the_pass_at_once(provider: Provider, tmp_path: Path):
