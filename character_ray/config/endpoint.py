@@ -25,7 +25,8 @@ class EndpointConfig(Config):
     """Rate limit of the provider; ``None`` for none."""
 
     retries: int = Field(5, ge=0)
-    """How often a request is tried again after a rate limit, a timeout or a server's fault; waits grow exponentially."""
+    """How often a request is tried again after a rate limit, a timeout or a server's fault; waits grow exponentially, and each try keeps
+    to the rate limit."""
 
     timeout_s: float = Field(120.0, gt=0)
     """Seconds to wait for one answer."""
@@ -37,8 +38,9 @@ class EndpointConfig(Config):
     """Price of a million completion tokens."""
 
     budget_usd: float | None = Field(None, gt=0)
-    """The run never spends more on what it knows of: a request that could exceed it is not sent, and one that timed out counts as if it
-    had been answered in full, once, however often it was tried again. ``None`` for no limit."""
+    """The run never spends more on what it knows of: a request that could exceed it is not sent. Each try whose answer may have been
+    written without arriving (a timeout, a broken connection, a run that was stopped) counts as if it had been answered in full.
+    ``None`` for no limit."""
 
     max_failed_share: float = Field(0.05, ge=0, le=1)
     """Share of a stage's rows that may fail before the run ends with the reasons by count."""

@@ -3,7 +3,9 @@
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from character_ray.chat_answers import excerpt_of, fault_in, speaks_the_api, tok
 from character_ray.config import EndpointConfig
 from character_ray.errors import CharacterRayError, GenerationError
 from character_ray.inference.passes import Deliver, Generation, run_pass
+from character_ray.inference.retries import may_be_charged, wait_before_retry
 from character_ray.inference.spending import Ledger
 from character_ray.log import StageProgress
 from character_ray.rows import Completion, Request
@@ -27,8 +30,6 @@ Further = Callable[[Request], dict[str, Any]]
 # Answers are paid for, so few of them wait to be written.
 WRITTEN_TOGETHER = 16
 LIMITED_ROUNDS = 3  # in which a rate limit let nobody through, retries included
-# Timeouts of httpx before a request was sent.
-NEVER_SENT = ("ConnectTimeout", "PoolTimeout")
 SILENT_AFTER = 3  # requests in a row that found nobody, retries included
 FOREIGN_AFTER = 3  # answers in a row that are none of the API
 
@@ -103,9 +104,12 @@ class _Pass:
         self._model, self._endpoint, self._ledger, self._deliver = model, endpoint, ledger, deliver
         self._read, self._further, self._sections = read, further, sections
         self._waiting: list[Request] = []
+        self._unanswered = 0
         self._written: list[Completion] = []
         self._next_start = 0.0
         self._booked = asyncio.Condition()
+        self._over = asyncio.Event()
+        self._failure: GenerationError | None = None
         self._under_way = 0
         self._unreachable = 0
         self._limited = 0
@@ -114,13 +118,13 @@ class _Pass:
     async def answer(self, requests: Sequence[Request]) -> None:
         from openai import AsyncOpenAI
 
-        self._waiting = list(reversed(requests))
+        self._waiting, self._unanswered = list(reversed(requests)), len(requests)
         endpoint = self._endpoint
         client = AsyncOpenAI(
             base_url=endpoint.url,
             # A server of one's own asks for no key, but the client wants one.
             api_key=os.environ.get(endpoint.key_variable, "none"),
-            max_retries=endpoint.retries,
+            max_retries=0,  # each try is paced and booked by itself
             timeout=endpoint.timeout_s,
         )
         try:
@@ -131,35 +135,61 @@ class _Pass:
             raise failures.exceptions[0] from None
         finally:
             self._write()
+        if self._failure is not None:
+            raise self._failure
 
     async def _work(self, client: "AsyncOpenAI") -> None:
         while self._waiting:
             request = self._waiting.pop()
-            reserved = await self._reserve(request)
-            await self._pace()
             try:
-                completion = await self._ask(client, request, reserved)
-                if completion is None:
-                    self._waiting.insert(0, request)
-                    continue
-            finally:
-                async with self._booked:
-                    self._under_way -= 1
-                    self._booked.notify_all()
+                completion = await self._complete(client, request)
+            except GenerationError as failure:
+                # The others end when their requests under way are answered, since those are paid for.
+                self._failure = self._failure or failure
+                self._over.set()
+                return
+            if completion is None:
+                self._waiting.insert(0, request)
+                continue
+            self._unanswered -= 1
             self._written.append(completion)
             if len(self._written) >= WRITTEN_TOGETHER:
                 self._write()
+
+    async def _complete(self, client: "AsyncOpenAI", request: Request) -> Completion | None:
+        """The answer, or what kept it away each time; ``None`` where a rate limit did, so that it is asked again."""
+        for attempt in count():
+            answer = await self._attempt(client, request)
+            if not isinstance(answer, Exception):
+                break
+            wait_s = wait_before_retry(answer, attempt)
+            if wait_s is None or attempt == self._endpoint.retries:
+                return self._give_up(request, answer)
+            await self._rest(wait_s)
+        self._unreachable = 0
+        self._limited = 0
+        return self._to_completion(request, answer)
+
+    async def _attempt(self, client: "AsyncOpenAI", request: Request) -> Any:
+        """What the endpoint answers to one more try, or the error; paced, and booked where it may be charged for."""
+        reserved = await self._reserve(request)
+        try:
+            await self._pace()
+            return await self._ask(client, request, reserved)
+        finally:
+            async with self._booked:
+                self._under_way -= 1
+                self._booked.notify_all()
 
     async def _reserve(self, request: Request) -> float:
         """Set the most it can cost aside; wait for requests under way to cost less than was set aside for them."""
         async with self._booked:
             while (reserved := self._ledger.reserve(request)) is None:
                 if not self._under_way:
-                    left = len(self._waiting) + 1
                     raise GenerationError(
                         f"{self._model} at {self._endpoint.url}: {self._ledger.spent:.4f} USD are spent, and the next request could "
-                        f"exceed budget_usd={self._endpoint.budget_usd}. {left:,} requests are not sent; what was answered is kept. "
-                        f"Raise {self._sections.endpoint}.budget_usd and run again to continue, or ask for fewer rows."
+                        f"exceed budget_usd={self._endpoint.budget_usd}. {self._unanswered:,} requests are not sent; what was answered is "
+                        f"kept. Raise {self._sections.endpoint}.budget_usd and run again to continue, or ask for fewer rows."
                     )
                 await self._booked.wait()
             self._under_way += 1
@@ -167,24 +197,24 @@ class _Pass:
 
     async def _pace(self) -> None:
         """Start no more requests a minute than the endpoint allows, evenly spaced."""
-        if self._endpoint.requests_per_minute is None:
-            return
-        now = monotonic()
+        limit, now = self._endpoint.requests_per_minute, monotonic()
         start = max(now, self._next_start)
-        self._next_start = start + 60.0 / self._endpoint.requests_per_minute
-        await asyncio.sleep(start - now)
+        self._next_start = start + (60.0 / limit if limit else 0.0)
+        await self._rest(start - now)
 
-    async def _ask(self, client: "AsyncOpenAI", request: Request, reserved: float) -> Completion | None:
-        """The answer or what kept it away; ``None`` where a rate limit did, so that it is asked again."""
-        from openai import (
-            APIConnectionError,
-            APITimeoutError,
-            AuthenticationError,
-            NotFoundError,
-            OpenAIError,
-            PermissionDeniedError,
-            RateLimitError,
-        )
+    async def _rest(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            GenerationError: The pass has ended meanwhile.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), seconds)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _ask(self, client: "AsyncOpenAI", request: Request, reserved: float) -> Any:
+        from openai import AuthenticationError, NotFoundError, OpenAIError, PermissionDeniedError
 
         body = _body(request, self._endpoint, self._further(request))
         try:
@@ -196,28 +226,38 @@ class _Pass:
                 f"{self._sections.model}, {self._sections.endpoint}.url and {self._endpoint.key_variable}."
             ) from cause
         except OpenAIError as cause:
-            if isinstance(cause, APITimeoutError) and type(cause.__cause__).__name__ not in NEVER_SENT:
-                # The answer may have been written, and will be charged for.
+            if may_be_charged(cause):
                 self._ledger.book(request["row_id"], reserved, None)
             else:
                 self._ledger.release(reserved)
-            # The client has waited as long as Retry-After says, as often as it may; others took the place.
-            self._limited += isinstance(cause, RateLimitError)
-            if isinstance(cause, RateLimitError) and self._limited <= LIMITED_ROUNDS * self._endpoint.max_concurrent:
-                return None
-            self._unreachable += isinstance(cause, APIConnectionError)
-            if self._unreachable >= SILENT_AFTER:
-                raise GenerationError(
-                    f"{self._endpoint.url} could not be reached {SILENT_AFTER} times in a row, each with {self._endpoint.retries} "
-                    f"retries: {cause}. Check {self._sections.endpoint}.url and the network; what was answered is kept."
-                ) from cause
-            return _completion(request, error=f"{type(cause).__name__}: {cause}")
+            return cause
         except ValueError as cause:  # what is declared as JSON is none
-            answer = getattr(cause, "doc", cause)
-        self._unreachable = 0
-        self._limited = 0
+            answer = getattr(cause, "doc", str(cause))
+        except asyncio.CancelledError:  # the run was stopped, but what was sent is answered
+            self._ledger.book(request["row_id"], reserved, None)
+            raise
         self._ledger.book(request["row_id"], reserved, tokens_used(answer))
-        return self._to_completion(request, answer)
+        return answer
+
+    def _give_up(self, request: Request, failure: Exception) -> Completion | None:
+        """The row of a request that failed as often as it may; ``None`` where a rate limit let others pass.
+
+        Raises:
+            GenerationError: Several requests in a row found nobody.
+        """
+        from openai import APIConnectionError, RateLimitError
+
+        # It has waited as long as Retry-After says; others took the place.
+        self._limited += isinstance(failure, RateLimitError)
+        if isinstance(failure, RateLimitError) and self._limited <= LIMITED_ROUNDS * self._endpoint.max_concurrent:
+            return None
+        self._unreachable += isinstance(failure, APIConnectionError)
+        if self._unreachable >= SILENT_AFTER:
+            raise GenerationError(
+                f"{self._endpoint.url} could not be reached {SILENT_AFTER} times in a row, each with {self._endpoint.retries} "
+                f"retries: {failure}. Check {self._sections.endpoint}.url and the network; what was answered is kept."
+            ) from failure
+        return _completion(request, error=f"{type(failure).__name__}: {failure}")
 
     def _to_completion(self, request: Request, answer: Any) -> Completion:
         """The answer as a row; one that cannot be read costs its row alone.
