@@ -1,6 +1,7 @@
 """From an engine's config to a ``ray.data.llm`` processor: ``Dataset -> Dataset`` through vLLM."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from character_ray.vllm_options import engine_environment, engine_kwargs
 if TYPE_CHECKING:
     from ray.llm._internal.batch.processor import Processor
 
-__all__ = ["build_processor", "to_completion", "to_engine_row"]
+__all__ = ["build_processor", "to_columns", "to_completion", "to_engine_row"]
 
 
 def build_processor(
@@ -55,7 +56,7 @@ def build_processor(
         tokenize_stage={"enabled": False},
         detokenize_stage={"enabled": False},
     )
-    return build(config, preprocess=preprocess, postprocess=_to_columns)
+    return build(config, preprocess=preprocess, postprocess=partial(to_columns, max_model_len=engine.max_model_len))
 
 
 def to_engine_row(request: Request) -> dict[str, Any]:
@@ -83,16 +84,22 @@ def to_completion(row: dict[str, Any]) -> Completion:
     )
 
 
-def _to_columns(row: dict[str, Any]) -> dict[str, Any]:
-    """Keep what the next stage reads; a row of the engine also carries its prompt, token ids and metrics."""
+def to_columns(row: dict[str, Any], max_model_len: int) -> dict[str, Any]:
+    """What the next stage reads of an engine's row, which also carries its prompt, token ids and metrics.
+
+    ray.data.llm does not pass vLLM's finish reason on: a completion was cut off where it has all the tokens it may have, or where it
+    fills the context together with its prompt.
+
+    Args:
+        row: Of the engine.
+        max_model_len: Longest prompt and completion together, in tokens.
+    """
+    allowed = min(json.loads(row["sampling_json"])["max_tokens"], max_model_len - row["num_input_tokens"])
     return {
         "row_id": row["row_id"],
         "prompt_id": row["prompt_id"],
         "sample": row["sample"],
         "completion": row["generated_text"],
         "num_tokens": row["num_generated_tokens"],
-        # ray.data.llm does not pass vLLM's finish reason on; a completion of full length was cut off.
-        "finish_reason": "length"
-        if row["num_generated_tokens"] >= json.loads(row["sampling_json"])["max_tokens"]
-        else "stop",
+        "finish_reason": "length" if row["num_generated_tokens"] >= allowed else "stop",
     }
