@@ -1,11 +1,13 @@
 """A run's training data as datasets that other tools read.
 
-    runs/<name>/pairs          -> preference/train.parquet  {prompt, chosen, rejected}   TRL's conversational preference format
-    runs/<name>/introspection  -> sft/train.parquet         {messages}                   TRL's conversational language-modelling format
-                                  argilla.jsonl             one record per pair, for annotation
-                                  README.md                 dataset card, with the two as configurations
+    runs/<name>/pairs          -> preference/             {prompt, chosen, rejected}   TRL's conversational preference format
+    runs/<name>/introspection  -> sft/                    {messages}                   TRL's conversational language-modelling format
+                                  sft-prompt-completion/  {prompt, completion}         TRL's conversational prompt-completion format
+                                  argilla.jsonl           one record per pair, for annotation
+                                  README.md               dataset card, with the three as configurations
 
-``datasets.load_dataset(folder, "preference")`` and TRL's own ``trl dpo`` and ``trl sft`` read it as it is.
+Each folder holds one ``train.parquet``. ``datasets.load_dataset(folder, "preference")`` and TRL's own ``trl dpo`` and ``trl sft`` read it
+as it is.
 """
 
 import json
@@ -24,6 +26,14 @@ __all__ = ["Export", "export_run"]
 
 PREFERENCE = pa.schema([PAIR.field(name) for name in ("prompt", "chosen", "rejected")])
 SFT = pa.schema([CONVERSATION.field("messages")])
+PROMPT_COMPLETION = pa.schema([(name, CONVERSATION.field("messages").type) for name in ("prompt", "completion")])
+
+_HOLDS = {
+    "preference": "`prompt`, `chosen`, `rejected`: preference pairs, as for `trl dpo`",
+    "sft": "`messages`: whole conversations, as for `trl sft`",
+    "sft-prompt-completion": "the rows of `sft` as `prompt`, every turn before the last of the assistant, and `completion`, that turn; "
+    "`trl sft` then learns from `completion` alone",
+}
 
 
 class Export(dict[str, int]):
@@ -49,13 +59,14 @@ def export_run(run: Path, folder: Path) -> Export:
     conversations = read_rows(conversations_file) if conversations_file.is_file() else []
     kept = [row for row in pairs if not row["drop_reason"]]
     spoken = [row for row in conversations if not row["drop_reason"]]
-    written = Export(preference=len(kept))
-    (folder / "preference").mkdir(parents=True)
-    write_rows(folder / "preference" / "train.parquet", _only(kept, PREFERENCE), PREFERENCE)
+    parts = {"preference": (_only(kept, PREFERENCE), PREFERENCE)}
     if spoken:
-        (folder / "sft").mkdir()
-        write_rows(folder / "sft" / "train.parquet", _only(spoken, SFT), SFT)
-        written["sft"] = len(spoken)
+        parts["sft"] = _only(spoken, SFT), SFT
+        parts["sft-prompt-completion"] = [_split(row["messages"]) for row in spoken], PROMPT_COMPLETION
+    for name, (rows, schema) in parts.items():
+        (folder / name).mkdir(parents=True)
+        write_rows(folder / name / "train.parquet", rows, schema)
+    written = Export({name: len(rows) for name, (rows, _) in parts.items()})
     with (folder / "argilla.jsonl").open("w", encoding="utf-8") as lines:
         for row in kept:
             lines.write(json.dumps(_argilla(row), ensure_ascii=False) + "\n")
@@ -66,6 +77,11 @@ def export_run(run: Path, folder: Path) -> Export:
 
 def _only(rows: list[dict[str, Any]], schema: pa.Schema) -> list[dict[str, Any]]:
     return [{name: row[name] for name in schema.names} for row in rows]
+
+
+def _split(messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """A conversation, which ends on an assistant turn, as what comes before that turn and the turn itself."""
+    return {"prompt": messages[:-1], "completion": messages[-1:]}
 
 
 def _argilla(row: dict[str, Any]) -> dict[str, Any]:
@@ -114,8 +130,8 @@ def _card(
             else []
         ),
         f"| student ({'' if opposite else '`rejected`, and '}the text of `sft` once distilled) | {recipe['student']['name']} |\n",
-        "| dataset | rows |\n| --- | --- |",
-        *(f"| {part} | {rows:,} |" for part, rows in written.items()),
+        "| dataset | rows | holds |\n| --- | --- | --- |",
+        *(f"| {part} | {rows:,} | {_HOLDS[part]} |" for part, rows in written.items()),
         "",
         "Left out: " + (", ".join(f"{rows:,} {reason}" for reason, rows in dropped.most_common()) or "nothing") + ".\n",
         "Prompts: composed and everyday ones of Character-Ray (Apache-2.0)"

@@ -50,7 +50,7 @@ def export(tmp_path: Path) -> Path:
     return tmp_path / "export"
 
 
-@pytest.mark.parametrize(("command", "part"), [("dpo", "preference"), ("sft", "sft")])
+@pytest.mark.parametrize(("command", "part"), [("dpo", "preference"), ("sft", "sft"), ("sft", "sft-prompt-completion")])
 def test_trl_trains_a_step_on_the_export(command: str, part: str, export: Path, tiny_base: Path, tmp_path: Path):
     arguments = [
         *("--model_name_or_path", tiny_base),

@@ -9,7 +9,7 @@ from trl.data_utils import is_conversational
 from character_ray.datasets_export import export_run
 from character_ray.errors import ReportError
 from character_ray.hub import upload
-from character_ray.parts import write_rows
+from character_ray.parts import read_rows, write_rows
 from character_ray.rows import CONVERSATION, PAIR
 
 
@@ -51,8 +51,8 @@ def run(tmp_path):
     return folder
 
 
-def test_both_datasets_load_by_name_and_are_what_trl_trains_on(run, tmp_path):
-    assert export_run(run, tmp_path / "out") == {"preference": 2, "sft": 1}
+def test_every_dataset_loads_by_name_and_is_what_trl_trains_on(run, tmp_path):
+    assert export_run(run, tmp_path / "out") == {"preference": 2, "sft": 1, "sft-prompt-completion": 1}
     preference = load_dataset(str(tmp_path / "out"), "preference", split="train", cache_dir=str(tmp_path / "cache"))
     assert preference.column_names == ["prompt", "chosen", "rejected"]
     assert len(preference) == 2
@@ -60,6 +60,27 @@ def test_both_datasets_load_by_name_and_are_what_trl_trains_on(run, tmp_path):
     sft = load_dataset(str(tmp_path / "out"), "sft", split="train", cache_dir=str(tmp_path / "cache"))
     assert sft[0]["messages"][-1] == {"role": "assistant", "content": "Arr, the captain."}
     assert is_conversational(sft[0])
+
+
+def test_a_conversation_is_also_there_as_the_turns_before_the_last_answer_and_that_answer(run, tmp_path):
+    file = run / "introspection" / "conversations.parquet"
+    rows = read_rows(file)
+    asked = [
+        *turn("system", "Be a captain."),
+        *turn("user", "Well met."),
+        *turn("assistant", "Arr."),
+        *turn("user", "Who?"),
+    ]
+    rows[0]["messages"] = [*asked, *turn("assistant", "The captain.")]
+    write_rows(file, rows, CONVERSATION)
+    export_run(run, tmp_path / "out")
+    name, cache = "sft-prompt-completion", str(tmp_path / "cache")
+    (row,) = load_dataset(str(tmp_path / "out"), name, split="train", cache_dir=cache)
+    assert row == {"prompt": asked, "completion": turn("assistant", "The captain.")}
+    assert is_conversational(row)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| sft | 1 | `messages`: " in card
+    assert "| sft-prompt-completion | 1 | the rows of `sft` as `prompt`, " in card
 
 
 def test_a_paired_run_says_who_wrote_the_rejected_side(run, tmp_path):
