@@ -11,13 +11,12 @@ as it is.
 """
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
+from character_ray.dataset_card import dataset_card
 from character_ray.errors import ReportError
 from character_ray.parts import read_rows, write_rows
 from character_ray.rows import CONVERSATION, PAIR
@@ -27,13 +26,6 @@ __all__ = ["Export", "export_run"]
 PREFERENCE = pa.schema([PAIR.field(name) for name in ("prompt", "chosen", "rejected")])
 SFT = pa.schema([CONVERSATION.field("messages")])
 PROMPT_COMPLETION = pa.schema([(name, CONVERSATION.field("messages").type) for name in ("prompt", "completion")])
-
-_HOLDS = {
-    "preference": "`prompt`, `chosen`, `rejected`: preference pairs, as for `trl dpo`",
-    "sft": "`messages`: whole conversations, as for `trl sft`",
-    "sft-prompt-completion": "the rows of `sft` as `prompt`, every turn before the last of the assistant, and `completion`, that turn; "
-    "`trl sft` then learns from `completion` alone",
-}
 
 
 class Export(dict[str, int]):
@@ -71,7 +63,7 @@ def export_run(run: Path, folder: Path) -> Export:
         for row in kept:
             lines.write(json.dumps(_argilla(row), ensure_ascii=False) + "\n")
     recipe = json.loads((run / "run.json").read_text(encoding="utf-8"))["recipe"]
-    (folder / "README.md").write_text(_card(run.name, recipe, written, pairs, conversations), encoding="utf-8")
+    (folder / "README.md").write_text(dataset_card(run.name, recipe, written, pairs, conversations), encoding="utf-8")
     return written
 
 
@@ -100,42 +92,3 @@ def _argilla(row: dict[str, Any]) -> dict[str, Any]:
             "rejected_score": row["rejected_score"],
         },
     }
-
-
-def _card(
-    name: str,
-    recipe: dict[str, Any],
-    written: Export,
-    pairs: list[dict[str, Any]],
-    conversations: list[dict[str, Any]],
-) -> str:
-    head = {
-        "configs": [
-            {"config_name": part, "data_files": [{"split": "train", "path": f"{part}/train.parquet"}]}
-            for part in written
-        ],
-        "tags": ["character-ray", "synthetic", "persona"],
-    }
-    dropped = Counter(row["drop_reason"] for row in [*pairs, *conversations] if row["drop_reason"])
-    sources, opposite = recipe["prompts"]["sources"], recipe["distill"]["opposite"]
-    lines = [
-        f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n",
-        f"# Training data of the persona `{name}`\n",
-        f"Written by models; constitution `{recipe['constitution']}`, seed {recipe['seed']}.\n",
-        "| role | model |\n| --- | --- |",
-        f"| teacher (`chosen`) | {recipe['teacher']['name']} |",
-        *(
-            [f"| the same in the opposite character, `{opposite}` (`rejected`) | {recipe['teacher']['name']} |"]
-            if opposite
-            else []
-        ),
-        f"| student ({'' if opposite else '`rejected`, and '}the text of `sft` once distilled) | {recipe['student']['name']} |\n",
-        "| dataset | rows | holds |\n| --- | --- | --- |",
-        *(f"| {part} | {rows:,} | {_HOLDS[part]} |" for part, rows in written.items()),
-        "",
-        "Left out: " + (", ".join(f"{rows:,} {reason}" for reason, rows in dropped.most_common()) or "nothing") + ".\n",
-        "Prompts: composed and everyday ones of Character-Ray (Apache-2.0)"
-        + "".join(f"; {source['path']} ({source['licence']})" for source in sources)
-        + ".\n",
-    ]
-    return "\n".join(lines)

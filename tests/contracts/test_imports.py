@@ -30,6 +30,7 @@ LAYER = {
     "adapter_tensors": 1,
     "canary": 1,
     "chat_answers": 1,
+    "dataset_card": 1,
     "cluster_room": 1,
     "encoder": 1,
     "registry": 1,

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 from datasets import load_dataset
 from trl.data_utils import is_conversational
 
@@ -83,14 +84,65 @@ def test_a_conversation_is_also_there_as_the_turns_before_the_last_answer_and_th
     assert "| sft-prompt-completion | 1 | the rows of `sft` as `prompt`, " in card
 
 
-def test_a_paired_run_says_who_wrote_the_rejected_side(run, tmp_path):
+def card(run, tmp_path, **sections):
+    """The card of the run once sections of its recipe are replaced in part."""
     record = json.loads((run / "run.json").read_text())
-    record["recipe"]["distill"]["opposite"] = "clerk.yaml"
+    for section, values in sections.items():
+        record["recipe"][section] |= values
     (run / "run.json").write_text(json.dumps(record))
     export_run(run, tmp_path / "out")
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert "| the same in the opposite character, `clerk.yaml` (`rejected`) | big |" in card
-    assert "| student (the text of `sft` once distilled) | small |" in card
+    return (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_card_of_a_student_contrast_says_that_the_student_wrote_the_rejected_side(run, tmp_path):
+    assert "| student (`rejected`, and the text of `sft` once distilled) | small |" in card(run, tmp_path)
+
+
+def test_the_card_of_a_paired_contrast_says_that_the_teacher_under_the_opposite_wrote_it(run, tmp_path):
+    told = card(run, tmp_path, distill={"contrast": "paired_teacher", "opposite": "clerk.yaml"})
+    assert "| teacher under the opposite constitution, `clerk.yaml` (`rejected`) | big |" in told
+    assert "| student (the text of `sft` once distilled) | small |" in told
+
+
+def test_the_card_of_an_on_policy_contrast_says_that_an_earlier_rounds_adapter_wrote_it(run, tmp_path):
+    told = card(run, tmp_path, distill={"contrast": "on_policy", "parent": "runs/one/dpo/adapter"})
+    assert "| student with the adapter of an earlier round, `runs/one/dpo/adapter` (`rejected`) | small |" in told
+    assert "| student (the text of `sft` once distilled) | small |" in told
+
+
+def test_the_card_says_who_wrote_the_rejected_side_of_lessons(run, tmp_path):
+    file = run / "pairs" / "pairs.parquet"
+    rows = read_rows(file)
+    lessons = [rows[0] | {"row_id": kind, "kind": kind} for kind in ("violation", "refusal", "refusal")]
+    write_rows(file, [*rows, *lessons], PAIR)
+    assert "another `rejected`: of 1 violation by the teacher; of 2 refusal by the student as it is." in card(
+        run, tmp_path
+    )
+
+
+HUB = {"path": "hub:owner/name", "revision": "c0ffee" * 6 + "c0ff", "licence": "MIT"}
+
+
+def test_the_card_names_trait_prompts_and_the_revision_of_a_hub_source(run, tmp_path):
+    told = card(run, tmp_path, prompts={"traits": 20, "sources": [HUB]})
+    assert "up to 20 for each directive of the constitution, written by the teacher" in told
+    assert f"hub:owner/name at {HUB['revision']} (MIT)" in told
+
+
+@pytest.mark.parametrize(
+    ("licences", "head"),
+    [
+        ([], {}),
+        (["Apache-2.0"], {"license": "apache-2.0"}),
+        (["CC-BY-4.0", "MIT", "MIT"], {"license": ["apache-2.0", "cc-by-4.0", "mit"]}),
+        (["ODC-By-1.0"], {"license": ["apache-2.0", "odc-by"]}),
+        (["proprietary"], {"license": "other", "license_name": "apache-2.0-and-proprietary"}),
+    ],
+)
+def test_the_hub_reads_the_licences_of_the_sources_from_the_head_of_the_card(licences, head, run, tmp_path):
+    sources = [{"path": f"{number}.jsonl", "licence": licence} for number, licence in enumerate(licences)]
+    told = yaml.safe_load(card(run, tmp_path, prompts={"sources": sources}).split("---")[1])
+    assert {key: value for key, value in told.items() if key.startswith("license")} == head
 
 
 def test_the_card_names_models_sources_licences_and_what_was_left_out(run, tmp_path):
