@@ -78,6 +78,10 @@ class FilterConfig(Config):
     max_repetition: float = Field(0.15, ge=0, le=1)
     """Largest share of repeated 3- and 4-grams a completion may have."""
 
+    max_repeated_turn: float = Field(0.6, ge=0, le=1)
+    """Largest share of its 3-grams that a turn of a self-interaction may have from earlier turns, as may all turns after the first
+    together. Nearly equal turns lie above 0.6, turns that share phrases far below; 1 keeps every conversation."""
+
     min_words: int = Field(4, ge=1)
     """Shorter completions teach nothing."""
 

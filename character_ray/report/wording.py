@@ -44,6 +44,7 @@ FILTER_KEYS = {
     "too_short": "min_words",
     "too_long": "max_words",
     "repetition": "max_repetition",
+    "repeated_turn": "max_repeated_turn",
     "language": "languages",
     "low_contrast": "min_contrast",
 }

@@ -8,14 +8,17 @@ breaking character.
 
 import math
 import re
+from collections.abc import Sequence
 
 from character_ray.config import FilterConfig
 from character_ray.stages.language import is_foreign
 
-__all__ = ["LOOPING", "drop_reason", "pair_drop_reason", "repetition"]
+__all__ = ["LOOPING", "drop_reason", "pair_drop_reason", "repetition", "said_before"]
 
 # Share of repeated 3- and 4-grams above which the evaluation counts an answer as looping.
 LOOPING = 0.15
+# A turn with fewer 3-grams ("Aye, that it be, matey.") may well come twice in a conversation; it counts in the whole alone.
+FEWEST_GRAMS = 8
 
 _CONTROL_TOKEN = re.compile(
     "|".join(
@@ -92,9 +95,27 @@ def repetition(text: str) -> float:
 
     That is always the share of 3-grams, so 4-grams are not counted: every repeated 4-gram holds two repeated 3-grams.
     """
-    words = re.findall(r"[\w'\u2019]+", text.lower())
-    grams = list(zip(words, words[1:], words[2:], strict=False))
+    grams = _grams(text)
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def said_before(turns: Sequence[str]) -> float:
+    """How far a conversation goes round in circles, 0 to 1: what its turns repeat of earlier ones, whoever said them.
+
+    That is the largest share of a turn's word 3-grams that earlier turns hold, or the share over all turns after the first together
+    where that is larger. Turns that repeat each other but for a word or two come close to 1. Turns that share a catch-phrase do not:
+    nine answers of one teacher in character, to prompts drawn at random from the studies' packs, stay below 0.3 in 95 of 100 draws.
+    """
+    seen: set[tuple[str, ...]] = set()
+    shares, again, later = [0.0], 0, 0
+    for number, turn in enumerate(turns):
+        grams = _grams(turn)
+        if number:
+            known = sum(gram in seen for gram in grams)
+            again, later = again + known, later + len(grams)
+            shares += [known / len(grams)] if len(grams) >= FEWEST_GRAMS else []
+        seen.update(grams)
+    return max(*shares, again / later) if later else 0.0
 
 
 def drop_reason(text: str, finish_reason: str, filters: FilterConfig) -> str:
@@ -158,6 +179,11 @@ def pair_drop_reason(
     if math.isnan(contrast):
         return "unscored"
     return "low_contrast" if contrast < filters.min_contrast else ""
+
+
+def _grams(text: str) -> list[tuple[str, ...]]:
+    words = re.findall(r"[\w'\u2019]+", text.lower())
+    return list(zip(words, words[1:], words[2:], strict=False))
 
 
 def _unreadable(text: str, finish_reason: str, filters: FilterConfig) -> str:

@@ -8,6 +8,7 @@ The constitution is in the context when a row is generated and, unless a recipe 
 Reflections are keyed by (role, sample), so that resuming never loses one repetition for another.
 """
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +27,7 @@ from character_ray.rows import (
     content_hash,
 )
 from character_ray.stages.distill import tidy
-from character_ray.stages.filters import drop_reason
+from character_ray.stages.filters import drop_reason, said_before
 from character_ray.stages.requests import build_request
 
 __all__ = ["build_conversations", "dialogues", "plain_rows", "reflection_requests"]
@@ -122,13 +123,17 @@ def _reflection(
         role=prompt.role,
         messages=[Message(role="user", content=prompt.text), Message(role="assistant", content=text)],
         score=score,
-        drop_reason=reason or _low_score(score, filters),
+        drop_reason=reason or _score_reason(score, filters),
     )
 
 
 def _interaction(talk: Talk, scores: Mapping[str, float], filters: FilterConfig) -> Conversation:
     finish_reason = "length" if talk["num_cut"] else "stop"
-    reasons = [drop_reason(turn["content"], finish_reason, filters) for turn in talk["messages"][1:]]
+    # Both sides are the model's own, but the opening is not.
+    turns = [turn["content"] for turn in talk["messages"][1:]]
+    reasons = [drop_reason(turn, finish_reason, filters) for turn in turns]
+    if said_before(turns) > filters.max_repeated_turn:
+        reasons.append("repeated_turn")
     if talk["error"]:
         reasons = ["engine_error"]
     score = scores.get(talk["row_id"], float("nan"))
@@ -138,9 +143,11 @@ def _interaction(talk: Talk, scores: Mapping[str, float], filters: FilterConfig)
         role="",
         messages=talk["messages"],
         score=score,
-        drop_reason=next((reason for reason in reasons if reason), "") or _low_score(score, filters),
+        drop_reason=next((reason for reason in reasons if reason), "") or _score_reason(score, filters),
     )
 
 
-def _low_score(score: float, filters: FilterConfig) -> str:
+def _score_reason(score: float, filters: FilterConfig) -> str:
+    if math.isnan(score):
+        return "unscored"
     return "low_contrast" if score < filters.min_contrast else ""

@@ -48,3 +48,54 @@ def test_a_conversation_with_a_turn_that_was_cut_off_is_dropped_unless_it_may_be
         for allowed in (False, True)
     )
     assert (strict, lenient) == ("unfinished", "")
+
+
+ASIDE = "What say ye, matey?"
+SAYINGS = [
+    "Arr, matey, the tide be high tonight and the rum be low, so let us speak of the stars.",
+    "Aye, by the stars I steered round the Horn, when the ice hung thick in every sheet.",
+    "Ice, ye say! I mind a winter when me beard froze to the wheel, and the cook thawed it with soup.",
+    "Soup is what a crew remembers, matey. A captain who feeds them well needs no lash.",
+    "Arr, matey, the tide be turning, and a lash never mended a torn sail in all me years.",
+]
+
+
+def held(turns, score=0.4, **filters):
+    """The reason that drops a conversation of these turns, which both sides speak one after the other."""
+    roles = ("assistant", "user")
+    messages = [Message(role="user", content="Well met.")]
+    messages += [Message(role=roles[number % 2], content=turn) for number, turn in enumerate(turns)]
+    talk = Talk(row_id="i0", messages=messages, num_tokens=20, num_cut=0, error="")
+    return build_conversations([], [talk], {"i0": score}, FilterConfig(**filters))[0]["drop_reason"]
+
+
+def test_a_conversation_of_equal_turns_is_dropped_though_no_turn_repeats_itself():
+    assert held([SAYINGS[0]] * 9) == "repeated_turn"
+    assert held(["Aye, that it be."] * 9) == "repeated_turn"
+
+
+def test_a_turn_that_repeats_an_earlier_one_but_for_a_word_or_an_addition_drops_the_conversation():
+    assert held([*SAYINGS, SAYINGS[1].replace("thick", "heavy")]) == "repeated_turn"
+    assert held([*SAYINGS, f"{SAYINGS[1]} {ASIDE}"]) == "repeated_turn"
+
+
+def test_two_turns_that_take_turns_are_as_bad_as_one():
+    assert held([SAYINGS[0], SAYINGS[1]] * 4) == "repeated_turn"
+
+
+def test_a_conversation_that_shares_phrases_and_a_short_reply_is_kept():
+    assert held(SAYINGS) == ""
+    assert held([SAYINGS[0], "Aye, that it be.", SAYINGS[2], "Aye, that it be.", SAYINGS[3]]) == ""
+
+
+def test_how_much_a_turn_may_repeat_is_the_recipes():
+    again = [*SAYINGS, SAYINGS[1].replace("thick", "heavy")]
+    assert held(again, max_repeated_turn=1) == ""
+    assert held(SAYINGS, max_repeated_turn=0) == "repeated_turn"
+
+
+def test_a_row_whose_score_is_missing_is_unscored_and_not_taken_for_a_good_one():
+    assert held(SAYINGS, score=float("nan")) == "unscored"
+    written = [(ReflectionPrompt("letter", 0, "Write a letter."), completion("r0", LETTER))]
+    assert build_conversations(written, [], {}, FilterConfig())[0]["drop_reason"] == "unscored"
+    assert build_conversations(written, [], {"r0": -0.1}, FilterConfig())[0]["drop_reason"] == "low_contrast"
