@@ -62,6 +62,9 @@ class PromptsConfig(Config):
     traits: int = Field(0, ge=0)
     """Prompts per directive of the constitution, written by the teacher so that an answer lets the directive show."""
 
+    trait_max_tokens: int = Field(64, ge=1)
+    """Length limit of one of those, in tokens. A reasoning teacher's thoughts count, so it needs more, 1024 for instance."""
+
     sources: tuple[PromptSource, ...] = ()
     """Prompts of the user's own, after the others."""
 

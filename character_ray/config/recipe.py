@@ -197,6 +197,8 @@ class Recipe(Config):
                 "there is nothing to ask. Set at least one of them."
             )
         longest = max(s.max_tokens for s in _samplings(self).values())
+        if prompts.traits:
+            longest = max(longest, prompts.trait_max_tokens)
         if longest >= self.student_engine.max_model_len:
             raise ValueError(
                 f"a completion may have {longest} tokens but student_engine.max_model_len={self.student_engine.max_model_len} must hold "

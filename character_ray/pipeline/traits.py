@@ -4,12 +4,21 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pyarrow as pa
+from rich.markup import escape
 
 from character_ray.inference.passes import Generation
+from character_ray.log import console
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
 from character_ray.rows import Prompt
-from character_ray.stages.traits import TraitPrompt, as_prompts, choose_traits, trait_requests
+from character_ray.stages.traits import (
+    TraitPrompt,
+    as_prompts,
+    choose_traits,
+    count_prompts,
+    trait_requests,
+    unprompted,
+)
 
 __all__ = ["write_trait_prompts"]
 
@@ -29,7 +38,7 @@ def write_trait_prompts(contexts: Sequence[Context], personas: Sequence[Persona]
         return [[] for _ in personas]
     asked = []
     for context, persona in zip(contexts, personas, strict=True):
-        requests = trait_requests(persona.constitution, wanted, recipe.seed)
+        requests = trait_requests(persona.constitution, recipe.prompts, recipe.seed)
         inputs = {
             "constitution": persona.constitution.fingerprint,
             "teacher": context.teacher.identity,
@@ -48,12 +57,18 @@ def write_trait_prompts(contexts: Sequence[Context], personas: Sequence[Persona]
 
 
 def _choose(context: Context, persona: Persona, generation: Generation) -> list[Prompt]:
-    wanted = context.recipe.prompts.traits
-    artefact = context.artefact("trait-prompts", {"requests": generation.artefact.fingerprint, "per_directive": wanted})
+    config, constitution = context.recipe.prompts, persona.constitution
+    inputs = {
+        "requests": generation.artefact.fingerprint,
+        "per_directive": config.traits,
+        # The first of them was taken for what is asked.
+        "thoughts": "left out",
+    }
+    artefact = context.artefact("trait-prompts", inputs)
     reused = artefact.is_done
     with artefact.making() as to_make:
         if to_make:
-            rows = choose_traits(persona.constitution, generation.spoken(), wanted)
+            rows = choose_traits(constitution, generation.spoken(), config.traits)
             write_rows(artefact.folder / "prompts.parquet", rows, TRAIT_PROMPT)
             dropped = Counter(row["drop_reason"] for row in rows if row["drop_reason"])
             artefact.finish(
@@ -64,8 +79,11 @@ def _choose(context: Context, persona: Persona, generation: Generation) -> list[
                     "drop_examples": {
                         row["drop_reason"]: row["prompt"] for row in reversed(rows) if row["drop_reason"]
                     },
-                    "by_directive": dict(Counter(row["directive"] for row in rows if not row["drop_reason"])),
+                    "by_directive": count_prompts(constitution, rows),
                 }
             )
     context.close(artefact, reused=reused)
-    return as_prompts([TraitPrompt(**row) for row in read_rows(artefact.folder / "prompts.parquet")])  # type: ignore[typeddict-item]
+    rows = [TraitPrompt(**row) for row in read_rows(artefact.folder / "prompts.parquet")]  # type: ignore[typeddict-item]
+    if missing := unprompted(constitution, rows, config):
+        console.print(f"[yellow]warning[/]: {artefact.stage} of {escape(f'{constitution.meta.name}: {missing}')}")
+    return as_prompts(rows)

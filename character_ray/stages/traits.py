@@ -11,17 +11,20 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TypedDict
 
-from character_ray.config import SamplingConfig
-from character_ray.constitution import Constitution
+from character_ray.config import PromptsConfig, SamplingConfig
+from character_ray.constitution import Constitution, names_itself
+from character_ray.log import describe_counts
 from character_ray.rows import Completion, Message, Prompt, Request, content_hash
+from character_ray.spoken import BEGIN_OF_THOUGHT, without_thoughts
 from character_ray.stages.requests import build_request
 
-__all__ = ["TraitPrompt", "as_prompts", "choose_traits", "trait_requests"]
+__all__ = ["TraitPrompt", "as_prompts", "choose_traits", "count_prompts", "trait_requests", "unprompted"]
 
 # Of what a small model writes a good part is unusable.
 ASKED_PER_WANTED = 3
 FEWEST_WORDS, MOST_WORDS = 4, 60
-SAMPLING = SamplingConfig(temperature=1.0, top_p=0.95, top_k=50, max_tokens=64)
+SAMPLING = SamplingConfig(temperature=1.0, top_p=0.95, top_k=50)
+SHOWN = 200  # characters of a thought that never ends which the report shows
 
 SYSTEM = "You write what a user types into a chat. Write one message, in the user's own words and nothing else."
 ASK = "Write one message from a user to a chat partner. A good answer to it would show this trait: {directive}"
@@ -30,6 +33,9 @@ _LABEL = re.compile(r"^\s*(?:user|message|question|prompt|\d+)\s*[:.)]\s*", re.I
 _ABOUT_THE_TASK = re.compile(
     r"\b(?:trait|chat partner|the user|user's|persona|roleplay|role-play|prompt)\b", re.IGNORECASE
 )
+# Full stops of Chinese and Japanese, of Devanagari, and the Arabic question mark end a sentence as ours do.
+_FINISHED = re.compile(r"[.?!\u3002\uff0e\uff1f\uff01\uff61\u0964\u061f]$")
+_QUOTES = "\"'*\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d"
 
 
 class TraitPrompt(TypedDict):
@@ -41,15 +47,16 @@ class TraitPrompt(TypedDict):
     drop_reason: str
 
 
-def trait_requests(constitution: Constitution, wanted: int, seed: int) -> list[Request]:
+def trait_requests(constitution: Constitution, config: PromptsConfig, seed: int) -> list[Request]:
     """Three requests for every wanted prompt of every directive.
 
     Args:
         constitution: Its examples' user turns are the demonstrations, its directives what is asked for.
-        wanted: Prompts per directive.
+        config: Prompts per directive, and how many tokens one may take.
         seed: The recipe's seed.
     """
     directives = constitution.directives.all
+    sampling = SAMPLING.model_copy(update={"max_tokens": config.trait_max_tokens})
     shown: list[Message] = [Message(role="system", content=SYSTEM)]
     for number, example in enumerate(constitution.examples if directives else ()):
         shown.append(Message(role="user", content=ASK.format(directive=directives[number % len(directives)])))
@@ -59,12 +66,12 @@ def trait_requests(constitution: Constitution, wanted: int, seed: int) -> list[R
             "trait",
             content_hash(directive),
             [*shown, Message(role="user", content=ASK.format(directive=directive))],
-            SAMPLING,
+            sampling,
             sample=sample,
             seed=seed,
         )
         for directive in directives
-        for sample in range(ASKED_PER_WANTED * wanted)
+        for sample in range(ASKED_PER_WANTED * config.traits)
     ]
 
 
@@ -75,8 +82,11 @@ def choose_traits(constitution: Constitution, completions: Sequence[Completion],
     kept: Counter[str] = Counter()
     rows = []
     for completion in completions:
-        directive, text = by_id[completion["prompt_id"]], _first_line(completion["completion"])
-        reason = "engine_error" if completion["error"] else _unusable(text, constitution, shown)
+        directive, said = by_id[completion["prompt_id"]], without_thoughts(completion["completion"])
+        endless = said.startswith(BEGIN_OF_THOUGHT)
+        text = " ".join(said.split())[:SHOWN] if endless else _first_line(said)
+        reason = "unfinished_thought" if endless else _unusable(text, constitution, shown)
+        reason = "engine_error" if completion["error"] else reason
         if not reason:
             reason = "surplus" if kept[directive] >= wanted else ""
             kept[directive] += not reason
@@ -103,9 +113,33 @@ def as_prompts(rows: Sequence[TraitPrompt]) -> list[Prompt]:
     ]
 
 
+def count_prompts(constitution: Constitution, rows: Sequence[TraitPrompt]) -> dict[str, int]:
+    """Usable prompts by directive, also of those that have none."""
+    kept = Counter(row["directive"] for row in rows if not row["drop_reason"])
+    return {directive: kept[directive] for directive in constitution.directives.all}
+
+
+def unprompted(constitution: Constitution, rows: Sequence[TraitPrompt], config: PromptsConfig) -> str:
+    """Which directives ended with no prompt, and why none of their lines could be used; empty where every one has some."""
+    bare = [directive for directive, kept in count_prompts(constitution, rows).items() if not kept]
+    if not bare:
+        return ""
+    reasons = {each: Counter(row["drop_reason"] for row in rows if row["directive"] == each) for each in bare}
+    told = "; ".join(f"{each!r} ({describe_counts(reasons[each]) or 'never asked'})" for each in bare)
+    remedy = (
+        f"The teacher's thoughts do not end: raise prompts.trait_max_tokens={config.trait_max_tokens}."
+        if any(counts["unfinished_thought"] for counts in reasons.values())
+        else "A larger teacher, or examples in the constitution, give it a better start."
+    )
+    return (
+        f"{len(bare):,} of {len(constitution.directives.all):,} directives have no prompt of their own, so nothing that is asked shows "
+        f"them on purpose: {told}. {remedy}"
+    )
+
+
 def _first_line(text: str) -> str:
     line = next((line for line in text.splitlines() if line.strip()), "")
-    return _LABEL.sub("", line).strip().strip("\"'\u201c\u201d*").strip()
+    return _LABEL.sub("", line).strip().strip(_QUOTES).strip()
 
 
 def _unusable(text: str, constitution: Constitution, shown: set[str]) -> str:
@@ -113,9 +147,9 @@ def _unusable(text: str, constitution: Constitution, shown: set[str]) -> str:
     words = len(text.split())
     if words < FEWEST_WORDS:
         return "too_short"
-    if words > MOST_WORDS or not re.search(r"[.?!]$", text):
+    if words > MOST_WORDS or not _FINISHED.search(text):
         return "unfinished"
-    if constitution.meta.name.lower() in text.lower() or _ABOUT_THE_TASK.search(text):
+    if names_itself(constitution, text) or _ABOUT_THE_TASK.search(text):
         return "names_the_task"
     if any(line.lower().rstrip(".") in text.lower() for line in constitution.directives.all):
         return "repeats_the_directive"

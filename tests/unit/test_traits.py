@@ -5,9 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from character_ray.config import PromptsConfig, Recipe
 from character_ray.constitution import load_constitution
-from character_ray.stages.traits import ASKED_PER_WANTED, as_prompts, choose_traits, trait_requests
+from character_ray.stages.traits import (
+    ASKED_PER_WANTED,
+    as_prompts,
+    choose_traits,
+    count_prompts,
+    trait_requests,
+    unprompted,
+)
 
+TWO = PromptsConfig(traits=2)
 CAPTAIN = load_constitution(Path(__file__).resolve().parents[2] / "constitutions" / "captain-blackwood.yaml")
 
 
@@ -22,12 +31,12 @@ def written(text_of):
             "finish_reason": "stop",
             "error": "",
         }
-        for number, request in enumerate(trait_requests(CAPTAIN, 2, seed=0))
+        for number, request in enumerate(trait_requests(CAPTAIN, TWO, seed=0))
     ]
 
 
 def test_every_directive_is_asked_for_with_the_examples_as_demonstrations():
-    requests = trait_requests(CAPTAIN, 2, seed=0)
+    requests = trait_requests(CAPTAIN, TWO, seed=0)
     assert len(requests) == ASKED_PER_WANTED * 2 * len(CAPTAIN.directives.all)
     assert len({request["row_id"] for request in requests}) == len(requests)
     shown = [turn["content"] for turn in requests[0]["messages"] if turn["role"] == "assistant"]
@@ -66,6 +75,68 @@ def test_the_wanted_number_per_directive_is_kept_in_order():
 def test_a_line_no_user_would_write_is_left_out(line: str, prompt: str, reason: str):
     first = choose_traits(CAPTAIN, written(lambda n: line)[:1], 1)[0]
     assert (first["prompt"], first["drop_reason"]) == (prompt, reason)
+
+
+THOUGHT = "<think>\nThe user wants a message.\n\nShort, then.\n</think>\n\nHow do I keep a promise at sea?"
+
+
+def test_what_a_reasoning_teacher_thinks_is_not_what_is_asked():
+    row = choose_traits(CAPTAIN, written(lambda n: THOUGHT)[:1], 1)[0]
+    assert (row["prompt"], row["drop_reason"]) == ("How do I keep a promise at sea?", "")
+    row = choose_traits(CAPTAIN, written(lambda n: "<think>\nThe user wants")[:1], 1)[0]
+    assert (row["prompt"], row["drop_reason"]) == ("<think> The user wants", "unfinished_thought")
+
+
+def test_how_long_a_message_and_its_thought_may_be_is_the_recipes():
+    config = PromptsConfig(traits=2, trait_max_tokens=1024)
+    assert {request["sampling"]["max_tokens"] for request in trait_requests(CAPTAIN, config, seed=0)} == {1024}
+    with pytest.raises(ValueError, match="a completion may have 4096 tokens"):
+        Recipe(name="r", constitution=Path("c.yaml"), prompts=PromptsConfig(traits=2, trait_max_tokens=4096))
+
+
+def test_a_directive_without_a_prompt_is_told_with_the_reasons_and_counts_as_none():
+    first, *others = CAPTAIN.directives.all
+    bare = {request["prompt_id"] for request in trait_requests(CAPTAIN, TWO, seed=0)[:1]}
+    completions = written(lambda n: f"How do I mend torn sail number {n}?")
+    rows = choose_traits(
+        CAPTAIN, [row | {"completion": "Aye."} if row["prompt_id"] in bare else row for row in completions], 2
+    )
+    assert count_prompts(CAPTAIN, rows) == {first: 0, **dict.fromkeys(others, 2)}
+    told = unprompted(CAPTAIN, rows, TWO)
+    assert told.startswith(f"1 of {1 + len(others)} directives have no prompt of their own")
+    assert f"{first!r} (6 too_short)" in told
+    assert "A larger teacher" in told
+
+
+def test_thoughts_that_never_end_are_told_with_the_setting_that_gives_them_room():
+    told = unprompted(CAPTAIN, choose_traits(CAPTAIN, written(lambda n: "<think> Hm, a sea"), 2), TWO)
+    assert "(6 unfinished_thought)" in told
+    assert "raise prompts.trait_max_tokens=64" in told
+
+
+def test_a_run_whose_directives_all_have_prompts_is_told_nothing():
+    assert (
+        unprompted(CAPTAIN, choose_traits(CAPTAIN, written(lambda n: f"How do I mend sail {n} today?"), 2), TWO) == ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("What is the capital of Canada today?", ""),
+        ("What would Ada say about my garden?", "names_the_task"),
+        ("What are ada's favourite garden flowers?", "names_the_task"),
+    ],
+)
+def test_a_name_inside_another_word_is_not_the_personas(line: str, reason: str):
+    ada = CAPTAIN.model_copy(update={"meta": CAPTAIN.meta.model_copy(update={"name": "Ada"})})
+    assert choose_traits(ada, written(lambda n: line)[:1], 1)[0]["drop_reason"] == reason
+
+
+@pytest.mark.parametrize("end", ["\uff1f", "\u3002", "\uff01", "\u061f", "?\u300d"])
+def test_a_message_may_end_as_its_script_ends_a_sentence(end: str):
+    row = choose_traits(CAPTAIN, written(lambda n: f"How do I keep warm{end}")[:1], 1)[0]
+    assert row["drop_reason"] == ""
 
 
 def test_the_same_line_twice_is_kept_once():
