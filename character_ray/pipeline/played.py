@@ -27,5 +27,13 @@ class Played:
     panel: dict[str, Seat | None] = field(default_factory=dict)
     audits: dict[str, Audit] = field(default_factory=dict)
     wall_s: dict[str, float] = field(default_factory=dict)
-    prompts: int = 0
-    """Prompts that were asked about."""
+    asked: dict[Pair, int] = field(init=False)
+    """How many of the prompts each pair was asked, from the first on."""
+
+    def __post_init__(self) -> None:
+        self.asked = dict.fromkeys(self.comparisons, 0)
+
+    @property
+    def prompts(self) -> int:
+        """Prompts that any pair was asked."""
+        return max(self.asked.values())

@@ -22,7 +22,7 @@ from character_ray.inference.find_model import FoundModel, find_model
 from character_ray.inference.remote import Sections
 from character_ray.judging.audit import SeatedPair, Writer, audit, seat
 from character_ray.judging.davidson import count_cells, fit_davidson
-from character_ray.judging.schedule import all_pairs, next_pairs
+from character_ray.judging.schedule import Pair, all_pairs, next_pairs
 from character_ray.judging.stopping import Comparison
 from character_ray.judging.verdict import Seat, from_probability, majority, mean_verdict, to_points
 from character_ray.log import console
@@ -40,7 +40,17 @@ from character_ray.pipeline.tournament_report import build_report, rate_played, 
 from character_ray.report.tournament_page import write_tournament_page
 from character_ray.rows import content_hash
 from character_ray.runs import Artefact, Run, Store
-from character_ray.stages.tournament import VERDICT_ROW, VerdictRow, collect, meetings, points, round_prompts, seated
+from character_ray.stages.tournament import (
+    VERDICT_ROW,
+    Meeting,
+    VerdictRow,
+    collect,
+    meetings,
+    next_prompts,
+    points,
+    round_sizes,
+    seated,
+)
 from character_ray.whole_files import write_text
 
 __all__ = ["Ask", "Find", "hold_tournament", "panel_verdict"]
@@ -233,40 +243,26 @@ def _known_writer(spec: JudgeSpec, lineup: Lineup) -> Writer:
 
 
 def _play(tournament: Tournament, bench: _Bench) -> None:
-    """Round after round, until every pair is decided or the prompts are used up."""
-    panel, played = bench.judges, bench.played
-    lineup, players, stop = played.lineup, len(played.lineup.labels), tournament.stop
-    by_pair = stop is not None and stop.points is None
+    """Round after round, until every pair is decided or was asked every prompt."""
+    played, stop = bench.played, tournament.stop
+    lineup, players = played.lineup, len(played.lineup.labels)
+    total = len(lineup.prompts)
     fit = None
-    for number, prompts in enumerate(round_prompts(len(lineup.prompts), tournament.round, tournament.round_growth)):
-        undecided = [pair for pair, each in played.comparisons.items() if not by_pair or each.state == "open"]
-        if not undecided:
+    for number, size in enumerate(round_sizes(total, tournament.round, tournament.round_growth)):
+        unasked = _to_ask(tournament, played)
+        if not unasked:
             break
-        pairs = next_pairs(undecided, fit, tournament.schedule, tournament.pairs_per_round)
-        fresh = meetings(pairs, prompts)
-        rows = seated(fresh, lineup.entries)
-        for judge in panel:
-            said = bench.ask(f"verdicts-{judge.spec.name}-{number}", rows, judge)
-            played.said.setdefault(judge.spec.name, {}).update(said)
-            seats = {row_id: _seat_of(judge, each) for row_id, each in said.items()}
-            played.seats.setdefault(judge.spec.name, {}).update(seats)
-        for each in fresh:
-            played.panel[each.row_id] = panel_verdict(
-                tournament,
-                [played.said[judge.spec.name][each.row_id] for judge in panel],
-                [played.seats[judge.spec.name][each.row_id] for judge in panel],
-            )
-        played.meetings += fresh
-        played.prompts = prompts.stop
-        for pair, scored in points(fresh, played.panel).items():
-            for score in scored:
-                played.comparisons[pair].add(score)
+        pairs = next_pairs(unasked, fit, tournament.schedule, tournament.pairs_per_round)
+        asked = next_prompts(pairs, played.asked, size, total)
+        fresh = meetings(asked)
+        _judge_round(tournament, bench, number, fresh)
+        played.asked |= {pair: prompts.stop for pair, prompts in asked.items()}
         battles = collect(played.meetings, played.panel, lineup.entries)
         cells = count_cells(battles, players, played.prompts)
         fit = fit_davidson(cells, cells.total_KO, prior_games=tournament.rating.prior_games)
         decided = sum(each.state != "open" for each in played.comparisons.values())
         console.print(
-            f"round {number + 1}: {len(fresh) // 2:,} battles on {len(prompts)} prompts; "
+            f"round {number + 1}: {len(fresh) // 2:,} battles of {len(pairs)} pairs; "
             f"{decided} of {len(played.comparisons)} pairs decided"
         )
         if stop is not None and stop.points is not None:
@@ -274,6 +270,37 @@ def _play(tournament: Tournament, bench: _Bench) -> None:
             console.print(f"the widest rating is known within {width:.0f} points")
             if width <= stop.points:
                 break
+
+
+def _judge_round(tournament: Tournament, bench: _Bench, number: int, fresh: Sequence[Meeting]) -> None:
+    """Put the meetings of a round before every judge, and take in what the panel says."""
+    panel, played = bench.judges, bench.played
+    rows = seated(fresh, played.lineup.entries)
+    for judge in panel:
+        said = bench.ask(f"verdicts-{judge.spec.name}-{number}", rows, judge)
+        played.said.setdefault(judge.spec.name, {}).update(said)
+        seats = {row_id: _seat_of(judge, each) for row_id, each in said.items()}
+        played.seats.setdefault(judge.spec.name, {}).update(seats)
+    for each in fresh:
+        played.panel[each.row_id] = panel_verdict(
+            tournament,
+            [played.said[judge.spec.name][each.row_id] for judge in panel],
+            [played.seats[judge.spec.name][each.row_id] for judge in panel],
+        )
+    played.meetings += fresh
+    for pair, scored in points(fresh, played.panel).items():
+        for score in scored:
+            played.comparisons[pair].add(score)
+
+
+def _to_ask(tournament: Tournament, played: Played) -> list[Pair]:
+    """Pairs that have prompts left and, where each is asked until it is decided, are not."""
+    by_pair = tournament.stop is not None and tournament.stop.points is None
+    return [
+        pair
+        for pair, each in played.comparisons.items()
+        if played.asked[pair] < len(played.lineup.prompts) and not (by_pair and each.state != "open")
+    ]
 
 
 def _verdict_rows(played: Played) -> list[VerdictRow]:

@@ -264,14 +264,19 @@ def _notes(tournament: Tournament, played: Played, shares: Mapping[str, Sequence
         notes.append(
             f"{played.lineup.left_out} prompts were left out, because not every contestant has an answer to them."
         )
-    if tournament.stop is not None or tournament.schedule == "active":
+    if tournament.stop is not None:
         notes.append(
             "What was asked depended on earlier verdicts, which the intervals of the ratings do not know; what is said of pairs holds "
             "however often one looks."
         )
-    open_pairs = [pair for pair, each in played.comparisons.items() if each.state == "open"]
-    if open_pairs:
-        labels = played.lineup.labels
-        named = ", ".join(f"{labels[a]} and {labels[b]}" for a, b in open_pairs)
-        notes.append(f"Not decided on {played.prompts} prompts: {named}.")
-    return notes
+    return notes + _open_pairs(played)
+
+
+def _open_pairs(played: Played) -> list[str]:
+    """Pairs that were not decided, by the number of prompts that they were asked."""
+    labels = played.lineup.labels
+    by_prompts: dict[int, list[str]] = {}
+    for (a, b), each in played.comparisons.items():
+        if each.state == "open":
+            by_prompts.setdefault(played.asked[a, b], []).append(f"{labels[a]} and {labels[b]}")
+    return [f"Not decided on {prompts} prompts: {', '.join(named)}." for prompts, named in sorted(by_prompts.items())]

@@ -64,9 +64,10 @@ def render_tournament(report: TournamentReport) -> str:
 def _headline(report: TournamentReport, ranked: list[str]) -> str:
     decided = sum(pair.state != "open" for pair in report.pairs)
     leader = report.contestants[ranked[0]].rating
+    up_to = "up to " if len({pair.prompts + pair.unscored for pair in report.pairs}) > 1 else ""
     return (
-        f"{ranked[0]} stands first with {_points(leader)} Elo points, after {report.battles:,} battles on {report.num_prompts} prompts, "
-        f"each in both seats. {decided} of {len(report.pairs)} pairs are decided."
+        f"{ranked[0]} stands first with {_points(leader)} Elo points, after {report.battles:,} battles on {up_to}{report.num_prompts} "
+        f"prompts, each in both seats. {decided} of {len(report.pairs)} pairs are decided."
     )
 
 

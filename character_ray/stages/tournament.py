@@ -9,7 +9,7 @@ Nothing is dropped here: a battle that a judge could not be read on is ``unscore
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -29,8 +29,9 @@ __all__ = [
     "collect",
     "combined",
     "meetings",
+    "next_prompts",
     "points",
-    "round_prompts",
+    "round_sizes",
     "seated",
 ]
 
@@ -80,24 +81,40 @@ class Meeting:
     second: int
 
 
-def meetings(pairs: Sequence[Pair], prompts: Sequence[int]) -> list[Meeting]:
-    """Every pair on every prompt, in both seats; the two seatings of a battle follow one another."""
+def meetings(asked: Mapping[Pair, range]) -> list[Meeting]:
+    """Every pair on the prompts it is asked, in both seats: prompt by prompt, the two seatings of a battle after one another.
+
+    Args:
+        asked: Numbers of the prompts by pair.
+    """
+    battles = sorted((prompt, pair) for pair, prompts in asked.items() for prompt in prompts)
     return [
         Meeting(f"{prompt}/{first}/{second}", prompt, first, second)
-        for prompt in prompts
-        for a, b in pairs
+        for prompt, (a, b) in battles
         for first, second in ((a, b), (b, a))
     ]
 
 
-def round_prompts(prompts: int, first: int, growth: float) -> list[range]:
-    """Numbers of the prompts of each round, the first with ``first`` of them, every other ``growth`` times the one before."""
-    rounds, start, size = [], 0, float(first)
-    while start < prompts:
-        stop = min(start + round(size), prompts)
-        rounds.append(range(start, stop))
-        start, size = stop, size * growth
-    return rounds
+def next_prompts(pairs: Sequence[Pair], asked: Mapping[Pair, int], size: int, prompts: int) -> dict[Pair, range]:
+    """What each pair is asked next: every pair goes through the prompts in their order, at its own pace.
+
+    So a pair that sat out a round has missed nothing, and which prompt it is asked does not depend on any verdict, only when.
+
+    Args:
+        pairs: Who is asked.
+        asked: How many prompts each pair was asked already.
+        size: Largest number of prompts of a pair in this round.
+        prompts: How many there are.
+    """
+    return {pair: range(asked[pair], min(asked[pair] + size, prompts)) for pair in pairs}
+
+
+def round_sizes(prompts: int, first: int, growth: float) -> Iterator[int]:
+    """Prompts of a pair in each round: ``first``, then ``growth`` times those of the round before, at most all ``prompts``."""
+    size = float(first)
+    while True:
+        yield min(round(size), prompts)
+        size = min(size * growth, float(prompts))
 
 
 def seated(played: Sequence[Meeting], entries: Mapping[tuple[int, int], Entry]) -> list[SeatedPair]:
