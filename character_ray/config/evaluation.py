@@ -89,7 +89,7 @@ class JudgeConfig(WaitsForNodes):
     """The audit that ``character-ray audit`` holds a judge to."""
 
     tie_margin: float = Field(0.02, ge=0)
-    """Scores closer than this, in nats per token, are a tie."""
+    """Scores no further apart than this, in nats per token, are a tie; at 0 only equal ones are."""
 
     @property
     def is_kept(self) -> bool:

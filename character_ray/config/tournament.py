@@ -68,7 +68,7 @@ class JudgeSpec(Config):
     """How a ``text`` judge writes."""
 
     tie_margin: float = Field(0.02, ge=0)
-    """Closer is a tie: in nats per token for ``likelihood``, in probability around one half for ``letters``."""
+    """No further apart is a tie: in nats per token for ``likelihood``, in probability around one half for ``letters``."""
 
     @model_validator(mode="after")
     def _check(self) -> "JudgeSpec":

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from character_ray.judging.verdict import is_tie
+
 __all__ = ["Battles", "arrange_battles", "fit_bradley_terry", "sequential_elo", "win_matrix"]
 
 START = 1000.0
@@ -31,11 +33,11 @@ class Battles:
 
 
 def arrange_battles(scores_PC: np.ndarray, tie_margin: float) -> Battles:
-    """All battles decided by scores; closer than ``tie_margin`` is a tie, NaN is unscored."""
+    """All battles decided by scores; no further apart than ``tie_margin`` is a tie, NaN is unscored."""
     players, prompts = scores_PC.shape
     first, second = np.triu_indices(players, k=1)
     gaps = scores_PC[first] - scores_PC[second]
-    outcomes = np.where(np.abs(gaps) < tie_margin, 0.5, (gaps > 0).astype(float))
+    outcomes = np.where(is_tie(gaps, tie_margin), 0.5, (gaps > 0).astype(float))
     scored = ~np.isnan(gaps)
     seats = np.stack([np.repeat(first, prompts), np.repeat(second, prompts)], axis=1)
     keep = scored.ravel()

@@ -3,9 +3,21 @@
 import math
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, overload
 
-__all__ = ["Seat", "combine_orders", "from_probability", "majority", "mean_verdict", "parse_verdict", "to_points"]
+import numpy as np
+
+__all__ = [
+    "Seat",
+    "combine_orders",
+    "from_gap",
+    "from_probability",
+    "is_tie",
+    "majority",
+    "mean_verdict",
+    "parse_verdict",
+    "to_points",
+]
 
 Seat = Literal["A", "B", "tie"]
 
@@ -65,13 +77,27 @@ def parse_verdict(reply: str) -> Seat | None:
     return "tie"
 
 
+@overload
+def is_tie(gap: float, margin: float) -> bool: ...
+@overload
+def is_tie(gap: np.ndarray, margin: float) -> np.ndarray: ...
+def is_tie(gap: Any, margin: float) -> Any:
+    """Whether a judge sees no difference: the gap between both sides is at most ``margin``, so that equals tie even at a margin of 0."""
+    return abs(gap) <= margin
+
+
+def from_gap(gap: float, margin: float) -> Seat | None:
+    """The verdict of a judge that gives both seats a score: ``gap`` is the first's minus the second's, NaN where one has none."""
+    if math.isnan(gap):
+        return None
+    if is_tie(gap, margin):
+        return "tie"
+    return "A" if gap > 0 else "B"
+
+
 def from_probability(first_wins: float, margin: float) -> Seat | None:
     """The verdict of a judge that says how likely the first seat is the better one; within ``margin`` of one half is a tie."""
-    if math.isnan(first_wins):
-        return None
-    if abs(first_wins - 0.5) <= margin:
-        return "tie"
-    return "A" if first_wins > 0.5 else "B"
+    return from_gap(first_wins - 0.5, margin)
 
 
 def to_points(verdict: Seat | None) -> float:

@@ -1,7 +1,7 @@
 """Audit a judge on a run's own known pairs: the teacher's completions in character against the base model's."""
 
-import math
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from character_ray.constitution import system_prompt
 from character_ray.errors import ReportError
 from character_ray.inference.ab_judge import judge_pairs
 from character_ray.inference.likelihood import ScoreRequest
-from character_ray.judging.audit import Audit, KnownPair, audit, seat
+from character_ray.judging.audit import Audit, KnownPair, SeatedPair, audit, seat
+from character_ray.judging.verdict import from_gap, from_probability, to_points
 from character_ray.models import resolve_model
 from character_ray.parts import read_parts, read_rows
 from character_ray.pipeline.context import Context, Persona
@@ -19,7 +20,7 @@ from character_ray.pipeline.ray_session import ray_session
 from character_ray.pipeline.scores import score
 from character_ray.spoken import without_thoughts
 
-__all__ = ["audit_judge", "known_pairs"]
+__all__ = ["audit_judge", "known_pairs", "verdicts_by_scores"]
 
 
 def audit_judge(run: Path, recipe: Recipe, chat_judge: str | None) -> Audit:
@@ -44,7 +45,7 @@ def audit_judge(run: Path, recipe: Recipe, chat_judge: str | None) -> Audit:
             likely = judge_pairs(
                 f"{chat_judge} as judge", seat(pairs), model, system_prompt(persona.constitution), recipe.judge
             )
-            verdicts = {row_id: float(probability > 0.5) for row_id, probability in likely.items()}
+            verdicts = {row_id: to_points(from_probability(each, 0.0)) for row_id, each in likely.items()}
     return audit(pairs, verdicts, bounds, seed=recipe.seed)
 
 
@@ -89,7 +90,16 @@ def _by_likelihood(context: Context, persona: Persona, pairs: list[KnownPair]) -
         for row in seated
         for side, text in (("first", row["first"]), ("second", row["second"]))
     ]
-    scores = score(context, persona, "scores-audit", rows)
-    gaps = {row["row_id"]: scores[f"{row['row_id']}/first"] - scores[f"{row['row_id']}/second"] for row in seated}
-    tie = context.recipe.judge.tie_margin
-    return {row_id: 0.5 if math.isnan(gap) or abs(gap) < tie else float(gap > 0) for row_id, gap in gaps.items()}
+    return verdicts_by_scores(seated, score(context, persona, "scores-audit", rows), context.recipe.judge.tie_margin)
+
+
+def verdicts_by_scores(rows: Sequence[SeatedPair], scores: Mapping[str, float], tie_margin: float) -> dict[str, float]:
+    """What the first seat of every row scores; NaN, a seating without a verdict, where a side has no score.
+
+    Args:
+        rows: Pairs in their seats.
+        scores: Scores by row id and seat, as ``row/first``.
+        tie_margin: Scores no further apart are a tie.
+    """
+    gaps = {row["row_id"]: scores[f"{row['row_id']}/first"] - scores[f"{row['row_id']}/second"] for row in rows}
+    return {row_id: to_points(from_gap(gap, tie_margin)) for row_id, gap in gaps.items()}

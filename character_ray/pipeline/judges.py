@@ -21,7 +21,7 @@ from character_ray.inference.passes import Generation
 from character_ray.inference.remote import Sections, generate_remotely, text_of
 from character_ray.inference.remote_likelihood import score_remotely
 from character_ray.judging.audit import SeatedPair
-from character_ray.judging.verdict import parse_verdict, to_points
+from character_ray.judging.verdict import from_gap, parse_verdict, to_points
 from character_ray.rows import Request, content_hash
 from character_ray.runs import Artefact
 from character_ray.stages.requests import build_request
@@ -149,6 +149,5 @@ def _by_likelihood(label: str, artefact: Artefact, rows: Sequence[SeatedPair], j
     found = {}
     for row in rows:
         gap = scores[ids[row["prompt"], row["first"]]] - scores[ids[row["prompt"], row["second"]]]
-        tied = abs(gap) <= judge.spec.tie_margin
-        found[row["row_id"]] = Judged(math.nan if math.isnan(gap) else 0.5 if tied else float(gap > 0))
+        found[row["row_id"]] = Judged(to_points(from_gap(gap, judge.spec.tie_margin)))
     return found

@@ -7,6 +7,7 @@ import pytest
 
 from character_ray.config import AuditConfig
 from character_ray.judging.audit import audit, seat
+from character_ray.pipeline.judge_audit import verdicts_by_scores
 
 BOUNDS = AuditConfig()
 PAIRS = [
@@ -102,3 +103,25 @@ def test_a_judge_that_prefers_its_own_text_to_the_better_one_is_seen(own, expect
     found = audit(PAIRS, verdicts, BOUNDS, seed=0, own=own)
     assert found.measures["self_preference"].value == expected
     assert "self_preference" not in audit(PAIRS, verdicts, BOUNDS, seed=0).measures
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.02])
+def test_a_judge_that_scores_the_same_text_the_same_loves_no_seat_at_any_margin(margin):
+    rows = seat(PAIRS)
+    scores = {
+        f"{row['row_id']}/{side}": float(row[side].startswith("Arr")) for row in rows for side in ("first", "second")
+    }
+    found = audit(PAIRS, verdicts_by_scores(rows, scores, margin), BOUNDS, seed=0)
+    assert found.measures["identical_seat"].value == 0.5
+    assert found.passed
+
+
+def test_a_side_without_a_score_is_a_seating_without_a_verdict():
+    rows = seat(PAIRS)
+    scores = {
+        f"{row['row_id']}/{side}": float(row[side].startswith("Arr")) for row in rows for side in ("first", "second")
+    }
+    lost = rows[0]["row_id"]
+    verdicts = verdicts_by_scores(rows, scores | {f"{lost}/second": math.nan}, 0.02)
+    assert math.isnan(verdicts[lost])
+    assert audit(PAIRS, verdicts, BOUNDS, seed=0).measures["unreadable"].value == pytest.approx(1 / len(rows))

@@ -1,5 +1,7 @@
 """Thresholds, battles, ratings and intervals: properties, and agreement with what was simulated."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -7,6 +9,7 @@ from scipy.stats import binomtest
 from character_ray.errors import ReportError
 from character_ray.judging.rating import arrange_battles, fit_bradley_terry, sequential_elo, win_matrix
 from character_ray.judging.threshold import fit_threshold
+from character_ray.judging.verdict import from_gap, from_probability
 from character_ray.statistics import cluster_rate, paired_difference, unvaried_bounds
 
 
@@ -29,6 +32,15 @@ def test_close_scores_tie_and_missing_scores_are_unscored():
     battles = arrange_battles(np.array([[1.0, 0.5, np.nan], [0.99, 0.1, 0.3]]), tie_margin=0.02)
     assert battles.outcomes_N.tolist() == [0.5, 1.0]
     assert battles.unscored == 1
+
+
+def test_equal_scores_tie_at_any_margin_and_so_does_a_gap_of_the_margin_itself():
+    scores = np.array([[1.0, 0.5, 0.5], [1.0, 0.25, 0.75]])
+    assert arrange_battles(scores, tie_margin=0.0).outcomes_N.tolist() == [0.5, 1.0, 0.0]
+    assert arrange_battles(scores, tie_margin=0.25).outcomes_N.tolist() == [0.5, 0.5, 0.5]
+    for gap, margin in ((0.0, 0.0), (0.25, 0.25), (-0.25, 0.25)):
+        assert from_gap(gap, margin) == from_probability(0.5 + gap, margin) == "tie"
+    assert (from_gap(1e-9, 0.0), from_gap(-1e-9, 0.0), from_gap(math.nan, 1.0)) == ("A", "B", None)
 
 
 def test_known_strengths_are_recovered():
