@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from character_ray.config import ARMS, Recipe
-from character_ray.constitution import Constitution, load_constitution, prompted_messages, teacher_messages
+from character_ray.constitution import (
+    Constitution,
+    check_unedited,
+    load_constitution,
+    prompted_messages,
+    teacher_messages,
+)
 from character_ray.errors import ReportError
 from character_ray.parts import read_rows
 from character_ray.rows import Answer, Message, content_hash
@@ -35,6 +41,7 @@ def export_logs(run: Path, folder: Path) -> dict[str, int]:
 
     Raises:
         ReportError: The run is not finished, or the folder already holds something.
+        ConstitutionError: The constitution was edited since the run was made.
     """
     files = {name: run / name for name in ("answers.parquet", "report.json", "run.json")}
     missing = [name for name, path in files.items() if not path.is_file()]
@@ -48,6 +55,7 @@ def export_logs(run: Path, folder: Path) -> dict[str, int]:
     report: dict[str, Any] = json.loads(files["report.json"].read_text(encoding="utf-8"))
     answers: list[Answer] = read_rows(files["answers.parquet"])  # type: ignore[assignment]
     constitution = load_constitution(recipe.constitution)
+    check_unedited(constitution, recipe.constitution, run)
     written_at = datetime.fromtimestamp(files["report.json"].stat().st_mtime, UTC).isoformat(timespec="seconds")
     folder.mkdir(parents=True, exist_ok=True)
     written: dict[str, int] = {}

@@ -11,6 +11,7 @@ from character_ray.constitution.chat import (
 )
 from character_ray.constitution.diff import Change, Piece, diff_constitutions
 from character_ray.constitution.quality import Loss, Part, Quality, score_constitution
+from character_ray.constitution.recorded import check_same_as_recorded, check_unedited
 from character_ray.constitution.schema import Constitution, Example, load_constitution, read_constitution, to_yaml
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "Part",
     "Piece",
     "Quality",
+    "check_same_as_recorded",
+    "check_unedited",
     "diff_constitutions",
     "example_turns",
     "load_constitution",

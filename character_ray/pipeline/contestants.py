@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from character_ray.config import Recipe, ServedConfig, Tournament
-from character_ray.constitution import Constitution, load_constitution
+from character_ray.constitution import Constitution, check_unedited, load_constitution
 from character_ray.errors import ReportError
 from character_ray.parts import read_rows
 from character_ray.stages.tournament import Entry
@@ -73,7 +73,7 @@ def load_lineup(tournament: Tournament) -> Lineup:
 
     Raises:
         ReportError: A run or an arm is missing, the runs are of different personas and none is named, or too few prompts are shared.
-        ConstitutionError: A constitution cannot be read.
+        ConstitutionError: A constitution cannot be read, or was edited since its run was made.
     """
     first = next((each.run for each in tournament.contestants if each.run is not None), tournament.audit_run)
     assert first is not None, "a tournament without runs names an audit run"
@@ -93,7 +93,7 @@ def load_lineup(tournament: Tournament) -> Lineup:
     every = set.union(*(set(each) for each in answers))
     prompts = random.Random(tournament.seed).sample(shared, len(shared))[: tournament.prompts]
     local = [player for player in players if player.run is not None] or [_Player("", "", "", recipe_of(first), first)]
-    own = [load_constitution(player.recipe.constitution) for player in local]
+    own = [_trained_on(player) for player in local]
     judged = _judged(tournament, own, [player.label for player in local])
     audit_run = tournament.audit_run or next(
         (player.run for player, each in zip(local, own, strict=True) if each.fingerprint == judged.fingerprint), None
@@ -215,6 +215,13 @@ def _answers_by_arm(run: Path) -> dict[str, Answers]:
         if row["source"] != "probe" and row["sample"] == 0 and not row["error"] and row["completion"].strip():
             own[row["prompt_id"]] = (row["prompt"], row["completion"])
     return found
+
+
+def _trained_on(player: _Player) -> Constitution:
+    constitution = load_constitution(player.recipe.constitution)
+    if player.run is not None:
+        check_unedited(constitution, player.recipe.constitution, player.run)
+    return constitution
 
 
 def _judged(tournament: Tournament, own: Sequence[Constitution], labels: Sequence[str]) -> Constitution:

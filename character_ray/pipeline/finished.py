@@ -15,7 +15,7 @@ from character_ray.inference.judge_actors import judge_dtype
 from character_ray.models import resolve_model
 from character_ray.parts import read_rows
 from character_ray.pipeline.context import Persona
-from character_ray.pipeline.personas import load_persona
+from character_ray.pipeline.personas import load_trained
 from character_ray.rows import Answer, Message, Prompt
 
 if TYPE_CHECKING:
@@ -53,8 +53,12 @@ class FinishedRun:
 
     @cached_property
     def persona(self) -> Persona:
-        """The character of the run."""
-        return load_persona(self.recipe)
+        """The character of the run.
+
+        Raises:
+            ConstitutionError: Its file was edited since the run was made.
+        """
+        return load_trained(self.recipe, self.folder)
 
     @cached_property
     def base(self) -> Path:

@@ -15,7 +15,7 @@ from character_ray.judging.verdict import from_gap, from_probability, to_points
 from character_ray.models import resolve_model
 from character_ray.parts import read_parts, read_rows
 from character_ray.pipeline.context import Context, Persona
-from character_ray.pipeline.personas import load_persona
+from character_ray.pipeline.personas import load_trained
 from character_ray.pipeline.ray_session import ray_session
 from character_ray.pipeline.scores import score
 from character_ray.spoken import without_thoughts
@@ -33,9 +33,10 @@ def audit_judge(run: Path, recipe: Recipe, chat_judge: str | None) -> Audit:
 
     Raises:
         ReportError: The run has too few pairs to tell anything.
+        ConstitutionError: The constitution was edited since the run was made.
         ModelError: The chat model cannot be found.
     """
-    persona, bounds = load_persona(recipe), recipe.judge.audit
+    persona, bounds = load_trained(recipe, run), recipe.judge.audit
     pairs = known_pairs(run, bounds, recipe.seed)
     with ray_session(recipe):
         if chat_judge is None:

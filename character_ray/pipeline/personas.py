@@ -1,12 +1,14 @@
 """The characters a recipe names, read and checked before anything starts."""
 
+from pathlib import Path
+
 from character_ray.config import Recipe
-from character_ray.constitution import load_constitution
+from character_ray.constitution import check_unedited, load_constitution
 from character_ray.errors import ConstitutionError
 from character_ray.pipeline.context import Persona
 from character_ray.prompts import check_no_probe_is_an_example
 
-__all__ = ["load_control", "load_persona"]
+__all__ = ["load_control", "load_persona", "load_trained"]
 
 
 def load_persona(recipe: Recipe) -> Persona:
@@ -25,6 +27,17 @@ def load_persona(recipe: Recipe) -> Persona:
             )
     persona = Persona(constitution, opposite=opposite)
     check_no_probe_is_an_example([example.prompt for example in constitution.examples], persona.probes)
+    return persona
+
+
+def load_trained(recipe: Recipe, run: Path) -> Persona:
+    """The persona that a run was made with, as its file still says.
+
+    Raises:
+        ConstitutionError: A file is wrong, or was edited since.
+    """
+    persona = load_persona(recipe)
+    check_unedited(persona.constitution, recipe.constitution, run)
     return persona
 
 

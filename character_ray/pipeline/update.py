@@ -14,7 +14,13 @@ from typing import Any
 from character_ray.adapters import load_manifest
 from character_ray.config import Recipe, UpdateConfig
 from character_ray.config.evaluation import LARGEST_RANK
-from character_ray.constitution import Change, Constitution, diff_constitutions, load_constitution
+from character_ray.constitution import (
+    Change,
+    Constitution,
+    check_same_as_recorded,
+    diff_constitutions,
+    load_constitution,
+)
 from character_ray.encoder import Encoder
 from character_ray.errors import ConstitutionError, RecipeError, ReportError
 from character_ray.inference.likelihood import ScoreRequest
@@ -156,11 +162,7 @@ def check_changes(
     Raises:
         ConstitutionError: The old file was edited since, the new version has another name, or nothing a model sees differs.
     """
-    if before.fingerprint != trained_on:
-        raise ConstitutionError(
-            f"{old_source} was edited since the character was trained on it (it is {before.fingerprint}, trained on was {trained_on}), so "
-            "the two versions cannot be compared. Restore it, and keep the new version in a file of its own."
-        )
+    check_same_as_recorded(before, old_source, trained_on, "the trained character")
     if before.slug != after.slug:
         raise ConstitutionError(
             f"{new_source} is of {after.meta.name}, but {old_source} of {before.meta.name}. An update keeps the name; train another "
