@@ -35,6 +35,8 @@ class ScoringServer:
         self.scores: bool | None = True
         """``False``: not for this key. ``None``: knows nothing of scores."""
         self.asked: list[dict[str, Any]] = []
+        self.hashes = True
+        """Whether it tells the hashes of its weights."""
         self.break_after: int | None = None
         """Chats that are answered before every other fails."""
 
@@ -53,8 +55,12 @@ class ScoringServer:
     async def _models(self, request: Request) -> Response:
         cards = [_card(BASE, {"weights_hash": "base"})]
         for alias, version in self.versions.items():
-            about = {"alias": alias, "pinned": f"{BASE}:{alias}-{version}", "weights_hash": version}
+            pinned = f"{BASE}:{alias}-{version}"
+            about = {"alias": alias, "pinned": pinned, "base_model": BASE, "weights_hash": f"{alias}-{version}"}
             cards.append(_card(f"{BASE}:{alias}", about))
+        if not self.hashes:
+            for card in cards:
+                del card["metadata"]["weights_hash"]
         return self._refused(request) or JSONResponse({"object": "list", "data": cards})
 
     async def _chat(self, request: Request) -> Response:

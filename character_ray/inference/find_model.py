@@ -26,6 +26,9 @@ class FoundModel:
     """The name to ask for: that of the version that answers now, where the endpoint has versions."""
     weights_hash: str = ""
     """Hash of what answers; empty where the endpoint does not tell."""
+    base: str = ""
+    """Name there of the model that it was trained on; empty for a model of its own, or where the endpoint does not tell."""
+    base_hash: str = ""
 
 
 def find_model(model: str, endpoint: EndpointConfig, sections: Sections, *, scores: bool = False) -> FoundModel:
@@ -80,7 +83,14 @@ def _named(client: "OpenAI", model: str, endpoint: EndpointConfig, sections: Sec
     for card in cards:
         about = getattr(card, "metadata", None) or {}
         if model in (card.id, about.get("alias"), about.get("pinned")):
-            return FoundModel(about.get("pinned") or model, about.get("weights_hash") or "")
+            base = str(about.get("base_model") or getattr(card, "parent", None) or "")
+            hashes = {each.id: (getattr(each, "metadata", None) or {}).get("weights_hash") for each in cards}
+            return FoundModel(
+                about.get("pinned") or model,
+                about.get("weights_hash") or "",
+                base,
+                hashes.get(base) or "" if base else "",
+            )
     there = ", ".join(str((getattr(card, "metadata", None) or {}).get("alias") or card.id) for card in cards)
     raise GenerationError(f"{endpoint.url} has no model {model!r}; it has {there or 'none'}. Correct {sections.model}.")
 

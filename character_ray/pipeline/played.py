@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from character_ray.inference.find_model import FoundModel
 from character_ray.judging.audit import Audit
 from character_ray.judging.schedule import Pair
 from character_ray.judging.stopping import Comparison
@@ -19,6 +20,8 @@ class Played:
 
     lineup: Lineup
     comparisons: dict[Pair, Comparison]
+    found: dict[int, FoundModel] = field(default_factory=dict)
+    """What endpoints say of the contestants that are served, by their number."""
     meetings: list[Meeting] = field(default_factory=list)
     said: dict[str, dict[str, Judged]] = field(default_factory=dict)
     """By judge and row id."""

@@ -30,6 +30,7 @@ from character_ray.models import resolve_model
 from character_ray.parts import write_rows
 from character_ray.pipeline.contestants import Lineup, load_lineup, recipe_of, with_answers
 from character_ray.pipeline.context import Model
+from character_ray.pipeline.identities import identity_of_judge, identity_of_run, same_weights
 from character_ray.pipeline.judge_audit import known_pairs
 from character_ray.pipeline.judges import Judged, Panelist, ask_judge
 from character_ray.pipeline.played import Played
@@ -91,7 +92,7 @@ def hold_tournament(tournament: Tournament, ask: Ask = ask_judge, find: Find = f
         run = Run(tournament.folder, tournament.model_dump(mode="json"))
         if served:
             lineup = _asked(lineup, served, store, run)
-        played = Played(lineup, {pair: Comparison(stop.alpha / len(pairs), stop.close) for pair in pairs})
+        played = Played(lineup, {pair: Comparison(stop.alpha / len(pairs), stop.close) for pair in pairs}, served)
         here = any(judge.folder is not None for judge in panel)
         with ray_for(_gpus(tournament), folder=tournament.output) if here else nullcontext():
             bench = _Bench(panel, store, run, played, ask)
@@ -214,7 +215,7 @@ def _check_judges(tournament: Tournament, bench: _Bench) -> None:
     for judge in panel:
         said = bench.ask(f"audit-{judge.spec.name}", rows, judge)
         wins = {row_id: to_points(_seat_of(judge, each)) for row_id, each in said.items()}
-        own = _known_writer(judge.spec, played.lineup)
+        own = _known_writer(judge, played.lineup)
         found = audit(pairs, wins, tournament.audit, seed=tournament.seed, own=own)
         played.audits[judge.spec.name] = found
         shown = ", ".join(f"{name.replace('_', ' ')} {each.value:.2f}" for name, each in found.measures.items())
@@ -230,13 +231,13 @@ def _check_judges(tournament: Tournament, bench: _Bench) -> None:
         )
 
 
-def _known_writer(spec: JudgeSpec, lineup: Lineup) -> Writer:
+def _known_writer(judge: Panelist, lineup: Lineup) -> Writer:
     """Which side of the known pairs the judge's weights wrote: the teacher's is the better one, the student's the worse."""
-    if spec.endpoint is not None:
-        return ""
-    recipe, weights = recipe_of(lineup.audit_run), _weights_of(spec, lineup)
-    wrote_better = recipe.teacher_endpoint is None and recipe.teacher == weights
-    wrote_worse = recipe.student == weights
+    run, own = lineup.audit_run, identity_of_judge(judge, lineup)
+    recipe = recipe_of(run)
+    wrote_better, wrote_worse = (
+        same_weights(own, identity_of_run(run, recipe, arm)) is not None for arm in ("teacher", "base")
+    )
     if wrote_better == wrote_worse:
         return ""
     return "better" if wrote_better else "worse"

@@ -17,6 +17,7 @@ from character_ray.judging.schedule import Pair
 from character_ray.judging.verdict import Seat, to_points
 from character_ray.log import console
 from character_ray.pipeline.hardware import hardware, versions
+from character_ray.pipeline.identities import Basis, Identity, identity_of_judge, players_of, shared
 from character_ray.pipeline.judges import Panelist
 from character_ray.pipeline.played import Played
 from character_ray.report.schema import Metric
@@ -34,8 +35,11 @@ from character_ray.statistics import Interval, cluster_rate
 
 __all__ = ["build_report", "rate_played", "show_report"]
 
-# Arms that are the untrained student's weights, whatever stands in their context.
-UNTRAINED = ("base", "prompted")
+KNOWN_BY = {
+    "hash": "by the hash of the weights",
+    "address": "by the name at the same address",
+    "name": "by the name alone",
+}
 
 
 def build_report(tournament: Tournament, panel: Sequence[Panelist], played: Played, wall_s: float) -> TournamentReport:
@@ -54,8 +58,10 @@ def build_report(tournament: Tournament, panel: Sequence[Panelist], played: Play
     kappa, _ = panel_kappa(
         {name: [seats[each.row_id] for each in played.meetings] for name, seats in played.seats.items()}
     )
-    shares = {judge.spec.name: _own_labels(judge, played) for judge in panel}
-    untrained = {judge.spec.name: _own_players(judge, played, UNTRAINED) for judge in panel}
+    players = players_of(lineup, played.found)
+    judges = {judge.spec.name: identity_of_judge(judge, lineup) for judge in panel}
+    shares = {name: shared(identity, players) for name, identity in judges.items()}
+    untrained = {name: set(shared(identity, players, wrote=True)) for name, identity in judges.items()}
     return TournamentReport(
         name=tournament.name,
         seed=tournament.seed,
@@ -83,11 +89,19 @@ def build_report(tournament: Tournament, panel: Sequence[Panelist], played: Play
         battles=len(both_seats.outcomes_N),
         unscored=both_seats.unscored,
         battles_without_stopping=len(played.comparisons) * len(lineup.prompts),
-        judges={judge.spec.name: _judge(tournament, judge, played, shares[judge.spec.name]) for judge in panel},
+        judges={
+            judge.spec.name: _judge(
+                tournament, judge, played, [lineup.labels[each] for each in shares[judge.spec.name]]
+            )
+            for judge in panel
+        },
         agreements=[JudgesAgree(**vars(each)) for each in agreements],
         fleiss_kappa=kappa,
         self_preference=_self_preferences(tournament, played, untrained),
-        notes=_notes(tournament, played, shares, both_seats.unscored),
+        notes=[
+            *(note for name in judges for note in _shared_weights(name, judges[name], shares[name], lineup.labels)),
+            *_notes(tournament, played, both_seats.unscored),
+        ],
         versions=versions(),
         hardware=hardware(),
         wall_s=wall_s,
@@ -202,28 +216,20 @@ def _judge(tournament: Tournament, judge: Panelist, played: Played, shares: list
     )
 
 
-def _own_players(judge: Panelist, played: Played, arms: Sequence[str] | None = None) -> set[int]:
-    """Contestants that are the judge's weights: the student's arms, and the teacher's where it is the same model."""
-    if judge.spec.endpoint is not None:
-        return set()
-    lineup = played.lineup
-    served = {each.player for each in lineup.served}
-    weights = judge.spec.model or lineup.recipes[0].student
-    return {
-        number
-        for number, (arm, recipe) in enumerate(zip(lineup.arms, lineup.recipes, strict=True))
-        if number not in served
-        and (arms is None or arm in (*arms, "teacher"))
-        and (
-            recipe.teacher == weights and recipe.teacher_endpoint is None
-            if arm == "teacher"
-            else recipe.student == weights
-        )
-    }
-
-
-def _own_labels(judge: Panelist, played: Played) -> list[str]:
-    return [played.lineup.labels[number] for number in sorted(_own_players(judge, played))]
+def _shared_weights(name: str, judge: Identity, shares: Mapping[int, Basis], labels: Sequence[str]) -> list[str]:
+    """Who is the same weights as a judge, and how that is known; or that it is not."""
+    if not shares and judge.url and not judge.hash:
+        return [
+            f"Whether the judge {name} is the same weights as a contestant is not known: {judge.url} tells no hash of its weights, and "
+            f"no contestant is called {judge.name}."
+        ]
+    by_basis: dict[Basis, list[str]] = {}
+    for player, basis in shares.items():
+        by_basis.setdefault(basis, []).append(labels[player])
+    return [
+        f"The judge {name} is the same weights as {', '.join(own)}, before any training of theirs ({KNOWN_BY[basis]})."
+        for basis, own in by_basis.items()
+    ]
 
 
 def _self_preferences(
@@ -250,12 +256,8 @@ def _self_preferences(
     return found
 
 
-def _notes(tournament: Tournament, played: Played, shares: Mapping[str, Sequence[str]], unscored: int) -> list[str]:
-    notes = [
-        f"The judge {name} is the same weights as {', '.join(labels)}, before any training of theirs."
-        for name, labels in shares.items()
-        if labels
-    ]
+def _notes(tournament: Tournament, played: Played, unscored: int) -> list[str]:
+    notes = []
     if unscored:
         notes.append(
             f"{unscored} battles had a seating without a readable verdict; they are counted and moved nothing."

@@ -55,7 +55,7 @@ class JudgePart(_Part):
     wall_s: float
     """Seconds of all its passes, the audit's included."""
     shares_weights_with: list[str]
-    """Contestants that are this judge's own weights, trained or not."""
+    """Contestants that are this judge's own weights, trained or not, as far as hashes, addresses and names tell."""
 
 
 class PairPart(_Part):

@@ -35,7 +35,7 @@ def said(run: Path) -> dict[str, dict[str, str]]:
 @pytest.fixture
 def server(said: dict[str, dict[str, str]]) -> ScoringServer:
     """Serves the run's arms as personas."""
-    return ScoringServer({arm: own.__getitem__ for arm, own in said.items()})
+    return ScoringServer({arm: lambda prompt, own=own: own.get(prompt, "Hello") for arm, own in said.items()})
 
 
 @pytest.fixture
@@ -74,7 +74,32 @@ def test_served_contestants_get_the_ratings_of_the_arms_that_said_the_same(run: 
     assert report.battles == 3 * PROMPTS
     assert report.contestants["full"].arm == f"{BASE}:full-v1"
     assert report.contestants["full"].run == url
-    assert report.judges["likelihood"].shares_weights_with == []
+
+
+def test_a_judge_that_is_a_served_contestant_or_its_base_is_told(run: Path, url: str):
+    among = [{"served": {"url": f"{url}/", "model": model}} for model in (BASE, "prompted", "full")]
+    report = held(planned(run, url, contestants=among, audit_run=run))
+    assert report.judges["likelihood"].shares_weights_with == [BASE, "prompted", "full"]
+    told = f"The judge likelihood is the same weights as {BASE}, prompted, full, before any training of theirs (by the hash"
+    assert any(note.startswith(told) for note in report.notes)
+    # A judge that is one of the personas is that persona, and nobody else.
+    there = {"kind": "likelihood", "endpoint": {"url": url, "retries": 0}}
+    persona = planned(run, url, name="own", judges=[there | {"name": "full", "model": {"name": "full"}}])
+    assert held(persona).judges["full"].shares_weights_with == ["full"]
+
+
+def test_a_judge_whose_weights_nobody_tells_is_compared_by_name_and_address(run: Path, url: str, server: ScoringServer):
+    server.hashes = False
+    among = [{"served": {"url": url, "model": model}} for model in (BASE, "full")]
+    report = held(planned(run, url, contestants=among))
+    assert any(
+        f"the same weights as {BASE}, full, before any training of theirs (by the name at the same address)" in note
+        for note in report.notes
+    )
+    arms = held(planned(run, url, name="arms", contestants=[{"run": run, "arms": ["base", "full"]}]))
+    assert any(
+        f"judge likelihood is the same weights as a contestant is not known: {url}" in each for each in arms.notes
+    )
 
 
 def test_a_score_is_the_mean_over_the_answers_tokens_alone(run: Path, url: str, said: dict[str, dict[str, str]]):
