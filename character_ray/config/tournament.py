@@ -68,7 +68,13 @@ class JudgeSpec(Config):
     """How a ``text`` judge writes."""
 
     tie_margin: float = Field(0.02, ge=0)
-    """No further apart is a tie: in nats per token for ``likelihood``, in probability around one half for ``letters``."""
+    """No further apart is a tie: in nats per token for ``likelihood``, in probability around one half for ``letters``; a ``text`` judge
+    says itself what ties."""
+
+    @property
+    def says_probabilities(self) -> bool:
+        """Whether it says how likely the first seat is the better one, and not only which, with its margin applied already."""
+        return self.kind == "letters"
 
     @model_validator(mode="after")
     def _check(self) -> "JudgeSpec":
@@ -146,7 +152,8 @@ class Tournament(Config):
     """One judge or a panel."""
 
     panel: Literal["majority", "mean"] = "majority"
-    """How several judges become one verdict."""
+    """How several judges become one verdict: most votes, or the mean of what they say, which must then be of one kind: probabilities
+    (``letters``, whose smallest ``tie_margin`` applies to the mean) or verdicts (``likelihood`` and ``text``)."""
 
     audit: AuditConfig = AuditConfig()
     """What every judge must reach on known pairs; below it the tournament does not start."""
@@ -179,6 +186,11 @@ class Tournament(Config):
     """Ratings and their intervals."""
 
     @property
+    def judges_of_probabilities(self) -> list[JudgeSpec]:
+        """Judges that say how likely the first seat is the better one."""
+        return [judge for judge in self.judges if judge.says_probabilities]
+
+    @property
     def folder(self) -> Path:
         """Folder of the results."""
         return self.output / self.name
@@ -189,6 +201,15 @@ class Tournament(Config):
         if len(set(names)) != len(names):
             raise ValueError(
                 f"judges: {', '.join(names)} name one twice, so their verdicts could not be told apart. Rename one."
+            )
+        if self.panel == "mean" and 0 < len(self.judges_of_probabilities) < len(self.judges):
+            said = [
+                f"{judge.name} ({'probabilities' if judge.says_probabilities else 'verdicts'})" for judge in self.judges
+            ]
+            raise ValueError(
+                f"panel: mean would average what is not of one unit: {', '.join(said)}. A verdict counts as certainty beside a "
+                "probability, and tie_margin is in nats for the one and in probability for the other. Let the judges vote (panel: "
+                "majority), or keep judges of one kind."
             )
         players = [
             player

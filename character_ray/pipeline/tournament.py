@@ -111,7 +111,9 @@ def panel_verdict(tournament: Tournament, said: Sequence[Judged], seats: Sequenc
     """What all judges together say of one seating."""
     if tournament.panel == "majority":
         return majority(seats)
-    return mean_verdict([each.first_wins for each in said], min(judge.tie_margin for judge in tournament.judges))
+    # Verdicts have had their own margin, if they have one: of them only an even mean ties.
+    margin = min((judge.tie_margin for judge in tournament.judges_of_probabilities), default=0.0)
+    return mean_verdict([each.first_wins for each in said], margin)
 
 
 def _panelist(number: int, spec: JudgeSpec, lineup: Lineup, tournament: Tournament) -> Panelist:
@@ -203,7 +205,7 @@ def _identity(judge: Panelist) -> dict[str, Any]:
 
 def _seat_of(judge: Panelist, said: Judged) -> Seat | None:
     # A likelihood judge has applied its margin, which is in nats, to the scores.
-    return from_probability(said.first_wins, judge.spec.tie_margin if judge.spec.kind == "letters" else 0.0)
+    return from_probability(said.first_wins, judge.spec.tie_margin if judge.spec.says_probabilities else 0.0)
 
 
 def _check_judges(tournament: Tournament, bench: _Bench) -> None:

@@ -20,7 +20,7 @@ from character_ray.judging.audit import SeatedPair
 from character_ray.judging.verdict import parse_verdict, to_points
 from character_ray.parts import read_rows
 from character_ray.pipeline.judges import Judged, Panelist
-from character_ray.pipeline.tournament import hold_tournament
+from character_ray.pipeline.tournament import hold_tournament, panel_verdict
 from character_ray.report.tournament_page import render_tournament
 from character_ray.report.tournament_schema import TournamentReport
 from character_ray.runs import Artefact
@@ -272,13 +272,47 @@ def test_written_verdicts_are_read_and_those_without_one_are_unscored(court: Cou
     assert sum(pair.unscored for pair in report.pairs) == report.unscored
 
 
-@pytest.mark.parametrize("panel", ["majority", "mean"])
-def test_a_panel_says_how_far_its_judges_agree(court: Court, tmp_path: Path, panel: str):
-    report = held(court, planned(write_run(tmp_path / "demo"), ("letters", "text", "letters"), panel=panel))
+def judged_by(kinds: Sequence[str], margins: Sequence[float], panel: str) -> Tournament:
+    """A panel; a judge of likelihoods has no endpoint here."""
+    judges = [
+        {"name": f"{kind}-{number}", "kind": kind, "tie_margin": margin, "model": {"name": "m"}}
+        | ({} if kind == "likelihood" else {"endpoint": {"url": "http://there/v1"}})
+        for number, (kind, margin) in enumerate(zip(kinds, margins, strict=True))
+    ]
+    contestants = [{"run": "r", "arms": ["a", "b"]}]
+    return Tournament.model_validate({"name": "c", "contestants": contestants, "judges": judges, "panel": panel})
+
+
+@pytest.mark.parametrize("kinds", [("likelihood", "letters"), ("letters", "text")])
+def test_a_mean_of_verdicts_and_probabilities_is_refused_by_name_with_the_remedy(kinds: tuple[str, str]):
+    with pytest.raises(ValueError, match=rf"panel: mean.*{kinds[0]}-0 \(.*{kinds[1]}-1 \(.*panel: majority"):
+        judged_by(kinds, (0.02, 0.02), "mean")
+    assert len(judged_by(kinds, (0.02, 0.02), "majority").judges) == 2
+
+
+@pytest.mark.parametrize(
+    ("kinds", "margins", "said", "verdict"),
+    [
+        # Probabilities: the smallest of their own margins, around one half.
+        (("letters", "letters"), (0.2, 0.05), (0.58, 0.5), "tie"),
+        (("letters", "letters"), (0.2, 0.05), (0.8, 0.5), "A"),
+        # Verdicts: a margin in nats is none of a share of votes.
+        (("likelihood", "text", "likelihood"), (0.4, 0.4, 0.4), (1.0, 0.5, 0.5), "A"),
+        (("likelihood", "likelihood"), (0.4, 0.4), (1.0, 0.0), "tie"),
+    ],
+)
+def test_a_mean_ties_by_a_margin_of_its_own_unit(kinds, margins, said, verdict):
+    tournament = judged_by(kinds, margins, "mean")
+    assert panel_verdict(tournament, [Judged(each) for each in said], []) == verdict
+
+
+@pytest.mark.parametrize(("panel", "middle"), [("majority", "text"), ("mean", "letters")])
+def test_a_panel_says_how_far_its_judges_agree(court: Court, tmp_path: Path, panel: str, middle: str):
+    report = held(court, planned(write_run(tmp_path / "demo"), ("letters", middle, "letters"), panel=panel))
     assert len(report.agreements) == 3
     assert report.fleiss_kappa == pytest.approx(1)
     assert all(each.agreement == 1 and each.opposite == 0 for each in report.agreements)
-    assert set(report.judges) == {"letters-0", "text-1", "letters-2"}
+    assert set(report.judges) == {"letters-0", f"{middle}-1", "letters-2"}
 
 
 def test_the_page_shows_it_all_and_lets_no_text_run(court: Court, tmp_path: Path):
