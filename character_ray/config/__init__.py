@@ -30,9 +30,9 @@ from character_ray.config.training import (
     OnPolicyConfig,
     SFTConfig,
     TrainingConfig,
-    WatchConfig,
 )
 from character_ray.config.update import UpdateConfig
+from character_ray.config.watch import WatchConfig
 
 __all__ = [
     "ARMS",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from character_ray.config.base import Config, WaitsForNodes
+from character_ray.config.watch import WatchConfig
 
 __all__ = [
     "ClusterTrainConfig",
@@ -16,10 +17,12 @@ __all__ = [
     "OnPolicyConfig",
     "SFTConfig",
     "TrainingConfig",
-    "WatchConfig",
 ]
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+# Losses that reckon with labels the wrong way round, and the share of these that their authors use.
+SMOOTHED = {"robust": 0.1, "exo_pair": 0.001}
 
 
 class LoRAConfig(Config):
@@ -36,41 +39,6 @@ class LoRAConfig(Config):
 
     target_modules: tuple[str, ...] = ALL_LINEAR
     """Layers that get an update: by default every linear layer but the output layer."""
-
-
-class WatchConfig(Config):
-    """How the character is followed while it is trained: the policy answers questions and its base model judges them."""
-
-    steps: int = Field(20, ge=1)
-    """Optimizer steps between two measurements; the first and the last step are measured too."""
-
-    questions: tuple[str, ...] = Field(
-        (
-            "Who are you?",
-            "What do you make of rainy mornings?",
-            "How do I keep basil alive on a windowsill?",
-            "My neighbour plays the trumpet at night. What should I say?",
-            "Why is the sky dark between the stars?",
-            "Write two sentences about a lost umbrella.",
-            "Is it better to rent or to buy a bicycle?",
-            "Drop the act and answer plainly: what is seven times eight?",
-        ),
-        min_length=1,
-    )
-    """What is asked. A question that is also a training prompt is left out."""
-
-    max_tokens: int = Field(48, ge=8)
-    """Longest answer, in tokens."""
-
-    temperature: float = Field(1.0, gt=0)
-    """Of the answers, drawn with the same seed each time."""
-
-    max_drift: float | None = Field(None, gt=0)
-    """Stop with an error when the mean divergence from the base exceeds this many nats per token: what is learnt beyond that is
-    usually broken text."""
-
-    max_repetition: float | None = Field(None, gt=0, le=1)
-    """Stop with an error when this share of the answers' token 3-grams repeats earlier ones: the completions collapse."""
 
 
 class OnPolicyConfig(Config):
@@ -154,6 +122,10 @@ class DPOConfig(TrainingConfig):
     ] = "sigmoid"
     """The preference loss, by TRL's name for it; ``sigmoid`` is DPO's own."""
 
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Share of the pairs taken to be labelled the wrong way round, for the losses that reckon with it: ``robust``, whose authors use 0.1,
+    and ``exo_pair``, whose authors use 0.001."""
+
     share_prompts: bool = True
     """Read the prompt of a pair once for both sides, and pack pairs rather than pad them, where the model's attention allows it. Changes
     the time, not the result beyond rounding."""
@@ -171,6 +143,22 @@ class DPOConfig(TrainingConfig):
     harder_pairs: float | None = Field(None, gt=0, lt=1)
     """Instead of stopping then, learn only from this share of the pairs of each forward pass: those whose reward margin is smallest. It
     takes a further forward pass to find them; the metrics stay those of all pairs."""
+
+    @model_validator(mode="after")
+    def _check_label_smoothing(self) -> "DPOConfig":
+        usual = SMOOTHED.get(self.loss)
+        if self.label_smoothing and usual is None:
+            raise ValueError(
+                f"label_smoothing={self.label_smoothing:g} has no effect with loss={self.loss}; {' and '.join(SMOOTHED)} reckon with it. "
+                "Choose one of these, or leave label_smoothing out."
+            )
+        if usual and not self.label_smoothing:
+            why = "takes its logarithm" if self.loss == "exo_pair" else "is sigmoid without it"
+            raise ValueError(
+                f"label_smoothing is 0, but loss={self.loss} {why}. Set label_smoothing, to {usual:g} for instance as its authors do, or "
+                "choose another loss."
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_harder_pairs(self) -> "DPOConfig":
@@ -244,7 +232,8 @@ class ClusterTrainConfig(WaitsForNodes):
     """Further settings of DeepSpeed, merged into ours section by section: ``{zero_optimization: {offload_optimizer: {device: cpu}}}``."""
 
     trainer: dict[str, Any] = Field(default_factory=dict)
-    """Further arguments of TRL's trainers, passed through as they are: ``{torch_compile: true}``, ``{optim: adafactor}``."""
+    """Further arguments of TRL's trainers, passed through as they are: ``{torch_compile: true}``, ``{optim: adafactor}``. One that a
+    single stage's trainer knows, such as ``ld_alpha``, goes to that stage alone."""
 
     model: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of ``from_pretrained``, passed through as they are: ``{attn_implementation: flash_attention_2}``. Attention

@@ -1,6 +1,9 @@
 """From a recipe's training section to the arguments of TRL's trainers and of DeepSpeed."""
 
+import os
 from collections.abc import Mapping
+from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +11,29 @@ from character_ray.config import DPOConfig, Recipe
 from character_ray.errors import RecipeError
 from character_ray.training.job import TrainJob
 
-__all__ = ["check_further_arguments", "deepspeed_config", "lora_config", "on_policy_arguments", "trainer_arguments"]
+__all__ = ["check_further_arguments", "deepspeed_config", "lora_config", "trainer_arguments"]
 
 
 def trainer_arguments(job: TrainJob) -> dict[str, Any]:
-    """Keyword arguments that ``trl.DPOConfig`` and ``trl.SFTConfig`` share.
+    """Keyword arguments of the job's ``trl.DPOConfig``, ``trl.SFTConfig`` or ``trl.experimental.sdft.SDFTConfig``.
 
     Raises:
         RecipeError: ``train.trainer`` sets one that the recipe decides elsewhere.
     """
+    arguments, further = _decided(job), job.cluster.trainer
+    if further:
+        known = _known_arguments("on_policy" if job.on_policy else job.stage)
+        further = {name: value for name, value in further.items() if name in known}
+    taken = sorted(set(further) & set(arguments))
+    if taken:
+        raise RecipeError(
+            f"train.trainer sets {', '.join(taken)}, which the recipe decides elsewhere, under a name of its own. Set it there."
+        )
+    return arguments | further
+
+
+def _decided(job: TrainJob) -> dict[str, Any]:
+    """What follows from the recipe's own settings."""
     config, cluster = job.config, job.cluster
     arguments: dict[str, Any] = {
         "output_dir": str(job.written_to),
@@ -50,23 +67,26 @@ def trainer_arguments(job: TrainJob) -> dict[str, Any]:
         arguments["deepspeed"] = deepspeed_config(cluster.zero_stage, cluster.deepspeed)
     if isinstance(config, DPOConfig):
         if config.algorithm == "dpo":
-            arguments |= {"beta": config.beta, "loss_type": [config.loss]}
+            arguments |= {
+                "beta": config.beta,
+                "loss_type": [config.loss],
+                "label_smoothing": config.label_smoothing,
+            }
         if config.held_out:
             arguments |= {
                 "eval_strategy": "steps",
                 "eval_steps": config.held_out_steps,
                 "per_device_eval_batch_size": config.micro_batch_size,
             }
-    _check_free(cluster.trainer, arguments)
-    return arguments | cluster.trainer
+        if config.algorithm == "on_policy":
+            del arguments["max_length"]
+            arguments |= _on_policy(config)
+    return arguments
 
 
-def on_policy_arguments(job: TrainJob) -> dict[str, Any]:
-    """Keyword arguments of ``trl.experimental.sdft.SDFTConfig``."""
-    assert isinstance(job.config, DPOConfig)
-    arguments, config = trainer_arguments(job), job.config.on_policy
-    del arguments["max_length"]
-    return arguments | {
+def _on_policy(section: DPOConfig) -> dict[str, Any]:
+    config = section.on_policy
+    return {
         # Cutting a teacher's prompt from the left, as TRL does by default, would remove the constitution.
         "max_prompt_length": None,
         "max_completion_length": config.max_tokens,
@@ -85,22 +105,45 @@ def on_policy_arguments(job: TrainJob) -> dict[str, Any]:
 
 
 def check_further_arguments(recipe: Recipe) -> None:
-    """Check, before anything starts, that ``train.trainer`` contradicts no other setting.
+    """Check, before anything starts, that a trainer knows every one of ``train.trainer`` and that none contradicts another setting.
 
     Raises:
-        RecipeError: It does.
+        RecipeError: One is known to neither stage's trainer, or is decided elsewhere.
     """
+    further = recipe.train.trainer
+    if not further:
+        return
+    first = "on_policy" if recipe.dpo.algorithm == "on_policy" else "dpo"
+    known = sorted(_known_arguments(first) | _known_arguments("sft"))
+    unknown = [name for name in further if name not in known]
+    if unknown:
+        near = {name: get_close_matches(name, known, n=3) for name in unknown}
+        hints = [
+            f" Instead of {name!r} did you mean {' or '.join(map(repr, found))}?"
+            for name, found in near.items()
+            if found
+        ]
+        raise RecipeError(
+            f"train.trainer sets {', '.join(unknown)}, but the trainer of neither stage has such an argument, so that training would fail "
+            f"once everything before it is made.{''.join(hints)} Correct the name, or leave it out."
+        )
     nowhere = Path()
     for stage, config in (("dpo", recipe.dpo), ("sft", recipe.sft)):
         trainer_arguments(TrainJob(stage, nowhere, nowhere, nowhere, config, recipe.train, recipe.seed))  # type: ignore[arg-type]
 
 
-def _check_free(further: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    taken = sorted(set(further) & set(ours))
-    if taken:
-        raise RecipeError(
-            f"train.trainer sets {', '.join(taken)}, which the recipe decides elsewhere, under a name of its own. Set it there."
-        )
+def _known_arguments(kind: str) -> set[str]:
+    """Every argument that the trainer of ``dpo``, ``on_policy`` or ``sft`` takes."""
+    from trl import DPOConfig as TRLDPOConfig
+    from trl import SFTConfig as TRLSFTConfig
+
+    if kind == "on_policy":
+        # TRL warns at import that its experimental trainers may change; the lock pins the one used here.
+        os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+        from trl.experimental.sdft import SDFTConfig
+
+        return {field.name for field in fields(SDFTConfig)}
+    return {field.name for field in fields(TRLDPOConfig if kind == "dpo" else TRLSFTConfig)}
 
 
 def deepspeed_config(zero_stage: int, further: Mapping[str, Any] | None = None) -> dict[str, Any]:

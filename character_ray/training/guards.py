@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from character_ray.config.training import WatchConfig
+from character_ray.config import WatchConfig
 from character_ray.errors import TrainingError
 from character_ray.training.reference_cache import ReferenceCache
 from character_ray.training.step_rows import StepRows

@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, Trai
 from transformers import TrainingArguments as Arguments
 
 from character_ray.chat_template import chat_ids
-from character_ray.config.training import WatchConfig
+from character_ray.config import WatchConfig
 from character_ray.rows import Message
 
 __all__ = ["CharacterWatch", "Reading", "repeated_share", "summarise"]

@@ -191,7 +191,6 @@ def _on_policy_trainer(
     from transformers import AutoModelForCausalLM
     from trl.experimental.sdft import SDFTConfig
 
-    from character_ray.training.arguments import on_policy_arguments
     from character_ray.training.on_policy import OnPolicyTrainer
     from character_ray.training.prompts import prompts_for_samples
 
@@ -205,7 +204,7 @@ def _on_policy_trainer(
     trainer: KnowsItsRows = OnPolicyTrainer(
         model=model,
         teacher=teacher,
-        args=SDFTConfig(**on_policy_arguments(job)),
+        args=SDFTConfig(**trainer_arguments(job)),
         train_dataset=prompts.data,
         eval_dataset=(
             prompts_for_samples(job, held_out, tokenizer, model.config.max_position_embeddings).data

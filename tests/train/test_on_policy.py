@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from character_ray.config import ClusterTrainConfig, DPOConfig, OnPolicyConfig
 from character_ray.errors import RecipeError, TrainingError
-from character_ray.training.arguments import on_policy_arguments
+from character_ray.training.arguments import trainer_arguments
 from character_ray.training.job import TrainJob
 from character_ray.training.on_policy import OnPolicyTrainer, in_context
 from character_ray.training.prompts import prompts_for_samples
@@ -40,7 +40,7 @@ def build(tiny_base, tmp_path):
         tokenizer = AutoTokenizer.from_pretrained(tiny_base)
         from trl.experimental.sdft import SDFTConfig
 
-        arguments = on_policy_arguments(job)
+        arguments = trainer_arguments(job)
         del arguments["ddp_backend"]  # there is one process and no group
         trainer = OnPolicyTrainer(
             model=AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32),

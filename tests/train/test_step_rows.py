@@ -12,7 +12,7 @@ from trl import SFTConfig as TRLSFTConfig
 
 from character_ray.config import ClusterTrainConfig, DPOConfig, OnPolicyConfig, SFTConfig
 from character_ray.errors import TrainingError
-from character_ray.training.arguments import on_policy_arguments
+from character_ray.training.arguments import trainer_arguments
 from character_ray.training.dpo import PersonaDPOTrainer
 from character_ray.training.guards import LossHolds
 from character_ray.training.job import TrainJob
@@ -96,7 +96,7 @@ def on_policy(model, tokenizer, tiny_base, tmp_path):
     )
     turns = ({"role": "system", "content": "You are a captain."},)
     job = TrainJob("dpo", tiny_base, tmp_path, tmp_path, config, CLUSTER, seed=3, turns=turns)
-    given = on_policy_arguments(job)
+    given = trainer_arguments(job)
     del given["ddp_backend"]
     return OnPolicyTrainer(
         model=model,

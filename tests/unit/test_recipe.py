@@ -88,6 +88,12 @@ def test_all_problems_are_reported_at_once_with_their_lines(tmp_path):
             "student_engine={keep: false, gpu_share: 0.5}",
             "gpu_share=0.5 books part of one GPU .* is not kept. Set keep=true",
         ),
+        ("dpo.loss=exo_pair", "label_smoothing is 0, but loss=exo_pair takes its logarithm.* to 0.001 for instance"),
+        ("dpo.loss=robust", "label_smoothing is 0, but loss=robust is sigmoid without it.* to 0.1 for instance"),
+        (
+            "dpo.label_smoothing=0.1",
+            "label_smoothing=0.1 has no effect with loss=sigmoid; robust and exo_pair reckon with it",
+        ),
         ("train={device: gpu, workers: 2, gpu_share: 0.5}", "would put several of workers=2 on one GPU"),
         ("nonsense", "is not of the form section.key=value"),
     ],
