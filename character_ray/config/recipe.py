@@ -196,14 +196,7 @@ class Recipe(Config):
                 "prompts.grid, prompts.everyday and prompts.traits are all 0 and prompts.languages and prompts.sources are empty, so "
                 "there is nothing to ask. Set at least one of them."
             )
-        longest = max(s.max_tokens for s in _samplings(self).values())
-        if prompts.traits:
-            longest = max(longest, prompts.trait_max_tokens)
-        if longest >= self.student_engine.max_model_len:
-            raise ValueError(
-                f"a completion may have {longest} tokens but student_engine.max_model_len={self.student_engine.max_model_len} must hold "
-                "prompt and completion together. Raise max_model_len or lower max_tokens."
-            )
+        _check_lengths(self)
         return self
 
 
@@ -275,6 +268,27 @@ def _check_ranks(recipe: Recipe) -> None:
             f"{_ranks(recipe)}, but student_engine.adapters=live holds at most {LARGEST_RANK}. "
             "Set student_engine.adapters: fold, or lower one of the ranks."
         )
+
+
+def _check_lengths(recipe: Recipe) -> None:
+    """Each completion against the engine that writes it; what a teacher's endpoint holds is not known here."""
+    student = {"student_engine": recipe.student_engine}
+    of_its_own = {} if recipe.teacher_engine is None else {"teacher_engine": recipe.teacher_engine}
+    teacher = {} if recipe.teacher_endpoint is not None else of_its_own or student
+    writers = {
+        "distill.teacher": teacher,
+        "evaluate.sampling": student | (teacher if "teacher" in recipe.evaluate.arms else {}),
+    }
+    limits = {f"{key}.max_tokens": (each.max_tokens, writers.get(key, student)) for key, each in _samplings(recipe).items()}
+    if recipe.prompts.traits:
+        limits["prompts.trait_max_tokens"] = recipe.prompts.trait_max_tokens, teacher
+    for key, (tokens, engines) in limits.items():
+        for section, engine in engines.items():
+            if tokens >= engine.max_model_len:
+                raise ValueError(
+                    f"{key}={tokens}, but {section}.max_model_len={engine.max_model_len} must hold prompt and completion together. "
+                    f"Raise {section}.max_model_len, or lower {key}."
+                )
 
 
 def _samplings(recipe: Recipe) -> dict[str, SamplingConfig]:

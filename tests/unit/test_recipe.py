@@ -103,6 +103,41 @@ def test_what_could_not_work_is_refused_before_anything_starts(override, message
         load_recipe(DEMO, [override])
 
 
+LONG_TEACHER = "distill.teacher.max_tokens=4000"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [["teacher_engine={device: cpu, max_model_len: 8192}"], ["teacher_endpoint={url: 'http://there/v1'}"]],
+    ids=["engine of its own", "endpoint"],
+)
+def test_a_teacher_elsewhere_is_not_held_to_the_students_context(where):
+    assert load_recipe(DEMO, [LONG_TEACHER, *where]).distill.teacher.max_tokens == 4000
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([LONG_TEACHER], r"distill\.teacher\.max_tokens=4000, but student_engine\.max_model_len=1536 must hold"),
+        (
+            [LONG_TEACHER, "teacher_engine={device: cpu, max_model_len: 2048}", "student_engine.max_model_len=8192"],
+            r"but teacher_engine\.max_model_len=2048 must hold.* Raise teacher_engine\.max_model_len, or lower distill\.teacher\.max_tok",
+        ),
+        (
+            ["evaluate.sampling.max_tokens=600", "teacher_engine={device: cpu, max_model_len: 512}"],
+            r"evaluate\.sampling\.max_tokens=600, but teacher_engine\.max_model_len=512",
+        ),
+        (
+            ["distill.student.max_tokens=4000", "teacher_engine={device: cpu, max_model_len: 8192}"],
+            r"distill\.student\.max_tokens=4000, but student_engine\.max_model_len=1536",
+        ),
+    ],
+)
+def test_a_completion_is_held_against_the_engine_that_writes_it(overrides, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(DEMO, overrides)
+
+
 def test_a_repetition_penalty_is_warned_about():
     recipe = load_recipe(DEMO, ["distill.teacher.repetition_penalty=1.15"])
     assert any("distill.teacher.repetition_penalty=1.15" in warning for warning in recipe_warnings(recipe))
