@@ -1,5 +1,6 @@
 """Every knob of a run. A default lives on its field and nowhere else."""
 
+from character_ray.config.advice import recipe_warnings
 from character_ray.config.base import Config
 from character_ray.config.challenges import ChallengesConfig
 from character_ray.config.classifier import FineTuneConfig
@@ -19,7 +20,7 @@ from character_ray.config.evaluation import (
 )
 from character_ray.config.lessons import LessonsConfig
 from character_ray.config.planning import GPUName, PlanConfig
-from character_ray.config.recipe import Recipe, load_recipe, load_tournament, recipe_warnings
+from character_ray.config.recipe import Recipe, load_recipe, load_tournament
 from character_ray.config.routing import AutoConfig
 from character_ray.config.served import ServedConfig
 from character_ray.config.tournament import ContestantsConfig, JudgeSpec, RatingConfig, StopConfig, Tournament

@@ -21,7 +21,7 @@ from character_ray.documents import Document, explain, load_document
 from character_ray.errors import RecipeError, StorageError
 from character_ray.s3 import S3Address, is_s3
 
-__all__ = ["Recipe", "load_recipe", "load_tournament", "recipe_warnings"]
+__all__ = ["Recipe", "load_recipe", "load_tournament", "ranks_of", "samplings_of"]
 
 C = TypeVar("C", bound=Config)
 
@@ -232,23 +232,8 @@ def _load(path: Path | str, overrides: Sequence[str], kind: type[C]) -> C:
         raise RecipeError("\n".join(map(str, explain(failure, document, kind)))) from None
 
 
-def recipe_warnings(recipe: Recipe) -> list[str]:
-    """What a recipe may ask for but probably should not, or with a consequence that it does not name."""
-    found = []
-    if recipe.deliverable_rank > LARGEST_RANK:
-        found.append(
-            f"{_ranks(recipe)}, more than an engine holds: the persona is measured folded into the base, and its adapter recompressed "
-            f"to rank {LARGEST_RANK} by SVD to be served. What that loses stands in the report."
-        )
-    return found + [
-        f"{key}.repetition_penalty={sampling.repetition_penalty}: the penalty also counts prompt tokens, so it suppresses the "
-        "constitution's own vocabulary. Leave it at 1.0; loops are dropped by filters."
-        for key, sampling in _samplings(recipe).items()
-        if sampling.repetition_penalty > 1.0
-    ]
-
-
-def _ranks(recipe: Recipe) -> str:
+def ranks_of(recipe: Recipe) -> str:
+    """The two ranks and what they add up to, as the beginning of a sentence."""
     return (
         f"dpo.lora.rank={recipe.dpo.lora.rank} and sft.lora.rank={recipe.sft.lora.rank} add up to an adapter of rank "
         f"{recipe.deliverable_rank}"
@@ -260,12 +245,12 @@ def _check_ranks(recipe: Recipe) -> None:
     if size > largest:
         needed = next(each for each in LORA_RANKS if each >= size)
         raise ValueError(
-            f"{_ranks(recipe)}, larger than serve.max_lora_rank={largest}, so the trained persona could never be served. "
+            f"{ranks_of(recipe)}, larger than serve.max_lora_rank={largest}, so the trained persona could never be served. "
             f"Set serve.max_lora_rank to {needed}, or lower one of the ranks."
         )
     if recipe.deliverable_rank > LARGEST_RANK and recipe.student_engine.adapters == "live":
         raise ValueError(
-            f"{_ranks(recipe)}, but student_engine.adapters=live holds at most {LARGEST_RANK}. "
+            f"{ranks_of(recipe)}, but student_engine.adapters=live holds at most {LARGEST_RANK}. "
             "Set student_engine.adapters: fold, or lower one of the ranks."
         )
 
@@ -279,7 +264,7 @@ def _check_lengths(recipe: Recipe) -> None:
         "distill.teacher": teacher,
         "evaluate.sampling": student | (teacher if "teacher" in recipe.evaluate.arms else {}),
     }
-    limits = {f"{key}.max_tokens": (each.max_tokens, writers.get(key, student)) for key, each in _samplings(recipe).items()}
+    limits = {f"{key}.max_tokens": (each.max_tokens, writers.get(key, student)) for key, each in samplings_of(recipe).items()}
     if recipe.prompts.traits:
         limits["prompts.trait_max_tokens"] = recipe.prompts.trait_max_tokens, teacher
     for key, (tokens, engines) in limits.items():
@@ -291,7 +276,7 @@ def _check_lengths(recipe: Recipe) -> None:
                 )
 
 
-def _samplings(recipe: Recipe) -> dict[str, SamplingConfig]:
+def samplings_of(recipe: Recipe) -> dict[str, SamplingConfig]:
     """Every sampling section by its dotted name."""
     return {
         "distill.teacher": recipe.distill.teacher,
