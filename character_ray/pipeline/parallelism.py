@@ -18,19 +18,26 @@ def check_split(section: str, engine: EngineConfig, model: Path) -> None:
         model: Folder with ``config.json``.
 
     Raises:
-        RecipeError: The heads do not divide by ``tensor_parallel``, or there are fewer layers than ``pipeline_parallel``.
+        RecipeError: The heads cannot be spread over ``tensor_parallel`` GPUs, or there are fewer layers than ``pipeline_parallel``.
     """
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     config = config.get("text_config", config)  # models that also see keep their language part apart
     heads, layers = config.get("num_attention_heads"), config.get("num_hidden_layers")
-    if heads and heads % engine.tensor_parallel:
-        fitting = [str(size) for size in range(1, heads + 1) if heads % size == 0]
+    kv_heads = config.get("num_key_value_heads") or heads
+    if heads and not _fits(engine.tensor_parallel, heads, kv_heads):
+        fitting = [str(size) for size in range(1, heads + 1) if _fits(size, heads, kv_heads)]
         raise RecipeError(
-            f"{section}.tensor_parallel={engine.tensor_parallel} does not divide the {heads} attention heads of {model.name}, and every "
-            f"GPU must hold the same number. Set it to one of {', '.join(fitting)}."
+            f"{section}.tensor_parallel={engine.tensor_parallel} cannot split the {heads} attention heads and {kv_heads} key-value heads "
+            f"of {model.name}: every GPU must hold the same number of the former, and of the latter the same number or a copy of one. "
+            f"Set it to one of {', '.join(fitting)}."
         )
     if layers and layers < engine.pipeline_parallel:
         raise RecipeError(
             f"{section}.pipeline_parallel={engine.pipeline_parallel} is more than the {layers} layers of {model.name}. "
             f"Set it to at most {layers}."
         )
+
+
+def _fits(gpus: int, heads: int, kv_heads: int) -> bool:
+    """Whether vLLM can spread the heads of a layer; where there are more GPUs than key-value heads, several hold the same one."""
+    return heads % gpus == 0 and (kv_heads % gpus == 0 or gpus % kv_heads == 0)

@@ -27,6 +27,24 @@ def test_heads_that_do_not_divide_are_refused_with_what_would_do(model: Path):
         check_split("teacher_engine", EngineConfig(tensor_parallel=2), model)
 
 
+@pytest.fixture
+def grouped(tmp_path: Path) -> Path:
+    shape = {"num_attention_heads": 28, "num_key_value_heads": 4, "num_hidden_layers": 28}
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    return tmp_path
+
+
+@pytest.mark.parametrize("tensor", [1, 2, 4, 28])
+def test_key_value_heads_may_be_shared_out_or_repeated(grouped: Path, tensor: int):
+    check_split("teacher_engine", EngineConfig(tensor_parallel=tensor), grouped)
+
+
+@pytest.mark.parametrize("tensor", [7, 8, 14])
+def test_a_split_that_key_value_heads_do_not_allow_is_neither_taken_nor_suggested(grouped: Path, tensor: int):
+    with pytest.raises(RecipeError, match=r"28 attention heads and 4 key-value heads .* one of 1, 2, 4, 28\."):
+        check_split("teacher_engine", EngineConfig(tensor_parallel=tensor), grouped)
+
+
 def test_more_stages_than_layers_are_refused(model: Path):
     with pytest.raises(RecipeError, match=r"pipeline_parallel=31 is more than the 30 layers"):
         check_split("student_engine", EngineConfig(pipeline_parallel=31), model)
