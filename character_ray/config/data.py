@@ -86,7 +86,8 @@ class FilterConfig(Config):
     together. Nearly equal turns lie above 0.6, turns that share phrases far below; 1 keeps every conversation."""
 
     min_words: int = Field(4, ge=1)
-    """Shorter completions teach nothing."""
+    """Shorter completions teach nothing. Of Chinese and Japanese every character counts as a word, of Thai and its like every fourth
+    sign."""
 
     allow_unfinished: bool = False
     """Keep completions cut off by ``max_tokens``. Small demos must: at 64 tokens nearly all are."""

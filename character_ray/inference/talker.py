@@ -25,6 +25,7 @@ from character_ray.inference.weights import Weights
 from character_ray.rows import Completion, Dialogue, Message, Request, Scripted, Talk, content_hash
 from character_ray.spoken import trim_unfinished, without_thoughts
 from character_ray.vllm_options import engine_environment, engine_kwargs
+from character_ray.words import count_words
 
 __all__ = ["Talker", "batches_at_once", "converse", "view_of", "whole_turn"]
 
@@ -95,7 +96,7 @@ def whole_turn(output: Any) -> Turn:
     """
     text, is_cut = without_thoughts(output.text), output.finish_reason == "length"
     if is_cut:
-        whole = trim_unfinished(text, min_words=-(-len(text.split()) // 2))
+        whole = trim_unfinished(text, min_words=-(-count_words(text) // 2))
         text, is_cut = whole, whole == text
     return Turn(text, len(output.token_ids), is_cut)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from character_ray.config import FilterConfig
 from character_ray.stages.language import is_foreign
+from character_ray.words import count_words, spaced
 
 __all__ = ["LOOPING", "drop_reason", "pair_drop_reason", "repetition", "said_before"]
 
@@ -109,7 +110,7 @@ def said_before(turns: Sequence[str]) -> float:
     seen: set[tuple[str, ...]] = set()
     shares, again, later = [0.0], 0, 0
     for number, turn in enumerate(turns):
-        grams = _grams(turn)
+        grams = _grams(spaced(turn))
         if number:
             known = sum(gram in seen for gram in grams)
             again, later = again + known, later + len(grams)
@@ -133,7 +134,7 @@ def drop_reason(text: str, finish_reason: str, filters: FilterConfig) -> str:
     reason = _unreadable(text, finish_reason, filters)
     if reason:
         return reason
-    words = len(text.split())
+    words = count_words(text)
     if words < filters.min_words:
         return "too_short"
     if filters.max_words is not None and words > filters.max_words:

@@ -3,6 +3,8 @@
 from functools import cache
 from typing import TYPE_CHECKING
 
+from character_ray.words import count_words
+
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
@@ -20,7 +22,7 @@ def is_foreign(text: str, languages: tuple[str, ...]) -> bool:
         text: Any text; under six words it never is.
         languages: ISO 639-1 codes; without any, every language will do.
     """
-    if not languages or len(text.split()) < FEWEST_WORDS:
+    if not languages or count_words(text) < FEWEST_WORDS:
         return False
     language, probability = _identifier().classify(text)
     return language not in languages and probability >= SURE

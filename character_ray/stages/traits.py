@@ -17,6 +17,7 @@ from character_ray.log import describe_counts
 from character_ray.rows import Completion, Message, Prompt, Request, content_hash
 from character_ray.spoken import BEGIN_OF_THOUGHT, without_thoughts
 from character_ray.stages.requests import build_request
+from character_ray.words import count_words
 
 __all__ = ["TraitPrompt", "as_prompts", "choose_traits", "count_prompts", "trait_requests", "unprompted"]
 
@@ -35,6 +36,8 @@ _ABOUT_THE_TASK = re.compile(
 )
 # Full stops of Chinese and Japanese, of Devanagari, and the Arabic question mark end a sentence as ours do.
 _FINISHED = re.compile(r"[.?!\u3002\uff0e\uff1f\uff01\uff61\u0964\u061f]$")
+# Thai and Lao have no full stop: whether such a text is whole the engine alone can say.
+_WITHOUT_STOPS = re.compile(r"[\u0e00-\u0eff]$")
 _QUOTES = "\"'*\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d"
 
 
@@ -85,7 +88,7 @@ def choose_traits(constitution: Constitution, completions: Sequence[Completion],
         directive, said = by_id[completion["prompt_id"]], without_thoughts(completion["completion"])
         endless = said.startswith(BEGIN_OF_THOUGHT)
         text = " ".join(said.split())[:SHOWN] if endless else _first_line(said)
-        reason = "unfinished_thought" if endless else _unusable(text, constitution, shown)
+        reason = "unfinished_thought" if endless else _unusable(text, completion["finish_reason"], constitution, shown)
         reason = "engine_error" if completion["error"] else reason
         if not reason:
             reason = "surplus" if kept[directive] >= wanted else ""
@@ -142,12 +145,13 @@ def _first_line(text: str) -> str:
     return _LABEL.sub("", line).strip().strip(_QUOTES).strip()
 
 
-def _unusable(text: str, constitution: Constitution, shown: set[str]) -> str:
+def _unusable(text: str, finish_reason: str, constitution: Constitution, shown: set[str]) -> str:
     """Why a line cannot be asked as if a user had written it."""
-    words = len(text.split())
+    words = count_words(text)
     if words < FEWEST_WORDS:
         return "too_short"
-    if words > MOST_WORDS or not _FINISHED.search(text):
+    whole = _FINISHED.search(text) or (finish_reason == "stop" and _WITHOUT_STOPS.search(text))
+    if words > MOST_WORDS or not whole:
         return "unfinished"
     if names_itself(constitution, text) or _ABOUT_THE_TASK.search(text):
         return "names_the_task"

@@ -24,6 +24,7 @@ LAYER = {
     "gpu_attention": 0,
     "threads": 0,
     "spoken": 0,
+    "words": 0,
     "constitution": 1,
     "models": 1,
     "adapters": 1,

@@ -7,6 +7,7 @@ import pytest
 from character_ray.config import FilterConfig
 from character_ray.spoken import trim_unfinished
 from character_ray.stages.filters import LOOPING, drop_reason, pair_drop_reason, repetition
+from character_ray.words import count_words
 
 FILTERS = FilterConfig()
 UNFINISHED = FilterConfig(allow_unfinished=True)
@@ -79,6 +80,36 @@ def test_thresholds_come_from_the_recipe():
     assert drop_reason("Arr, matey.", "stop", FilterConfig(min_words=2)) == ""
     assert drop_reason("Arr, so be it, matey.", "stop", FilterConfig(max_words=4)) == "too_long"
     assert drop_reason("Arr, so be it, matey.", "stop", FilterConfig(max_words=5)) == ""
+
+
+CHINESE, JAPANESE, THAI = "我是这艘船的船长。", "私は船長です。", "ฉันเป็นกัปตันเรือ"
+
+
+@pytest.mark.parametrize("text", [CHINESE, JAPANESE, THAI])
+def test_a_full_sentence_is_not_too_short_in_a_script_without_spaces(text):
+    assert drop_reason(text, "stop", FILTERS) == ""
+    assert drop_reason(text * 4, "stop", FilterConfig(max_words=8, max_repetition=1)) == "too_long"
+
+
+@pytest.mark.parametrize("text", ["好的。", "はい。", "ครับ"])
+def test_a_word_alone_is_too_short_in_every_script(text):
+    assert drop_reason(text, "stop", FILTERS) == "too_short"
+
+
+def test_words_between_spaces_count_as_they_always_did():
+    assert [count_words(text) for text in (PIRATE, PLAIN, "", " a  b\n- c")] == [
+        len(text.split()) for text in (PIRATE, PLAIN, "", " a  b\n- c")
+    ]
+
+
+def test_a_sentence_without_spaces_is_long_enough_to_know_its_language_and_where_it_ends():
+    told = f"{CHINESE}今晚的潮水很高。"
+    assert drop_reason(told, "stop", FilterConfig(languages=("en",))) == "language"
+    assert drop_reason(told, "stop", FilterConfig(languages=("zh",))) == ""
+    assert (
+        trim_unfinished(f"{CHINESE}「你是谁\uff1f」他问我。然后我们", min_words=4)
+        == f"{CHINESE}「你是谁\uff1f」他问我。"
+    )
 
 
 @pytest.mark.parametrize(

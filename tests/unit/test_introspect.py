@@ -83,6 +83,12 @@ def test_two_turns_that_take_turns_are_as_bad_as_one():
     assert held([SAYINGS[0], SAYINGS[1]] * 4) == "repeated_turn"
 
 
+def test_equal_turns_are_known_in_a_script_without_spaces():
+    turns = ["今晚的潮水很高、我们说说星星吧。", "我曾经靠着星星绕过合恩角。", "那年冬天我的胡子冻在了舵上。"]
+    assert held(turns) == ""
+    assert held([*turns, turns[1]]) == "repeated_turn"
+
+
 def test_a_conversation_that_shares_phrases_and_a_short_reply_is_kept():
     assert held(SAYINGS) == ""
     assert held([SAYINGS[0], "Aye, that it be.", SAYINGS[2], "Aye, that it be.", SAYINGS[3]]) == ""

@@ -139,6 +139,14 @@ def test_a_message_may_end_as_its_script_ends_a_sentence(end: str):
     assert row["drop_reason"] == ""
 
 
+def test_a_message_in_a_script_without_spaces_or_full_stops_is_neither_too_short_nor_unfinished():
+    assert choose_traits(CAPTAIN, written(lambda n: "怎么在海上保暖\uff1f")[:1], 1)[0]["drop_reason"] == ""
+    thai = written(lambda n: "ฉันควรทำอะไรเมื่อลมเปลี่ยนทิศ")[:1]
+    assert choose_traits(CAPTAIN, thai, 1)[0]["drop_reason"] == ""
+    cut = [thai[0] | {"finish_reason": "length"}]
+    assert choose_traits(CAPTAIN, cut, 1)[0]["drop_reason"] == "unfinished"
+
+
 def test_the_same_line_twice_is_kept_once():
     rows = choose_traits(CAPTAIN, written(lambda n: "How do I splice an old rope?"), 2)
     assert Counter(row["drop_reason"] for row in rows) == {"": 1, "duplicate": len(rows) - 1}
