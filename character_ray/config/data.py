@@ -101,6 +101,10 @@ class FilterConfig(Config):
     min_contrast: float = 0.0
     """Smallest likelihood-ratio score of ``chosen`` minus that of ``rejected``, in nats per token."""
 
+    skip: tuple[Literal["identity_leak", "role_meta"], ...] = ()
+    """Filters that are left out: ``identity_leak`` for a persona that is an AI and says so, or that has a model's name; ``role_meta``
+    for one that speaks of roles, an actor for instance."""
+
     def of_any_contrast(self) -> "FilterConfig":
         """The same filters for rows that need not be more in character than others."""
         return self.model_copy(update={"min_contrast": ANY_CONTRAST})

@@ -73,7 +73,7 @@ def evaluate(
     decisions = measured.decisions
     prompts = [prompt for prompt, _ in exam.questions if prompt["source"] != "probe"]
     varied, helped = diversity_report(context, answers, arms, decisions)
-    verdicts = judge_all(persona, tried, threshold.value, followed)
+    verdicts = judge_all(persona, tried, threshold.value, followed, recipe.distill.filters)
     trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, varied, followed)
     report = Report.model_validate(
         {

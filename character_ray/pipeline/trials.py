@@ -260,8 +260,19 @@ def transcripts(answers: Sequence[Answer], decisions: Decisions) -> list[dict[st
     return found
 
 
-def judge_all(persona: Persona, rows: Sequence[Challenged], threshold: float, followed: DirectivesFollowed) -> Verdicts:
-    """What is decided about every answer to a challenge; ``None`` where the engine failed."""
+def judge_all(
+    persona: Persona, rows: Sequence[Challenged], threshold: float, followed: DirectivesFollowed, filters: FilterConfig
+) -> Verdicts:
+    """What is decided about every answer to a challenge; ``None`` where the engine failed.
+
+    Args:
+        persona: Whose challenges they are.
+        rows: The answers.
+        threshold: Score from which one is in character.
+        followed: What is known of directives.
+        filters: What the persona may say of itself (``skip``): it leaves no role with that.
+    """
+    of_role = _ANY_FORM.model_copy(update={"skip": filters.skip})
     constitution, pattern = persona.constitution, vocabulary_pattern(persona.constitution)
     return judge_trials(
         rows,
@@ -269,6 +280,6 @@ def judge_all(persona: Persona, rows: Sequence[Challenged], threshold: float, fo
         uses_vocabulary=(lambda text: bool(pattern.search(text))) if pattern else None,
         looks_refused=looks_refused,
         names_itself=lambda text: names_itself(constitution, text),
-        leaves_role=lambda text: drop_reason(text, "stop", _ANY_FORM) in LEAVES_ROLE,
+        leaves_role=lambda text: drop_reason(text, "stop", of_role) in LEAVES_ROLE,
         follows=followed.follows,
     )

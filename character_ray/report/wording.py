@@ -47,6 +47,8 @@ FILTER_KEYS = {
     "repeated_turn": "max_repeated_turn",
     "language": "languages",
     "low_contrast": "min_contrast",
+    "identity_leak": "skip",
+    "role_meta": "skip",
 }
 
 # The arms that are shown the constitution; all others have nothing but their weights.

@@ -1,10 +1,4 @@
-"""Why a text may not be trained on. Each function is pure; the reason is a word that ends up in the report.
-
-The patterns know no persona. They aim at boilerplate of assistants and at comments on the role, and let a persona say
-the same words about its own world: a captain may mistake "AI" for a shipmate, an actor may stay in character, a coach
-may plan a role-play exercise. Where both readings are possible the text goes: one row costs less than a lesson in
-breaking character.
-"""
+"""Why a text may not be trained on. Each function is pure; the reason is a word that ends up in the report."""
 
 import math
 import re
@@ -12,6 +6,7 @@ from collections.abc import Sequence
 
 from character_ray.config import FilterConfig
 from character_ray.stages.language import is_foreign
+from character_ray.stages.leaks import comments_on_role, leaks_identity
 from character_ray.words import count_words, spaced
 
 __all__ = ["LOOPING", "drop_reason", "pair_drop_reason", "repetition", "said_before"]
@@ -33,61 +28,6 @@ _CONTROL_TOKEN = re.compile(
         )
     ),
     re.MULTILINE,
-)
-
-# Short forms are written out before the next two are searched.
-_WRITTEN_OUT = (
-    (r"\u2019", "'"),
-    (r"\b(I)'m\b", r"\1 am"),
-    (r"'ll\b", " will"),
-    (r"'d\b", " would"),
-    (r"\b([Hh]ere)'s\b", r"\1 is"),
-)
-
-_AI = (
-    r"(?:AI|artificial intelligence|(?:large )?language model|chat ?bot|(?:virtual|digital) assistant|computer program)"
-)
-_IDENTITY_LEAK = re.compile(
-    "|".join(
-        (
-            r"\b(?:smollm\d*|chatgpt|gpt-[2345]|openai|deepseek|qwen\d*|hugging ?face|alibaba cloud|anthropic)\b",
-            r"\bas an? (?:(?:AI|large|text-based|mere) )*language model\b",
-            rf"\bas an? {_AI}(?: (?:assistant|model|system))?,? (?:I|my)\b",
-            rf"\bI am(?: (?:just|only|merely|simply|actually|really))*(?: (?:an?|your|the)(?: [\w-]+)?)? {_AI}\b",
-            r"\bI (?:am|was) (?:designed|programmed) to (?:assist|help|provide)\b",
-            r"\bmy (?:training data|knowledge cut-?off)\b",
-        )
-    ),
-    re.IGNORECASE,
-)
-
-_ANSWER = r"(?:response|answer|reply|version|rewrite|rendition)"
-_MANNER = r"(?:voice|style|persona|character|manner|tone)"
-_NAME = r"(?-i:[A-Z][\w'-]*\.?)(?: (?:of |the )*(?-i:[A-Z][\w'-]*))*"
-_SPEAK = r"(?:stay|remain|keep|speak|answer|respond|reply|writ)(?:e|ten|ing)?"
-_ROLE_META = re.compile(
-    "|".join(
-        (
-            rf"\bas {_NAME},? (?:I|he|she|they) (?:would|might|could) (?:say|respond|answer|reply|put it)\b",
-            rf"\b{_ANSWER} (?:\w+ ){{0,3}}in the {_MANNER} of\b",
-            rf"\bhere is (?:an?|the|my|one|your) (?:[\w-]+ ){{0,4}}{_ANSWER} (?:\w+ )?(?:from|by|as) {_NAME}",
-            rf"\bhere is [^.!?\n]{{0,60}}\bin (?:the {_MANNER} of|{_NAME} {_MANNER})",
-            rf"\bI (?:am |will |must |shall )?(?:{_SPEAK} )?in character\b",
-            r"\b(?:staying|remaining|responding|answering|replying|speaking|writing|written) in character\b",
-            r"\bin character as\b|^\W*(?:in character\b|out of character:)",
-            r"\b(?:break|breaking|broke|broken|drop|dropping) (?:my |out of )?character\b",
-            r"\bI (?:am|was|will|can|cannot|can't)(?: (?:not|only|just|happy to))* role-?play",
-            rf"\brole-?play(?:ing)? as {_NAME}|\brole-?play (?:response|persona)\b",
-            r"\bas (?:the|this|my|your) (?:character|persona)\b",
-            r"\b(?:my|this|your) persona\b|\bpersona of\b",
-            rf"\bI (?:am|will)(?: now| just)* (?:play|adopt|assum)(?:e|ing)? the (?:role|{_MANNER}) of\b",
-            rf"\bI am(?: now| just| only)* (?:pretending to be|acting as) {_NAME}",
-            r"\bI (?:am|was|have been) (?:instructed|told|asked|prompted) to (?:pretend|act as|act like|stay in char)",
-            r"\bsystem prompt\b|\b(?:according to|following) my instructions\b",
-            r"^\s*[(\[*]+(?:speaking |speaks |said )?(?:in|with) an? [\w ,-]{1,30} ?(?:voice|tone|accent)[)\]*]",
-        )
-    ),
-    re.IGNORECASE | re.MULTILINE,
 )
 
 
@@ -143,11 +83,9 @@ def drop_reason(text: str, finish_reason: str, filters: FilterConfig) -> str:
         return "repetition"
     if is_foreign(text, filters.languages):
         return "language"
-    for short, long in _WRITTEN_OUT:
-        text = re.sub(short, long, text)
-    if _IDENTITY_LEAK.search(text):
+    if "identity_leak" not in filters.skip and leaks_identity(text):
         return "identity_leak"
-    return "role_meta" if _ROLE_META.search(text) else ""
+    return "role_meta" if "role_meta" not in filters.skip and comments_on_role(text) else ""
 
 
 def pair_drop_reason(

@@ -9,6 +9,7 @@ import yaml
 
 from character_ray.cli import app
 from character_ray.config import Recipe, load_recipe
+from character_ray.report.wording import FILTER_KEYS
 from scripts import reference
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,18 @@ def test_navigation_leads_to_pages_that_are_there_or_written():
     for name in re.findall(r": ([\w/.-]+\.md)$", text, re.MULTILINE):
         assert name in written or (ROOT / "docs" / name).is_file(), name
     assert yaml.safe_load(text)["theme"]["font"] is False
+
+
+def test_every_filter_is_in_the_guides_table_with_its_setting():
+    text = (ROOT / "docs" / "guides" / "data.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    settings = {reason: row[-1] for row in rows for reason in re.findall(r"`(\w+)`", row[0])}
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "character_ray" / "stages").glob("*.py"))
+    reasons = set(re.findall(r'(?:return|reason =|else|\.append\() ?"([a-z_]{5,})"', code)) - {"stop", "length"}
+    assert {"too_short", "repeated_turn", "unscored"} <= reasons
+    assert reasons <= set(settings)
+    for reason, key in FILTER_KEYS.items():
+        assert key in settings[reason.removesuffix("_rejected")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
