@@ -13,9 +13,20 @@ import numpy as np
 
 from character_ray.statistics import cluster_rate, resample_weights
 
-__all__ = ["distinct", "diversity", "most_repeated", "nearer_others", "on_topic", "self_similarity"]
+__all__ = [
+    "count_words",
+    "distinct",
+    "distinct_of_as_many",
+    "diversity",
+    "most_repeated",
+    "nearer_others",
+    "on_topic",
+    "self_similarity",
+]
 
 PHRASE = 4
+ORDERS = 10
+"""Orders of the answers that distinct n-grams are averaged over where an arm said more than is compared."""
 # An answer is on topic when its own prompt is nearer to it than this share of the other prompts.
 NEARER_THAN = 0.9
 
@@ -26,10 +37,20 @@ def diversity(
     embeddings_ND: np.ndarray,
     nearer_others_N: Sequence[float],
     *,
+    words: int,
     seed: int,
     resamples: int,
 ) -> dict[str, Any]:
     """The figures of one arm over its answers.
+
+    Args:
+        texts_N: The answers.
+        prompts_N: Prompt of each.
+        embeddings_ND: Unit vector of each.
+        nearer_others_N: Share of the other prompts that are nearer to it.
+        words: Words that distinct n-grams are taken over, the same for all arms that are to be compared.
+        seed: Seed of the bootstrap and of the orders.
+        resamples: Number of resamples.
 
     Returns:
         ``metrics``: ``distinct_1`` to ``distinct_3`` (higher is more varied), ``self_similarity`` (cosine, lower is more varied),
@@ -41,9 +62,10 @@ def diversity(
     similarity, low, high = self_similarity(embeddings_ND, prompts_N, seed=seed, resamples=resamples)
     metrics: dict[str, dict[str, Any]] = {
         f"distinct_{n}": {
-            "value": distinct(texts_N, n),
+            "value": distinct_of_as_many(texts_N, n, words, seed),
             "n": len(texts_N),
-            "method": "no interval: it depends on the number of answers, which is the same in every arm",
+            "method": f"over {min(words, count_words(texts_N)):,} words in whole answers drawn with seed {seed}, the last one cut, mean of "
+            f"{ORDERS} orders; as many words in every arm, since it falls with their number; no interval",
         }
         for n in (1, 2, 3)
     }
@@ -64,10 +86,34 @@ def diversity(
     return {"metrics": metrics, "phrase": phrase}
 
 
+def count_words(texts: Sequence[str]) -> int:
+    """Words of the texts together, as :func:`distinct` sees them."""
+    return sum(len(_words(text)) for text in texts)
+
+
 def distinct(texts: Sequence[str], n: int) -> float:
-    """Distinct n-grams over all n-grams of the texts together, 0 to 1 (Li et al. 2016); 0 where there is none."""
-    grams = [gram for text in texts for gram in _grams(text, n)]
-    return len(set(grams)) / len(grams) if grams else 0.0
+    """Distinct n-grams over all n-grams of the texts together, 0 to 1 (Li et al. 2016); 0 where there is none.
+
+    It falls with the number of words, be it from more texts or from longer ones: the longer one speaks, the more is said again.
+    """
+    return _distinct([_words(text) for text in texts], n)
+
+
+def distinct_of_as_many(texts: Sequence[str], n: int, words: int, seed: int) -> float:
+    """:func:`distinct` over the first ``words`` words of the texts, in drawn orders, so that those who speak longer compare.
+
+    Args:
+        texts: Answers of one arm.
+        n: Words of a gram.
+        words: Words to look at; where the texts have no more, all of them.
+        seed: Seed of the orders, over which the mean is taken.
+    """
+    said = [_words(text) for text in texts]
+    if sum(map(len, said)) <= words:
+        return _distinct(said, n)
+    draw = np.random.default_rng(seed)
+    orders = [[said[place] for place in draw.permutation(len(said))] for _ in range(ORDERS)]
+    return float(np.mean([_distinct(_first(order, words), n) for order in orders]))
 
 
 def most_repeated(texts: Sequence[str], n: int = PHRASE) -> tuple[str, list[bool]]:
@@ -138,6 +184,29 @@ def on_topic(nearer_others_N: Sequence[float]) -> list[bool]:
     return [share <= 1 - NEARER_THAN + 1e-9 for share in nearer_others_N]
 
 
+def _first(said: Sequence[list[str]], words: int) -> list[list[str]]:
+    """The first words of the texts, the last text cut."""
+    taken, left = [], words
+    for each in said:
+        taken.append(each[:left])
+        left -= len(taken[-1])
+        if not left:
+            break
+    return taken
+
+
+def _distinct(said: Sequence[list[str]], n: int) -> float:
+    grams = [gram for each in said for gram in _grams_of(each, n)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[\w'\u2019]+", text.lower())
+
+
 def _grams(text: str, n: int) -> list[tuple[str, ...]]:
-    words = re.findall(r"[\w'\u2019]+", text.lower())
+    return _grams_of(_words(text), n)
+
+
+def _grams_of(words: list[str], n: int) -> list[tuple[str, ...]]:
     return list(zip(*(words[start:] for start in range(n)), strict=False))

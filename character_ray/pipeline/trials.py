@@ -7,7 +7,7 @@ from typing import Any
 from character_ray.config import Arm, FilterConfig
 from character_ray.constitution import names_itself, vocabulary_pattern
 from character_ray.encoder import Encoder
-from character_ray.evaluation.diversity import diversity, nearer_others, on_topic
+from character_ray.evaluation.diversity import count_words, diversity, nearer_others, on_topic
 from character_ray.evaluation.measures import Decisions
 from character_ray.evaluation.stakeholders import stakeholders, user_rate
 from character_ray.evaluation.survival import end_of_persona, survival, survival_tests
@@ -216,15 +216,16 @@ def diversity_report(
     draws: dict[str, Any] = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
     found: dict[str, Any] = {}
     helped: dict[str, list[tuple[str, bool]]] = {}
-    for arm in arms:
-        own = [n for n, i in enumerate(kept) if answers[i]["arm"] == arm]
-        if len({answers[kept[n]]["prompt_id"] for n in own}) < 2:
-            continue
+    of_arms = {arm: [n for n, i in enumerate(kept) if answers[i]["arm"] == arm] for arm in arms}
+    of_arms = {arm: own for arm, own in of_arms.items() if len({answers[kept[n]]["prompt_id"] for n in own}) > 1}
+    spoken = [count_words([answers[kept[n]]["completion"] for n in own]) for own in of_arms.values()]
+    for arm, own in of_arms.items():
         found[arm] = diversity(
             [answers[kept[n]]["completion"] for n in own],
             [answers[kept[n]]["prompt_id"] for n in own],
             of_answers[own],
             [nearer[n] for n in own],
+            words=min(filter(None, spoken), default=0),
             **draws,
         )
         helped[arm] = [

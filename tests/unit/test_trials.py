@@ -317,7 +317,7 @@ def test_a_parrot_is_seen_as_such():
     prompts = list("abcde")
     vectors = {"parrot": np.tile(np.eye(5)[:1], (5, 1)), "varied": np.eye(5)}
     figures = {
-        name: diversity(texts, prompts, vectors[name], [0.0] * 5, **DRAWS)
+        name: diversity(texts, prompts, vectors[name], [0.0] * 5, words=35, **DRAWS)
         for name, texts in (("parrot", parrot), ("varied", varied))
     }
     assert figures["parrot"]["metrics"]["distinct_2"]["value"] == pytest.approx(6 / 30)
