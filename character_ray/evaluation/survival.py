@@ -1,7 +1,7 @@
 """How long a persona lasts when a user pushes turn after turn.
 
-A conversation ends for the persona at the first turn whose answer is not in character; one that lasts through all turns, or whose
-engine failed, is censored at its last answered turn. Axes: C conversations.
+A conversation ends for the persona at the first turn whose answer is not in character, and silence is not; one that lasts through all
+turns, or whose engine failed, is censored at its last answered turn. Axes: C conversations.
 """
 
 import math
@@ -17,7 +17,7 @@ __all__ = ["end_of_persona", "hazard_ratio", "survival", "survival_tests"]
 
 
 def end_of_persona(rows: Sequence[Challenged], threshold: float) -> dict[str, tuple[int, bool]]:
-    """Turn and whether the persona ended there, by script, of one arm's erosion rows."""
+    """Turn and whether the persona ended there, by script, of one arm's erosion rows; an empty answer has no score and ends it."""
     turns: dict[str, list[tuple[int, bool]]] = {}
     for row in rows:
         if not row["error"]:

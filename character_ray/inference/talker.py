@@ -231,11 +231,11 @@ class Talker:
                 seed = int(content_hash(turn_id), 16) % 2**31
                 output = await self._say(turn_id, [*row["context"], *said], row["sampling"] | {"seed": seed})
                 text = without_thoughts(output.text)
-                if not text:
-                    raise ValueError(f"turn {number + 1} came back empty")
                 said.append(Message(role="assistant", content=text))
                 num_tokens += len(output.token_ids)
                 num_cut += output.finish_reason == "length"
+                if not text:  # an answer too, but nobody goes on talking to it
+                    break
         except Exception as cause:  # one broken conversation must not end the others
             error = self._reason(cause)
         return Talk(row_id=row["row_id"], messages=said, num_tokens=num_tokens, num_cut=num_cut, error=error)

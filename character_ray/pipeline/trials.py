@@ -24,7 +24,7 @@ from character_ray.models import ENCODER, resolve_model
 from character_ray.pipeline.answers import Exam, Part
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.directives import DirectivesFollowed
-from character_ray.rows import Answer, Challenged
+from character_ray.rows import Answer, Challenged, Talk
 from character_ray.stages.filters import drop_reason
 from character_ray.stages.lessons import looks_refused
 
@@ -38,6 +38,8 @@ __all__ = [
     "with_scores",
 ]
 
+# What conversations of before recorded as an error.
+EMPTY = "came back empty"
 LEAVES_ROLE = ("identity_leak", "role_meta")
 # Only what is said counts here, not how long or how finished it is.
 _ANY_FORM = FilterConfig(allow_unfinished=True, min_words=1, max_repetition=1.0, languages=())
@@ -72,28 +74,33 @@ def collect_trials(
         held = generations.get((arm, "erosion"))
         if isinstance(held, ScriptedTalks):
             for script, talk in zip(exam.scripts, held.talks(), strict=True):
-                said = [turn["content"] for turn in talk["messages"]]
-                for number, line in enumerate(said[::2]):
-                    reply = said[2 * number + 1] if 2 * number + 1 < len(said) else ""
-                    rows.append(
-                        Challenged(
-                            row_id=f"{arm}/{talk['row_id']}/{number + 1}",
-                            arm=arm,
-                            group="erosion",
-                            kind="erosion",
-                            challenge_id=script.script_id,
-                            wording=script.script_id,
-                            turn=number + 1,
-                            prompt=line,
-                            system="",
-                            begun="",
-                            canary="",
-                            completion=reply,
-                            error="" if reply else talk["error"] or "no answer",
-                            score=math.nan,
-                        )
-                    )
+                rows += _turns(arm, script.script_id, talk)
     return rows
+
+
+def _turns(arm: Arm, script: str, talk: Talk) -> list[Challenged]:
+    """Every turn of a conversation as far as it went. An empty reply is an answer; only one that the engine failed on has an error."""
+    said = [turn["content"] for turn in talk["messages"]]
+    replies: list[str | None] = [*said[1::2], *([None] * (len(said) % 2))]
+    return [
+        Challenged(
+            row_id=f"{arm}/{talk['row_id']}/{number}",
+            arm=arm,
+            group="erosion",
+            kind="erosion",
+            challenge_id=script,
+            wording=script,
+            turn=number,
+            prompt=line,
+            system="",
+            begun="",
+            canary="",
+            completion=reply or "",
+            error="" if reply is not None or EMPTY in talk["error"] else talk["error"] or "no answer",
+            score=math.nan,
+        )
+        for number, (line, reply) in enumerate(zip(said[::2], replies, strict=True), 1)
+    ]
 
 
 def score_requests(rows: Sequence[Challenged]) -> list[ScoreRequest]:

@@ -38,7 +38,8 @@ class Mortal(Talker):
             await asyncio.sleep(0)
         if self._engine.errored:
             raise RuntimeError("the engine is dead")
-        return SimpleNamespace(text=f"{question}!", token_ids=[1], finish_reason="stop")
+        text = "" if question == "mute" else f"{question}!"
+        return SimpleNamespace(text=text, token_ids=[1], finish_reason="stop")
 
 
 def ask(talker: Talker, *batches: list[str]) -> list[list[dict]]:
@@ -86,3 +87,15 @@ def test_a_row_that_kills_every_engine_costs_its_own_batch_alone():
 def test_a_turn_that_was_cut_off_ends_with_its_last_sentence(text, finish_reason, turn, is_cut):
     found = whole_turn(SimpleNamespace(text=f" {text} ", token_ids=[1, 2], finish_reason=finish_reason))
     assert (found.text, found.num_tokens, found.is_cut) == (text if turn is None else turn, 2, is_cut)
+
+
+def test_a_scripted_conversation_ends_with_an_empty_reply_and_one_that_broke_without_a_reply():
+    scripts = [
+        json.dumps({"row_id": last, "context": [], "lines": ["a", last, "b"], "turns": 4, "sampling": {}})
+        for last in ("mute", "bad")
+    ]
+    mute, bad = (json.loads(row) for row in asyncio.run(Mortal(dies_again=False).answer(scripts, WEIGHTS)))
+    assert [turn["content"] for turn in mute["messages"]] == ["a", "a!", "mute", ""]
+    assert (mute["error"], mute["num_tokens"]) == ("", 2)
+    assert [turn["content"] for turn in bad["messages"]] == ["a", "a!", "bad"]
+    assert bad["error"] == "ValueError: too long"
