@@ -1,6 +1,6 @@
 """Answers become scores, scores become numbers with intervals, numbers become the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ from character_ray.rows import ANSWER, CHALLENGED, DECIDED, Answer, Challenged, 
 from character_ray.runs import Artefact
 from character_ray.training.launch import read_metrics
 
-__all__ = ["evaluate", "labelled_pairs"]
+__all__ = ["evaluate", "labelled_pairs", "without_erosion"]
 
 
 def evaluate(
@@ -77,7 +77,13 @@ def evaluate(
     trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, varied, followed)
     report = Report.model_validate(
         {
-            "run": run_part(context, _notes(arms, measured.rated["unscored"], note, recipe.distill)),
+            "run": run_part(
+                context,
+                [
+                    *_notes(arms, measured.rated["unscored"], note, recipe.distill),
+                    *without_erosion(arms, len(exam.scripts), generations.keys()),
+                ],
+            ),
             "constitution": constitution_part(persona),
             "prompts_hash": prompts_hash(prompts),
             "num_prompts": len(prompts),
@@ -203,6 +209,22 @@ def _notes(arms: Sequence[Arm], unscored: int, note: str, distill: DistillConfig
     if unscored:
         notes.append(f"{unscored} battles had no verdict because an answer was empty or failed; they moved no rating.")
     return notes
+
+
+def without_erosion(arms: Sequence[Arm], num_scripts: int, asked: Collection[tuple[Arm, Part]]) -> list[str]:
+    """A note on arms that held no erosion conversations though the recipe asks for them.
+
+    Args:
+        arms: Arms of the report.
+        num_scripts: Conversations that the recipe asks for.
+        asked: What each arm was asked.
+    """
+    missing = [arm for arm in arms if (arm, "erosion") not in asked] if num_scripts else []
+    return [
+        f"{arm} held none of the {num_scripts} erosion conversations and has no survival curve: it answers behind an endpoint, which is "
+        "asked one prompt at a time."
+        for arm in missing
+    ]
 
 
 def _link_adapter(folder: Path, full: Artefact) -> None:

@@ -9,6 +9,7 @@ from character_ray.evaluation.survival import end_of_persona
 from character_ray.inference.passes import ScriptedTalks
 from character_ray.parts import append_part
 from character_ray.pipeline.answers import Exam
+from character_ray.pipeline.evaluate import without_erosion
 from character_ray.pipeline.trials import collect_trials, score_requests, with_scores
 from character_ray.prompts.challenges import Script
 from character_ray.rows import TALK, Message, Scripted, Talk
@@ -61,3 +62,10 @@ def test_an_empty_reply_ends_the_persona_at_its_turn_and_a_failed_engine_is_cens
 
 def test_a_conversation_that_an_earlier_version_recorded_counts_alike(held):
     assert held["of before"] == held["silent"]
+
+
+def test_an_arm_that_held_no_conversation_is_named_in_the_notes_and_only_where_some_were_asked_for():
+    asked = [("base", "answers"), ("base", "erosion"), ("teacher", "answers")]
+    (note,) = without_erosion(["base", "teacher"], 6, asked)
+    assert note.startswith("teacher held none of the 6 erosion conversations") and "endpoint" in note
+    assert without_erosion(["base", "teacher"], 0, [("base", "answers"), ("teacher", "answers")]) == []
