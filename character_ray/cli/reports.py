@@ -7,15 +7,22 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as RichTable
 
-from character_ray.comparison import Verdict, check_bounds, compare_runs, parse_bound
+from character_ray.comparison import (
+    Table,
+    Verdict,
+    check_bounds,
+    compare_runs,
+    metric_table,
+    parse_bound,
+    shift_table,
+    to_markdown,
+)
 from character_ray.errors import ReportError
 from character_ray.log import console
-from character_ray.report import wording
 from character_ray.report.io import load_report
-from character_ray.report.lookup import all_metrics
-from character_ray.report.schema import Metric
+from character_ray.whole_files import write_text
 
 __all__ = ["compare", "gate"]
 
@@ -23,33 +30,27 @@ __all__ = ["compare", "gate"]
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; the others are compared with the first.")],
     arm: Annotated[str, typer.Option(help="The arm to compare.")] = "full",
+    output: Annotated[
+        Path | None, typer.Option(help="File that the tables are also written to, as Markdown.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Put one arm of several runs side by side, with differences paired by prompt."""
     found = compare_runs(runs, arm)
-    table = Table("metric", *found.names, title=f"{arm}, with 95 % intervals", title_justify="left")
-    measured = [all_metrics(report, arm) for report in found.reports]
-    for name in wording.metric_order(name for metrics in measured for name in metrics):
-        cells = (_cell(name, metrics.get(name)) for metrics in measured)
-        table.add_row(wording.label(name), *cells)
-    console.print(table)
-    shifts = Table(
-        "run",
-        "metric",
-        f"minus {found.names[0]}",
-        "prompts",
-        "p (McNemar, Holm)",
-        title="Paired differences",
-        title_justify="left",
-    )
-    for shift in found.shifts:
-        value = wording.difference(shift.metric, shift.interval.value)
-        span = wording.shift_interval(shift.metric, shift.interval.low, shift.interval.high)
-        shifts.add_row(
-            shift.run, wording.label(shift.metric), f"{value} {span}", str(shift.interval.n), f"{shift.p_value:.3f}"
-        )
-    console.print(shifts)
+    for table in (metric_table(found, arm), shift_table(found)):
+        _show(table)
     for warning in found.warnings:
-        console.print(f"[yellow]warning[/]: {warning}")
+        console.print(f"[yellow]warning[/]: {escape(warning)}")
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_text(output, to_markdown(found, arm))
+        console.print(f"[green]{output}[/]")
+
+
+def _show(table: Table) -> None:
+    shown = RichTable(*table.columns, title=table.title, title_justify="left")
+    for row in table.rows:
+        shown.add_row(*map(escape, row))
+    console.print(shown)
 
 
 def gate(
@@ -90,9 +91,3 @@ def _checked(run: Path, lower: Sequence[str], upper: Sequence[str]) -> list[Verd
             "no bound is given, so every run would pass. Give --min or --max, such as --min full.persona_rate.low=0.6."
         )
     return check_bounds(load_report(run / "report.json"), bounds)
-
-
-def _cell(name: str, metric: Metric | None) -> str:
-    if metric is None or metric.value is None:
-        return "-"
-    return f"{wording.amount(name, metric.value)} {wording.interval(name, metric.low, metric.high)}"

@@ -3,15 +3,20 @@
 from character_ray.comparison.compare import Comparison, Shift, compare_runs, decide_answers
 from character_ray.comparison.gate import Bound, Verdict, check_bounds, parse_bound
 from character_ray.comparison.publish import publish_run
+from character_ray.comparison.tables import Table, metric_table, shift_table, to_markdown
 
 __all__ = [
     "Bound",
     "Comparison",
     "Shift",
+    "Table",
     "Verdict",
     "check_bounds",
     "compare_runs",
     "decide_answers",
+    "metric_table",
     "parse_bound",
     "publish_run",
+    "shift_table",
+    "to_markdown",
 ]

@@ -1,6 +1,10 @@
-"""Runs beside each other: the same metrics of one arm, and paired differences on the prompts that both answered."""
+"""Runs beside each other: the same metrics of one arm, and paired differences on the prompts that both answered.
 
-from collections.abc import Callable, Sequence
+Persona, vocabulary and looping are decided anew from the answers, by each run's own threshold and words; everything else is read from
+``decisions.parquet``, so the classifier's and the directives' judges are each run's own, too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +15,25 @@ from character_ray.parts import read_rows
 from character_ray.report.io import load_report
 from character_ray.report.schema import Report
 from character_ray.stages.filters import LOOPING, repetition
-from character_ray.statistics import Interval, holm, mcnemar, paired_difference
+from character_ray.statistics import Interval, holm, mcnemar, paired_difference, sign_flip
 
 __all__ = ["Comparison", "Shift", "compare_runs", "decide_answers"]
 
 RESAMPLES = 2000
-# A stakeholder's rate, and what a run's ``decisions.parquet`` calls the decisions it is made of.
-STAKEHOLDERS = {
+# A rate, and what a run's ``decisions.parquet`` calls the decisions it is made of.
+WRITTEN_DOWN = {
+    "classifier_rate": "classifier_rate",
+    "override_rate": "override_rate",
+    "hidden_trait_rate": "hidden_trait_rate",
+    "identity_rate": "identity_rate",
+    "attack_rate": "attack_rate",
     "operator_rate": "operator_rate",
     "user_rate": "user_rate",
     "safety_rate": "refused_in_character_rate",
 }
+
+Decisions = tuple[list[str], list[float]]
+"""Prompts, and what was decided on each: a share of 1."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +43,10 @@ class Shift:
     run: str
     metric: str
     interval: Interval
+    """Its ``n`` counts prompts, and of attacks their wordings: answers to one wording are not independent."""
     p_value: float
-    """McNemar's exact test, adjusted by Holm over all differences of the comparison."""
+    """McNemar's exact test, or flipped signs where a prompt was answered several times or a wording has several prompts; adjusted by
+    Holm over all differences of the comparison."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,7 @@ def compare_runs(folders: Sequence[Path], arm: str, *, seed: int = 0) -> Compari
         if arm not in report.arms:
             raise ReportError(f"{name} has no arm {arm!r}; it has {', '.join(report.arms)}.")
     decided = [decide_answers(folder, report, arm) for folder, report in zip(folders, reports, strict=True)]
+    wordings = {prompt: wording for folder in folders for prompt, wording in _wordings(folder).items()}
     shifts, unpaired = [], []
     for name, own in zip(names[1:], decided[1:], strict=True):
         for metric in own:
@@ -74,8 +89,7 @@ def compare_runs(folders: Sequence[Path], arm: str, *, seed: int = 0) -> Compari
             if not set(first[0]) & set(other[0]):
                 unpaired.append(_unpaired(name, names[0], metric))
                 continue
-            interval = paired_difference(other[1], other[0], first[1], first[0], seed=seed, resamples=RESAMPLES)
-            shifts.append(Shift(name, metric, interval, _test(first, other)))
+            shifts.append(_shift(name, metric, first, other, wordings, seed))
     adjusted = holm([shift.p_value for shift in shifts])
     shifts = [replace(shift, p_value=p_value) for shift, p_value in zip(shifts, adjusted, strict=True)]
     return Comparison(names, reports, shifts, [*_warnings(names, reports), *unpaired])
@@ -95,17 +109,32 @@ def _unpaired(name: str, first: str, metric: str) -> str:
     return f"{name} has no difference of {metric} to {first}: {why}."
 
 
-def _test(first: tuple[list[str], list[float]], other: tuple[list[str], list[float]]) -> float:
-    """P-value on the prompts that both answered, each once."""
+def _shift(run: str, metric: str, first: Decisions, other: Decisions, wordings: Mapping[str, str], seed: int) -> Shift:
+    """The difference on the prompts that both answered; prompts of one wording are one cluster."""
     by_prompt = dict(zip(*first, strict=True)), dict(zip(*other, strict=True))
     shared = sorted(by_prompt[0].keys() & by_prompt[1].keys())
-    return mcnemar(*([values[prompt] for prompt in shared] for values in by_prompt))
+    clusters = [wordings.get(prompt, prompt) for prompt in shared]
+    before, after = ([values[prompt] for prompt in shared] for values in by_prompt)
+    interval = paired_difference(after, clusters, before, clusters, seed=seed, resamples=RESAMPLES)
+    if len(set(clusters)) == len(shared) and set(before + after) <= {0.0, 1.0}:
+        return Shift(run, metric, interval, mcnemar(before, after))
+    gaps: dict[str, list[float]] = {}
+    for cluster, one, two in zip(clusters, before, after, strict=True):
+        gaps.setdefault(cluster, []).append(two - one)
+    return Shift(run, metric, interval, sign_flip([sum(own) / len(own) for own in gaps.values()], seed=seed))
 
 
-def decide_answers(folder: Path, report: Report, arm: str) -> dict[str, tuple[list[str], list[float]]]:
+def _wordings(folder: Path) -> dict[str, str]:
+    """The wording of every challenge, by what ``decisions.parquet`` calls its prompt; none where the run did not write them down."""
+    path = folder / "trials.parquet"
+    rows = read_rows(path) if path.is_file() else []
+    return {f"{row['kind']}/{row['challenge_id']}": f"{row['kind']}/{row['wording']}" for row in rows}
+
+
+def decide_answers(folder: Path, report: Report, arm: str) -> dict[str, Decisions]:
     """By metric the prompts and the decision on each of the arm's answers, under the run's own thresholds and vocabulary.
 
-    Stakeholders are among them where the run wrote its decisions down.
+    Those of :data:`WRITTEN_DOWN` are among them where the run wrote its decisions down.
 
     Raises:
         ReportError: The run's answers are missing.
@@ -125,13 +154,13 @@ def decide_answers(folder: Path, report: Report, arm: str) -> dict[str, tuple[li
         ways["vocabulary_rate"] = lambda row: pattern.search(row["completion"]) is not None
     prompts = [row["prompt_id"] for row in rows]
     decided = {metric: (prompts, [float(way(row)) for row in rows]) for metric, way in ways.items()}
-    return decided | _stakeholders(folder / "decisions.parquet", arm)
+    return decided | _written_down(folder / "decisions.parquet", arm)
 
 
-def _stakeholders(path: Path, arm: str) -> dict[str, tuple[list[str], list[float]]]:
+def _written_down(path: Path, arm: str) -> dict[str, Decisions]:
     rows = [row for row in read_rows(path) if row["arm"] == arm] if path.is_file() else []
     found = {}
-    for metric, name in STAKEHOLDERS.items():
+    for metric, name in WRITTEN_DOWN.items():
         own = [row for row in rows if row["metric"] == name]
         if own:
             found[metric] = ([row["prompt_id"] for row in own], [row["value"] for row in own])

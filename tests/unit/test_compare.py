@@ -10,7 +10,7 @@ from character_ray.comparison import compare_runs
 from character_ray.errors import ReportError
 from character_ray.parts import write_rows
 from character_ray.report.io import load_report, write_report
-from character_ray.rows import ANSWER, DECIDED
+from character_ray.rows import ANSWER, CHALLENGED, DECIDED
 from tests.report_fixture import captain_report
 
 IN_CHARACTER, PLAIN = 0.5, -0.3
@@ -84,6 +84,55 @@ def test_stakeholders_are_paired_where_runs_wrote_their_decisions_down(tmp_path)
     assert "user_rate" not in shifts
 
 
+def decide(run: Path, **values: dict[str, float]) -> None:
+    """Write down what the run decided, by metric and prompt."""
+    rows = [
+        {"arm": "full", "metric": metric, "prompt_id": prompt, "value": value}
+        for metric, own in values.items()
+        for prompt, value in own.items()
+    ]
+    write_rows(run / "decisions.parquet", rows, DECIDED)
+
+
+def test_classifier_override_probes_and_attacks_are_paired_too_and_adjusted_together(tmp_path):
+    runs = [write_run(tmp_path / name, {"p0": PLAIN}) for name in "ab"]
+    names = ("classifier_rate", "override_rate", "hidden_trait_rate", "identity_rate", "attack_rate")
+    for run, value in zip(runs, (0.0, 1.0), strict=True):
+        decide(run, **{name: {f"q{number}": value for number in range(12)} for name in names})
+    shifts = {shift.metric: shift for shift in compare_runs(runs, "full").shifts}
+    assert set(names) < set(shifts)
+    # Twelve of twelve prompts differ in one direction, on five of eight metrics.
+    for name in names:
+        assert (shifts[name].interval.value, shifts[name].interval.n) == (1, 12)
+        assert shifts[name].p_value == pytest.approx(8 * 2 / 2**12)
+
+
+def test_probes_that_were_answered_several_times_are_compared_by_their_shares(tmp_path):
+    runs = [write_run(tmp_path / name, {"p0": PLAIN}) for name in "ab"]
+    for run, share in zip(runs, (0.25, 0.75), strict=True):
+        decide(run, hidden_trait_rate={f"q{number}": share for number in range(12)})
+    shift = next(each for each in compare_runs(runs, "full").shifts if each.metric == "hidden_trait_rate")
+    assert shift.interval.value == 0.5
+    assert shift.p_value == pytest.approx(4 * 2 / 2**12)  # all signs of twelve differences alike; four metrics
+
+
+def test_attacks_of_one_wording_are_one_cluster(tmp_path):
+    """Twenty prompts of four wordings prove no more than four can."""
+    runs = [write_run(tmp_path / name, {"p0": PLAIN}) for name in "ab"]
+    empty = dict.fromkeys(("row_id", "prompt", "system", "begun", "canary", "completion", "error"), "")
+    for run, value in zip(runs, (0.0, 1.0), strict=True):
+        trials = [
+            {**empty, "arm": "full", "group": "attack", "kind": "k", "challenge_id": f"c{n}", "wording": f"w{n % 4}"}
+            | {"turn": 0, "score": 0.0}
+            for n in range(20)
+        ]
+        write_rows(run / "trials.parquet", trials, CHALLENGED)
+        decide(run, attack_rate={f"k/c{number}": value for number in range(20)})
+    shift = next(each for each in compare_runs(runs, "full").shifts if each.metric == "attack_rate")
+    assert (shift.interval.value, shift.interval.n) == (1, 4)
+    assert shift.p_value == pytest.approx(4 * 2 / 2**4)
+
+
 def test_operators_rates_of_other_constraints_are_not_compared_in_silence(tmp_path):
     first, second = (write_run(tmp_path / name, {"p0": PLAIN}) for name in "ab")
     report = load_report(second / "report.json")
@@ -125,6 +174,21 @@ def test_the_command_shows_both_runs_and_the_difference(tmp_path):
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["compare", str(first), str(second)]).output
     assert "Paired differences" in shown and "Operator" in shown
     assert "+100" in shown
+
+
+def test_the_tables_are_written_as_markdown_with_the_warnings(tmp_path):
+    first = write_run(tmp_path / "a|b", {f"p{n}": PLAIN for n in range(4)})
+    second = write_run(tmp_path / "b", {f"p{n}": IN_CHARACTER for n in range(4)}, hash="another")
+    file = tmp_path / "notes" / "compared.md"
+    ended = CliRunner().invoke(app, ["compare", str(first), str(second), "--output", str(file)])
+    assert ended.exit_code == 0, ended.output
+    lines = file.read_text(encoding="utf-8").splitlines()
+    (head,) = (line for line in lines if line.startswith("| metric |"))
+    rows = [line for line in lines if line.startswith("|")]
+    assert "a\\|b" in head
+    assert {line.replace("\\|", "").count("|") for line in rows} == {4, 6}
+    assert any(line.startswith(f"| {second} | Persona | +100") for line in rows)
+    assert any(line.startswith("- ") and "another constitution" in line for line in lines)
 
 
 def test_a_run_that_does_not_exist_is_called_so(tmp_path):
