@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from character_ray.judging.verdict import is_tie
 from character_ray.statistics import Interval
 from character_ray.studies.crossed import crossed_interval
 from character_ray.studies.finished import Decided, Finished
@@ -14,7 +15,7 @@ __all__ = ["Outcome", "Verdict", "judge_claim"]
 
 Outcome = Literal["holds", "fails", "undecided", "not run"]
 
-# Scores closer than this, in nats per token, are a tie; a judge's ``tie_margin`` is the same unless a recipe changes it.
+# Scores no further apart than this, in nats per token, are a tie; a judge's ``tie_margin`` is the same unless a recipe changes it.
 TIE = 0.02
 
 
@@ -77,7 +78,7 @@ def _wins(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, 
     """By prompt one half for a win, minus one half for a loss, 0 for a tie; a prompt without both scores has none."""
     gaps = {prompt: first[prompt] - second[prompt] for prompt in first.keys() & second.keys()}
     return {
-        prompt: 0.0 if abs(gap) < TIE else math.copysign(0.5, gap)
+        prompt: 0.0 if is_tie(gap, TIE) else math.copysign(0.5, gap)
         for prompt, gap in gaps.items()
         if not math.isnan(gap)
     }

@@ -130,11 +130,11 @@ def test_of_looping_less_is_better_and_a_claim_can_fail():
 
 def test_the_judge_prefers_by_score_and_close_answers_tie():
     claim = CLAIM.model_copy(update={"metric": "win_rate"})
-    values = runs({"large": both([0.5, 0.31, -1.0, math.nan]), "small": both([0.1, 0.3, 0.0, 0.0])}, "score")
+    values = runs({"large": both([0.5, 0.31, 0.02, -1.0, math.nan]), "small": both([0.1, 0.3, 0.0, 0.0, 0.0])}, "score")
     verdict = judge_claim(claim, values)
     assert verdict.difference is not None
     assert verdict.difference.value == 0
-    assert verdict.difference.n == 3
+    assert verdict.difference.n == 4
 
 
 def test_a_claim_about_what_was_not_run_says_so():
