@@ -21,8 +21,10 @@ __all__ = [
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
-# Losses that reckon with labels the wrong way round, and the share of these that their authors use.
+# Losses that need a share of labels the wrong way round, and the one that their authors use.
 SMOOTHED = {"robust": 0.1, "exo_pair": 0.001}
+# Losses that compare sorted log-ratios of several pairs; they may reckon with such a share, too.
+SORTED = ("aot", "aot_unpaired")
 
 
 class LoRAConfig(Config):
@@ -118,13 +120,27 @@ class DPOConfig(TrainingConfig):
     reference where the preference does not ask it to leave; the published recipe uses 0.001."""
 
     loss: Literal[
-        "sigmoid", "hinge", "ipo", "exo_pair", "robust", "apo_zero", "apo_down", "discopop", "sigmoid_norm"
+        "sigmoid",
+        "hinge",
+        "ipo",
+        "exo_pair",
+        "nca_pair",
+        "robust",
+        "bco_pair",
+        "sppo_hard",
+        "aot",
+        "aot_unpaired",
+        "apo_zero",
+        "apo_down",
+        "discopop",
+        "sigmoid_norm",
     ] = "sigmoid"
-    """The preference loss, by TRL's name for it; ``sigmoid`` is DPO's own."""
+    """The preference loss, by TRL's name for it; ``sigmoid`` is DPO's own. ``aot`` and ``aot_unpaired`` compare the pairs of one forward
+    pass with each other, so they depend on ``micro_batch_size``."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     """Share of the pairs taken to be labelled the wrong way round, for the losses that reckon with it: ``robust``, whose authors use 0.1,
-    and ``exo_pair``, whose authors use 0.001."""
+    ``exo_pair``, whose authors use 0.001, ``aot`` and ``aot_unpaired``."""
 
     share_prompts: bool = True
     """Read the prompt of a pair once for both sides, and pack pairs rather than pad them, where the model's attention allows it. Changes
@@ -145,12 +161,17 @@ class DPOConfig(TrainingConfig):
     takes a further forward pass to find them; the metrics stay those of all pairs."""
 
     @model_validator(mode="after")
-    def _check_label_smoothing(self) -> "DPOConfig":
+    def _check_loss(self) -> "DPOConfig":
         usual = SMOOTHED.get(self.loss)
-        if self.label_smoothing and usual is None:
+        if self.label_smoothing and self.loss not in (*SMOOTHED, *SORTED):
             raise ValueError(
-                f"label_smoothing={self.label_smoothing:g} has no effect with loss={self.loss}; {' and '.join(SMOOTHED)} reckon with it. "
-                "Choose one of these, or leave label_smoothing out."
+                f"label_smoothing={self.label_smoothing:g} has no effect with loss={self.loss}; {', '.join((*SMOOTHED, *SORTED))} reckon "
+                "with it. Choose one of these, or leave label_smoothing out."
+            )
+        if self.loss in SORTED and self.micro_batch_size == 1:
+            raise ValueError(
+                f"loss={self.loss} sorts the pairs of a forward pass, and micro_batch_size=1 leaves one, so it would be sigmoid. Raise "
+                "micro_batch_size, or choose another loss."
             )
         if usual and not self.label_smoothing:
             why = "takes its logarithm" if self.loss == "exo_pair" else "is sigmoid without it"

@@ -149,7 +149,7 @@ class CharacterHolds(LogReader):
 
 
 class StartsAtReference(LogReader):
-    """Checks that DPO begins where it must: policy equals reference model, so the preference loss is ln 2.
+    """Checks that DPO begins where it must: policy equals reference model, so implicit rewards are 0 and DPO's own loss is ln 2.
 
     Any other value means the two sides were rendered, loaded or adapted differently, and every later log-ratio is wrong.
     """
@@ -166,10 +166,9 @@ class StartsAtReference(LogReader):
             return
         rewards = {side: logs[f"rewards/{side}"] for side in ("chosen", "rejected")}
         if any(abs(reward) > REFERENCE_TOLERANCE for reward in rewards.values()):
-            loss = math.log1p(math.exp(rewards["rejected"] - rewards["chosen"]))
             raise TrainingError(
-                f"at the first step policy and reference model disagree: implicit rewards are {rewards}, the preference loss is "
-                f"{loss:.4f} instead of ln 2 = 0.6931. The base model, its template or its adapters differ between the two."
+                f"at the first step policy and reference model disagree: implicit rewards are {rewards}, where they must be 0 within "
+                f"{REFERENCE_TOLERANCE:g}. The base model, its template or its adapters differ between the two."
             )
 
 

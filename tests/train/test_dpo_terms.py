@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,11 +14,14 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig as TRLDPOConfig
+from trl import DPOTrainer
 
 from character_ray.config import DPOConfig
+from character_ray.config.training import SMOOTHED, SORTED
 from character_ray.training.dpo import PersonaDPOTrainer, drift, mean_nll
 from character_ray.training.fused_lora import fuse_lora
 from character_ray.training.hardest import was_saturated
+from character_ray.training.shared_prompt import share_prompts
 
 BETA = 0.3
 
@@ -35,15 +40,16 @@ ROWS = [
 ]
 
 
-def build(tiny_base, tmp_path, terms: DPOConfig, **further) -> PersonaDPOTrainer:
+def build(tiny_base, tmp_path, terms: DPOConfig, kind=PersonaDPOTrainer, **further) -> PersonaDPOTrainer:
     torch.manual_seed(0)
-    trainer = PersonaDPOTrainer(
+    trainer = kind(
         model=AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32),
         args=TRLDPOConfig(
             output_dir=str(tmp_path),
             per_device_train_batch_size=4,
             beta=BETA,
             loss_type=[terms.loss],
+            label_smoothing=terms.label_smoothing,
             max_length=128,
             report_to=[],
             use_cpu=True,
@@ -53,7 +59,7 @@ def build(tiny_base, tmp_path, terms: DPOConfig, **further) -> PersonaDPOTrainer
         train_dataset=Dataset.from_list(ROWS),
         processing_class=AutoTokenizer.from_pretrained(tiny_base),
         peft_config=LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM"),
-        terms=terms,
+        **({"terms": terms} if kind is PersonaDPOTrainer else {}),
     )
     for name, parameter in trainer.model.named_parameters():
         if "lora_B" in name:
@@ -104,6 +110,43 @@ def test_the_loss_is_that_of_the_formula(tiny_base, tmp_path, nll_weight, drift_
     batch = next(iter(trainer.get_train_dataloader()))
     found = float(trainer._compute_loss(trainer.model, batch, False).detach())
     assert found == pytest.approx(expected(trainer, batch, terms), rel=1e-5)
+
+
+LOSSES = get_args(DPOConfig.model_fields["loss"].annotation)
+
+
+@pytest.fixture(scope="module")
+def twins(tiny_base, tmp_path_factory):
+    """TRL's own trainer, and ours with packed pairs; both have the same weights."""
+    terms = DPOConfig(share_prompts=False)
+    plain, ours = (
+        build(tiny_base, tmp_path_factory.mktemp("twin"), terms, kind) for kind in (DPOTrainer, PersonaDPOTrainer)
+    )
+    share_prompts(ours.model.get_base_model(), pays=lambda *_costs: True)
+    return plain, ours, next(iter(plain.get_train_dataloader()))
+
+
+@pytest.mark.parametrize(
+    ("loss", "label_smoothing"),
+    [*((each, SMOOTHED.get(each, 0.0)) for each in LOSSES), *((each, 0.2) for each in SORTED)],
+)
+def test_every_loss_is_trls_on_packed_pairs_and_beside_the_further_terms(twins, loss, label_smoothing):
+    plain, ours, batch = twins
+    for trainer in (plain, ours):
+        trainer.loss_types, trainer.label_smoothing = [loss], label_smoothing
+    ours._terms = DPOConfig(loss=loss, label_smoothing=label_smoothing, nll_weight=0.1, drift_weight=0.5)
+    with torch.no_grad():
+        wanted, found = (float(each._compute_loss(each.model, batch, False)) for each in (plain, ours))
+    further = {name: ours._metrics["train"][name][-1] for name in ("nll", "drift")}
+    assert found == pytest.approx(wanted + 0.1 * further["nll"] + 0.5 * further["drift"], rel=1e-4)
+
+
+def test_every_loss_of_trl_is_offered_but_the_one_that_prefers_nothing(twins):
+    plain, _, batch = twins
+    plain.loss_types = ["none of these"]
+    with pytest.raises(ValueError, match="Should be one of") as error:
+        plain._compute_loss(plain.model, batch, False)
+    assert set(re.findall(r"'(\w+)'", str(error.value))) == {*LOSSES, "sft"}
 
 
 def test_the_terms_have_gradients_and_are_logged(tiny_base, tmp_path):

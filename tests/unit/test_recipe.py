@@ -92,7 +92,11 @@ def test_all_problems_are_reported_at_once_with_their_lines(tmp_path):
         ("dpo.loss=robust", "label_smoothing is 0, but loss=robust is sigmoid without it.* to 0.1 for instance"),
         (
             "dpo.label_smoothing=0.1",
-            "label_smoothing=0.1 has no effect with loss=sigmoid; robust and exo_pair reckon with it",
+            "label_smoothing=0.1 has no effect with loss=sigmoid; robust, exo_pair, aot, aot_unpaired reckon",
+        ),
+        (
+            "dpo={loss: aot, micro_batch_size: 1}",
+            "loss=aot sorts the pairs of a forward pass, and micro_batch_size=1 leaves one",
         ),
         ("train={device: gpu, workers: 2, gpu_share: 0.5}", "would put several of workers=2 on one GPU"),
         ("nonsense", "is not of the form section.key=value"),
