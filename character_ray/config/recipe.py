@@ -264,7 +264,9 @@ def _check_lengths(recipe: Recipe) -> None:
         "distill.teacher": teacher,
         "evaluate.sampling": student | (teacher if "teacher" in recipe.evaluate.arms else {}),
     }
-    limits = {f"{key}.max_tokens": (each.max_tokens, writers.get(key, student)) for key, each in samplings_of(recipe).items()}
+    limits = {
+        f"{key}.max_tokens": (each.max_tokens, writers.get(key, student)) for key, each in samplings_of(recipe).items()
+    }
     if recipe.prompts.traits:
         limits["prompts.trait_max_tokens"] = recipe.prompts.trait_max_tokens, teacher
     for key, (tokens, engines) in limits.items():
