@@ -25,6 +25,9 @@ class PromptSource(Config):
     column: str = "prompt"
     """Column that holds the text."""
 
+    config: str = ""
+    """Configuration of a hub dataset that has several; empty for its default."""
+
     split: str = "train"
     """Split of a hub dataset."""
 
@@ -36,6 +39,15 @@ class PromptSource(Config):
 
     licence: str = Field(min_length=1)
     """Licence of the texts, such as an SPDX identifier; it is kept in the recipe inside every adapter's manifest."""
+
+    @model_validator(mode="after")
+    def _check_config(self) -> "PromptSource":
+        if self.config and not self.path.startswith("hub:"):
+            raise ValueError(
+                f"config={self.config!r} chooses among the configurations of a hub dataset, and {self.path} is a file. Leave config out, "
+                "or write the path as hub:owner/name."
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_revision(self) -> "PromptSource":

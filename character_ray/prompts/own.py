@@ -54,12 +54,17 @@ def _file(source: PromptSource) -> Iterator[dict[str, Any]]:
 
 
 def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise RecipeError(
+                    f"prompts.sources: {path}, line {number}: byte {error.start + 1} is not UTF-8 ({error.reason}). Save the file as "
+                    "UTF-8, for instance with iconv -f WINDOWS-1252 -t UTF-8."
+                ) from error
             except ValueError as error:
                 raise RecipeError(
                     f"prompts.sources: {path}, line {number}: not JSON ({error}). Each line must hold one object."
@@ -88,9 +93,11 @@ def _hub(source: PromptSource) -> Iterator[dict[str, Any]]:
 
     name = source.path.removeprefix(HUB)
     try:
-        yield from load_dataset(name, revision=source.revision, split=source.split)
+        yield from load_dataset(name, source.config or None, revision=source.revision, split=source.split)
     except Exception as error:
         raise RecipeError(
-            f"prompts.sources: dataset {name!r} at revision {source.revision!r}, split {source.split!r}, could not be loaded "
-            f"({type(error).__name__}: {error}). Check name, revision and network, or download it and give the path of the file."
+            f"prompts.sources: dataset {name!r} at revision {source.revision!r}, "
+            + (f"configuration {source.config!r}, " if source.config else "")
+            + f"split {source.split!r}, could not be loaded ({type(error).__name__}: {error}). Check name, config, revision and network, "
+            "or download it and give the path of the file."
         ) from error

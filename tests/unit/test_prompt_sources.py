@@ -2,9 +2,11 @@
 
 import json
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from character_ray.config import PromptsConfig, PromptSource
 from character_ray.errors import RecipeError
@@ -55,6 +57,36 @@ def test_a_source_that_cannot_be_used_is_named_with_its_row(tmp_path, name, cont
         (tmp_path / name).write_text(content)
     with pytest.raises(RecipeError, match="prompts.sources: .*" + message.replace("(", r"\(").replace(".", r"\.")):
         own_prompts(own(tmp_path / name))
+
+
+def test_what_is_not_utf8_is_named_with_its_line(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_bytes(b'{"prompt": "Good?"}\n{"prompt": "caf\xe9?"}\n')
+    with pytest.raises(RecipeError, match=r"own\.jsonl, line 2: byte 16 is not UTF-8 .*iconv"):
+        own_prompts(own(path))
+    path.write_bytes('{"prompt": "caf\u00e9\u2028?"}\r\n'.encode())
+    assert own_prompts(own(path)) == ["caf\u00e9\u2028?"]
+
+
+def test_one_of_several_configurations_of_a_dataset_is_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    hub = tmp_path / "hub"
+    parts = [{"config_name": name, "data_files": f"{name}.jsonl"} for name in ("easy", "hard")]
+    hub.mkdir()
+    (hub / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': parts})}---\n")
+    for name in ("easy", "hard"):
+        (hub / f"{name}.jsonl").write_text(json.dumps({"prompt": f"How {name}?"}) + "\n")
+    source = own(f"hub:{hub}", revision="0" * 40)
+    assert own_prompts(source.model_copy(update={"config": "hard"})) == ["How hard?"]
+    with pytest.raises(RecipeError, match=r"(?s)could not be loaded \(.*Config name is missing.* Check name, config"):
+        own_prompts(source)
+    with pytest.raises(RecipeError, match="configuration 'odd', split 'train', could not be loaded"):
+        own_prompts(source.model_copy(update={"config": "odd"}))
+
+
+def test_a_file_has_no_configurations():
+    with pytest.raises(ValueError, match=r"config='hard' chooses among .* and own\.jsonl is a file"):
+        own("own.jsonl", config="hard")
 
 
 def test_a_hub_dataset_needs_a_commit():
