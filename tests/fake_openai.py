@@ -34,6 +34,9 @@ class FakeOpenAI:
         self.asked: list[dict[str, Any]] = []
         self.broken: dict[str, int] = {}
         self.speechless: set[str] = set()
+        self.words = dict(WORDS)
+        self.formats = {"json_schema", "json_object", "text"}
+        """Types of ``response_format`` that are not refused."""
         self._key = key
 
     @contextmanager
@@ -63,10 +66,13 @@ class FakeOpenAI:
         model = next((model for model in WORDS if body["model"] in (model, f"{model}-v1")), "")
         if status := self.broken.get(model):
             return JSONResponse({"error": {"message": f"{model} is ill"}}, status_code=status)
-        text = TOLD if body["messages"][0]["role"] == "system" else WORDS[model]
+        kind = body.get("response_format", {}).get("type", "text")
+        if kind not in self.formats:
+            return JSONResponse({"error": {"message": f"response_format {kind} is not known"}}, status_code=400)
         if body.get("stream"):
+            text = TOLD if body["messages"][0]["role"] == "system" else self.words[model]
             return StreamingResponse(_events(text), media_type="text/event-stream")
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        choice = {"index": 0, "message": {"role": "assistant", "content": self.words[model]}, "finish_reason": "stop"}
         return JSONResponse({"object": "chat.completion", "choices": None if model in self.speechless else [choice]})
 
 

@@ -1,5 +1,10 @@
-"""Who writes a draft: any OpenAI-compatible endpoint, or a local model on vLLM. Both decode under the draft's JSON Schema."""
+"""Who writes a draft: any OpenAI-compatible endpoint, or a local model on vLLM.
 
+Both decode under the draft's JSON Schema. An endpoint that cannot is shown the schema instead; what a draft says is checked in any case.
+"""
+
+import json
+import logging
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +22,10 @@ __all__ = ["EndpointWriter", "LocalWriter", "Writer", "open_writer"]
 
 LONGEST = 3000  # tokens of a local model's answer; an endpoint stops at its own limit and at the schema's
 TEMPERATURE = 0.7
+# From what holds every answer to the schema to what every endpoint takes.
+FORMATS = ("json_schema", "json_object", "text")
+
+logger = logging.getLogger(__name__)
 
 
 class Writer(Protocol):
@@ -43,6 +52,7 @@ class EndpointWriter:
 
         self.name = f"{model} at {url}"
         self._model, self._seed = model, seed
+        self._formats = list(FORMATS)
         # A server of one's own asks for no key, but the client wants one.
         self._client = OpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY", "none"), max_retries=3)
 
@@ -55,20 +65,10 @@ class EndpointWriter:
         from openai import OpenAIError
 
         try:
-            answer: Any = self._client.chat.completions.create(  # type: ignore[call-overload]
-                model=self._model,
-                messages=messages,
-                temperature=TEMPERATURE,
-                seed=self._seed + attempt,
-                response_format={
-                    "type": "json_schema",
-                    "json_schema": {"name": "constitution", "schema": schema, "strict": True},
-                },
-            )
+            answer = self._ask(messages, schema, attempt)
         except OpenAIError as cause:
             raise GenerationError(
-                f"{self.name} did not answer: {cause}. Check --endpoint, --model and OPENAI_API_KEY; the endpoint must take "
-                "response_format json_schema."
+                f"{self.name} did not answer: {cause}. Check --endpoint, --model and OPENAI_API_KEY."
             ) from cause
         except ValueError as cause:  # what is declared as JSON is none
             answer = getattr(cause, "doc", cause)
@@ -80,6 +80,36 @@ class EndpointWriter:
         if fault := fault_in(answer):
             raise GenerationError(f"{self.name} answered, but there is {fault}. Ask again, or check --model.")
         return str(answer.choices[0].message.content or "")
+
+    def _ask(self, messages: list[Message], schema: dict[str, Any], attempt: int) -> Any:
+        """The answer under the strictest format that the endpoint takes; one that it refused is not tried again."""
+        from openai import BadRequestError, UnprocessableEntityError
+
+        while True:
+            try:
+                return self._client.chat.completions.create(
+                    model=self._model,
+                    temperature=TEMPERATURE,
+                    seed=self._seed + attempt,
+                    **_chat_under(self._formats[0], messages, schema),
+                )
+            except (BadRequestError, UnprocessableEntityError) as cause:
+                if len(self._formats) == 1:
+                    raise
+                refused = self._formats.pop(0)
+                logger.warning(
+                    "%s takes no response_format %s (%s); asking for %s", self.name, refused, cause, self._formats[0]
+                )
+
+
+def _chat_under(kind: str, messages: list[Message], schema: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a request that hold its answer to a schema, or where the endpoint will not, ask the model to keep to it."""
+    if kind == "json_schema":
+        form = {"type": kind, "json_schema": {"name": "constitution", "schema": schema, "strict": True}}
+        return {"messages": messages, "response_format": form}
+    told = f"{messages[-1]['content']}\n\nThe JSON object must be valid under this JSON Schema:\n{json.dumps(schema)}"
+    asked = [*messages[:-1], Message(role=messages[-1]["role"], content=told)]
+    return {"messages": asked} | ({"response_format": {"type": kind}} if kind == "json_object" else {})
 
 
 class LocalWriter:

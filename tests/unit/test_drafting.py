@@ -132,6 +132,33 @@ def test_an_endpoint_that_gives_no_completion_or_is_none_is_named():
             EndpointWriter(url, BASE).write(WISH, draft_schema(), 0)
 
 
+@pytest.mark.parametrize("taken", ["json_schema", "json_object", "text"])
+def test_an_endpoint_is_asked_for_the_strictest_format_that_it_takes(taken):
+    formats = ["json_schema", "json_object", "text"]
+    api = FakeOpenAI()
+    api.words[BASE], api.formats = json.dumps(VALID), set(formats[formats.index(taken) :])
+    with api.running() as url:
+        writer = EndpointWriter(url, BASE)
+        assert draft_constitution("a stern librarian", writer).constitution.meta.name == "Ada Quill"
+        assert json.loads(writer.write(WISH, draft_schema(), 1)) == VALID
+    asked = [body.get("response_format", {}).get("type", "text") for body in api.asked]
+    assert asked == [*formats[: formats.index(taken) + 1], taken]
+    # Where the endpoint does not hold the answer to the schema, the prompt shows it.
+    told = [json.dumps(draft_schema()) in body["messages"][-1]["content"] for body in api.asked]
+    assert told == [kind != "json_schema" for kind in asked]
+
+
+def test_an_endpoint_that_refuses_every_format_is_named_with_its_reason():
+    api = FakeOpenAI()
+    api.broken[BASE] = 400
+    with (
+        api.running() as url,
+        pytest.raises(GenerationError, match=rf"{BASE} at {url} did not answer: .*{BASE} is ill"),
+    ):
+        EndpointWriter(url, BASE).write(WISH, draft_schema(), 0)
+    assert len(api.asked) == 3
+
+
 def test_nothing_is_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "constitutions").mkdir()
