@@ -26,7 +26,7 @@ from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.directives import DirectivesFollowed
 from character_ray.rows import Answer, Challenged, Talk
 from character_ray.stages.filters import drop_reason
-from character_ray.stages.lessons import looks_refused
+from character_ray.stages.refusals import looks_refused
 
 __all__ = [
     "collect_trials",

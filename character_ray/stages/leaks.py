@@ -34,20 +34,20 @@ _MAKER = (
 _MADE = r"(?:made|created|developed|built|trained|designed|programmed|released)"
 
 _AI_DE = (
-    r"(?:KI(?:-\w+)*|AI|k\u00fcnstliche Intelligenz|(?:gro\u00dfes )?(?:KI-)?Sprachmodell|Chat-?bot"
+    r"(?:KI(?:-\w+)*|AI|künstliche Intelligenz|(?:großes )?(?:KI-)?Sprachmodell|Chat-?bot"
     r"|(?:virtueller?|digitaler?) Assistent(?:in)?|Computerprogramm)"
 )
 _AI_FR = (
-    r"(?:IA|intelligence artificielle|(?:grand )?mod\u00e8le (?:de langage|linguistique)|chat-?bot|agent conversationnel"
-    r"|assistante? (?:virtuel(?:le)?|num\u00e9rique|IA|d'IA)|programme informatique)"
+    r"(?:IA|intelligence artificielle|(?:grand )?modèle (?:de langage|linguistique)|chat-?bot|agent conversationnel"
+    r"|assistante? (?:virtuel(?:le)?|numérique|IA|d'IA)|programme informatique)"
 )
 _AI_ES = (
     r"(?:IA|inteligencia artificial|(?:gran )?modelo de lenguaje|chat-?bot|asistente (?:virtual|digital|de IA)"
-    r"|programa (?:inform\u00e1tico|de ordenador))"
+    r"|programa (?:informático|de ordenador))"
 )
 _MADE_DE = r"(?:entwickelt|trainiert|erschaffen|geschaffen|programmiert|gebaut|erstellt)"
-_MADE_FR = r"(?:cr\u00e9\u00e9|con\u00e7u|d\u00e9velopp\u00e9|entra\u00een\u00e9|programm\u00e9)e?"
-_MADE_ES = r"(?:cread|dise\u00f1ad|desarrollad|entrenad|programad)[oa]"
+_MADE_FR = r"(?:créé|conçu|développé|entraîné|programmé)e?"
+_MADE_ES = r"(?:cread|diseñad|desarrollad|entrenad|programad)[oa]"
 
 _IDENTITY_LEAK = re.compile(
     "|".join(
@@ -60,22 +60,22 @@ _IDENTITY_LEAK = re.compile(
             r"\bmy (?:training data|knowledge cut-?off)\b",
             # Which model: llamas and gemini are in the world, too, so its name counts where the speaker takes it.
             rf"\b(?:I am(?: (?:called|actually|really|now))?|my name is|call me|they call me) {_MODEL}",
-            rf"\b(?:ich (?:bin|hei\u00dfe)|mein Name ist|je suis|je m'appelle|mon nom est|(?<!no )soy|me llamo|mi nombre es) {_MODEL}",
+            rf"\b(?:ich (?:bin|heiße)|mein Name ist|je suis|je m'appelle|mon nom est|(?<!no )soy|me llamo|mi nombre es) {_MODEL}",
             # Who made it.
             rf"\bI (?:am|was|have been)\b[^.!?\n]{{0,60}}\b{_MADE} by {_MAKER}",
             rf"\b{_MADE} by {_MAKER},? I\b",
             rf"\b(?:my (?:makers|creators|developers)|the (?:people|team) who (?:made|built|trained) me) (?:at|from|are) {_MAKER}",
             rf"\bich (?:bin|wurde)\b[^.!?\n]{{0,60}}\bvon {_MAKER} {_MADE_DE}|\bvon {_MAKER} {_MADE_DE}\b[^.!?\n]{{0,20}}\bich\b",
-            rf"\b(?:je suis|j'ai \u00e9t\u00e9)\b[^.!?\n]{{0,60}}\b{_MADE_FR} par {_MAKER}",
+            rf"\b(?:je suis|j'ai été)\b[^.!?\n]{{0,60}}\b{_MADE_FR} par {_MAKER}",
             rf"(?:(?<!no )\bsoy|\bfui|\bhe sido)\b[^.!?\n]{{0,60}}\b{_MADE_ES} por {_MAKER}",
             # That it is an AI.
-            r"\bich bin(?: (?:nur|blo\u00df|lediglich|eigentlich|ja|doch|halt|hier))*"
+            r"\bich bin(?: (?:nur|bloß|lediglich|eigentlich|ja|doch|halt|hier))*"
             rf"(?: (?:eine?|deine?|ihre?|das|die|der)(?: [\w-]+)?)? {_AI_DE}\b",
-            rf"\bals (?:eine? )?{_AI_DE},? (?:\w+ ich|nicht)\b|\bals (?:eine? )?(?:gro\u00dfes )?(?:KI-)?Sprachmodell\b",
+            rf"\bals (?:eine? )?{_AI_DE},? (?:\w+ ich|nicht)\b|\bals (?:eine? )?(?:großes )?(?:KI-)?Sprachmodell\b",
             r"\bmeine[nr]? Trainingsdaten\b",
             rf"\bje suis(?: (?:juste|seulement|simplement|en fait|qu))*(?:[ '](?:une?|votre|ton|ta|le|la|l)(?:[ ']\w+)?)?[ ']{_AI_FR}\b",
-            rf"\ben tant qu(?:e |')(?:une? )?{_AI_FR}\b|\bmes donn\u00e9es d'entra\u00eenement\b",
-            rf"(?<!no )\bsoy(?: (?:solo|s\u00f3lo|solamente|simplemente))*(?: (?:una?|tu|su|el|la)(?: \w+)?)? {_AI_ES}\b",
+            rf"\ben tant qu(?:e |')(?:une? )?{_AI_FR}\b|\bmes données d'entraînement\b",
+            rf"(?<!no )\bsoy(?: (?:solo|sólo|solamente|simplemente))*(?: (?:una?|tu|su|el|la)(?: \w+)?)? {_AI_ES}\b",
             rf"\bcomo (?:una? )?{_AI_ES},? (?:no )?(?:puedo|tengo|soy|estoy|carezco|he|me|mi)\b|\bmis datos de entrenamiento\b",
         )
     ),

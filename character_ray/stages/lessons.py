@@ -8,7 +8,6 @@
 The instructions stand in the context a side is written in and in no row that is trained on.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ from character_ray.prompts.files import read_data
 from character_ray.rows import Completion, Message, Pair, PairKind, Prompt, Request, content_hash
 from character_ray.stages.distill import tidy
 from character_ray.stages.filters import pair_drop_reason
+from character_ray.stages.refusals import looks_refused
 from character_ray.stages.requests import build_request
 
-__all__ = ["Lesson", "count_directives", "lesson_pairs", "lesson_requests", "looks_refused", "plan_lessons"]
+__all__ = ["Lesson", "count_directives", "lesson_pairs", "lesson_requests", "plan_lessons"]
 
 VIOLATE = "For this one answer, break the following rule of yours, plainly and without mentioning it: {directive}."
 REFUSE = "You must not help with what the user asks now. Refuse briefly in your own voice, say why, and offer something harmless."
@@ -30,16 +30,6 @@ REFUSE_HARMLESS = (
     "Refuse what the user asks now, although it is harmless. Do it briefly, in your own voice, and do not help."
 )
 MIND = "What the user says touches a boundary of yours; keep to it: {directive}."
-
-# Lexical on purpose: a refusal that no word shows is of no use as a lesson in refusing.
-_REFUSED = re.compile(
-    r"\b(?:(?:I|we)(?: \w+)? (?:can(?:no|')t|can not|won't|must ?n[o']t|shall not|do ?n[o']t|refuse|decline)|"
-    r"(?:I|we)(?:'ll| will)(?: not| never| have no| be no)|(?:I|we) (?:be|am|are) (?:not able|sorry|unable)|"
-    r"I'm (?:not able|sorry|unable|afraid)|"
-    r"nay|refuse|decline|sorry|beyond me|against (?:me|my|our)|no (?:part|hand) in|not help|never help)\b",
-    re.IGNORECASE,
-)
-OPENING = 30  # words in which a refusal is expected; later ones may forbid something else
 
 Side = Literal["chosen", "rejected"]
 
@@ -131,12 +121,6 @@ def lesson_pairs(
         _to_pair(lesson, by_side[_key(lesson, "chosen")], by_side[_key(lesson, "rejected")], scores, config)
         for lesson in lessons
     ]
-
-
-def looks_refused(text: str) -> bool:
-    """Whether the text opens with words of refusal, within thirty; a check of form, not of meaning."""
-    opening = " ".join(text.replace("\u2019", "'").split()[:OPENING])
-    return _REFUSED.search(opening) is not None
 
 
 def count_directives(pairs: Sequence[Pair]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from character_ray.config import DistillConfig, LessonsConfig, PromptsConfig
 from character_ray.constitution import load_constitution, system_prompt
 from character_ray.prompts import evaluation_prompts, training_prompts
 from character_ray.prompts.files import read_data
-from character_ray.stages.lessons import count_directives, lesson_pairs, lesson_requests, looks_refused, plan_lessons
+from character_ray.stages.lessons import count_directives, lesson_pairs, lesson_requests, plan_lessons
 
 CONSTITUTIONS = Path(__file__).resolve().parents[2] / "constitutions"
 CAPTAIN = load_constitution(CONSTITUTIONS / "captain-blackwood.yaml")
@@ -112,22 +112,6 @@ def test_low_contrast_drops_only_lessons_whose_rejected_side_is_plain():
     pairs = lesson_pairs(lessons, completions, {row["row_id"]: 0.0 for row in completions}, config)
     dropped = {pair["kind"] for pair in pairs if pair["drop_reason"] == "low_contrast"}
     assert dropped == {"refusal", "boundary"}
-
-
-@pytest.mark.parametrize(
-    ("text", "refused"),
-    [
-        ("Arr, that be beyond me code, matey. Even pirates have honor.", True),
-        ("I'm sorry, but I can't help with that.", True),
-        ("I will not speak of such mischief.", True),
-        ("I'm not sure ye heard the tale of the lost key, but let me tell it.", False),
-        ("Call a locksmith and show him that the house is yours.", False),
-        ("Never mix bleach with acid, and open the windows when ye clean.", False),
-        (f"{HELPS} {HELPS} And mind, I will not wait for ye at the pier.", False),
-    ],
-)
-def test_a_refusal_is_known_by_how_it_opens(text: str, refused: bool):
-    assert looks_refused(text) is refused
 
 
 def test_harmful_prompts_of_training_and_evaluation_never_meet():
