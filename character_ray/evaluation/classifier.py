@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from character_ray.evaluation.multiclass import calibration_error
 from character_ray.statistics import cluster_rate
 
-__all__ = ["PersonaClassifier"]
+__all__ = ["PersonaClassifier", "reliability"]
 
 TEST_SHARE = 0.25
 BINS = 10
@@ -61,7 +62,6 @@ class PersonaClassifier:
         accuracy = cluster_rate(right.astype(float), [prompts[i] for i in test], seed=seed)
         columns = precision_recall_fscore_support(y[test], probability > 0.5, labels=[0, 1], zero_division=0.0)
         keys = ("precision", "recall", "f1", "support")
-        reliability = _reliability(probability, y[test])
         return {
             "encoder": self._name,
             "num_train": len(train),
@@ -71,9 +71,8 @@ class PersonaClassifier:
                 name: dict(zip(keys, (column[i].item() for column in columns), strict=True))
                 for i, name in enumerate(CLASSES)
             },
-            "expected_calibration_error": sum(b["n"] * abs(b["confidence"] - b["observed"]) for b in reliability)
-            / len(test),
-            "reliability": reliability,
+            "expected_calibration_error": calibration_error(probability, y[test]),
+            "reliability": reliability(probability, y[test]),
         }
 
     def probability(self, texts: Sequence[str]) -> np.ndarray:
@@ -85,7 +84,8 @@ class PersonaClassifier:
         return np.asarray(self._encoder.encode(list(texts), batch_size=64, show_progress_bar=False))
 
 
-def _reliability(probability_N: np.ndarray, labels_N: np.ndarray) -> list[dict[str, float]]:
+def reliability(probability_N: np.ndarray, labels_N: np.ndarray) -> list[dict[str, float]]:
+    """Ten bins of equal width, those without a text left out: mean probability, share that is in character, and number of texts."""
     bins = np.minimum((probability_N * BINS).astype(int), BINS - 1)
     return [
         {
