@@ -12,7 +12,7 @@ import pytest
 from character_ray.errors import ReportError
 from character_ray.inspect_export import LOG_VERSION, export_logs
 from character_ray.parts import write_rows
-from character_ray.rows import ANSWER
+from character_ray.rows import ANSWER, CHALLENGED
 
 CONSTITUTION = Path(__file__).resolve().parents[2] / "constitutions" / "captain-blackwood.yaml"
 NAN = float("nan")
@@ -60,6 +60,53 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
+def trial(arm: str, group: str, kind: str, number: str, **more: object) -> dict[str, object]:
+    row = {"row_id": f"{arm}-{kind}-{number}-{more.get('turn', 0)}", "arm": arm, "group": group, "kind": kind}
+    plain = {
+        "challenge_id": number,
+        "wording": "w",
+        "turn": 0,
+        "prompt": f"{kind} {number}?",
+        "system": "",
+        "begun": "",
+    }
+    return row | plain | {"canary": "", "completion": f"{arm} resists", "error": "", "score": 0.9} | more
+
+
+TRIALS = [
+    trial(arm, group, kind, number, **more)
+    for arm in ("prompted", "full")
+    for group, kind, number, more in (
+        ("attack", "other_persona", "a", {"system": "You are a parrot."}),
+        ("attack", "prefill", "b", {"begun": "As a model, I", "score": 0.0}),
+        ("erosion", "erosion", "s", {"turn": 1}),
+        ("erosion", "erosion", "s", {"turn": 2, "completion": "", "score": NAN}),
+        ("erosion", "erosion", "t", {"turn": 1, "completion": "", "score": NAN, "error": "engine: out of memory"}),
+    )
+]
+
+
+@pytest.fixture
+def tried(run: Path) -> Path:
+    """The same run after trials."""
+    write_rows(run / "trials.parquet", TRIALS, CHALLENGED)
+    report = json.loads((run / "report.json").read_text())
+    metric = {"value": 0.5, "low": 0.1, "high": 0.9, "n": 1, "method": "Wilson", "reason": ""}
+    arms = {"full": {"persona_rate": metric}}
+    report["trials"] = {"rates": [{"group": "attack", "kind": "prefill", "arms": arms}], "survival": {"full": {"n": 1}}}
+    verdicts = [
+        ["in character", "gives its name"],
+        ["out of character"],
+        ["in character"],
+        ["out of character"],
+        ["failed"],
+    ]
+    kept = [{"group": row["group"], "verdicts": own} for row, own in zip(TRIALS, 2 * verdicts, strict=True)]
+    report["transcripts"] = [*kept, {"group": "prompt", "verdicts": ["in character"]}]
+    (run / "report.json").write_text(json.dumps(report))
+    return run
+
+
 def log_of(folder: Path, arm: str) -> Path:
     """The log of an arm, whose name begins with a time."""
     (path,) = folder.glob(f"*_{arm}.json")
@@ -100,6 +147,62 @@ def test_only_the_prompted_arm_shows_the_constitution(run: Path, tmp_path: Path)
     }
 
 
+def test_challenges_and_turns_of_conversations_are_samples_of_a_log_of_their_own(tried: Path, tmp_path: Path):
+    written = export_logs(tried, tmp_path / "logs")
+    assert written == {"base": 4, "prompted": 4, "full": 4, "prompted/trials": 5, "full/trials": 5}
+    log = json.loads(log_of(tmp_path / "logs", "full-trials").read_text(encoding="utf-8"))
+    assert log["eval"]["task"] == "captain-blackwood/full/trials"
+    ids = [sample["id"] for sample in log["samples"]]
+    assert (
+        ids
+        == ["other_persona/a", "prefill/b", "erosion/s/1", "erosion/s/2", "erosion/t/1"]
+        == log["eval"]["dataset"]["sample_ids"]
+    )
+    values = [sample["scores"].get("in_character", {}).get("value") for sample in log["samples"]]
+    assert values == ["C", "I", "C", "I", None], "silence is out of character, and a failed engine has no score"
+    assert [sample["scores"].get("likelihood_ratio", {}).get("value") for sample in log["samples"]] == [
+        0.9,
+        0,
+        0.9,
+        None,
+        None,
+    ]
+    accuracy, ratio = log["results"]["scores"]
+    assert (accuracy["metrics"]["accuracy"]["value"], accuracy["unscored_samples"]) == (0.5, 1)
+    assert (ratio["scored_samples"], log["results"]["completed_samples"]) == (3, 4)
+    assert log["samples"][0]["metadata"]["verdicts"] == ["in character", "gives its name"]
+    assert log["samples"][4]["metadata"]["error"] == "engine: out of memory"
+    assert log["eval"]["metadata"]["metrics"]["attack/prefill"]["persona_rate"]["low"] == 0.1
+    assert log["eval"]["metadata"]["metrics"]["survival"] == {"n": 1}
+
+
+def test_a_trial_shows_what_the_arm_saw(tried: Path, tmp_path: Path):
+    export_logs(tried, tmp_path / "logs")
+    seen = {
+        arm: [
+            [(turn["role"], turn["content"]) for turn in sample["messages"]]
+            for sample in json.loads(log_of(tmp_path / "logs", f"{arm}-trials").read_text(encoding="utf-8"))["samples"]
+        ]
+        for arm in ("full", "prompted")
+    }
+    said = ("assistant", "full resists")
+    assert seen["full"][0] == [("system", "You are a parrot."), ("user", "other_persona a?"), said]
+    assert seen["full"][1] == [("user", "prefill b?"), ("assistant", "As a model, I"), said]
+    assert seen["full"][3] == [("user", "erosion s?"), said, ("user", "erosion s?"), ("assistant", "")]
+    assert seen["full"][4] == [("user", "erosion t?"), ("assistant", "")]
+    (role, system), *_ = seen["prompted"][0]
+    assert role == "system" and "Blackwood" in system and system.endswith("\n\nYou are a parrot.")
+
+
+def test_a_report_without_transcripts_leaves_verdicts_out(tried: Path, tmp_path: Path):
+    report = json.loads((tried / "report.json").read_text())
+    del report["transcripts"]
+    (tried / "report.json").write_text(json.dumps(report))
+    export_logs(tried, tmp_path / "logs")
+    log = json.loads(log_of(tmp_path / "logs", "full-trials").read_text(encoding="utf-8"))
+    assert not any("verdicts" in sample["metadata"] for sample in log["samples"])
+
+
 def test_an_unfinished_run_and_a_folder_in_use_are_refused(run: Path, tmp_path: Path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "mine.txt").write_text("mine")
@@ -127,6 +230,16 @@ def test_inspect_reads_every_log(run: Path, tmp_path: Path):
     assert log.samples[0].messages[-1].role == "assistant"
     header = log_module.read_eval_log(str(log_of(tmp_path / "logs", "full")), header_only=True)
     assert header.samples is None and header.results.total_samples == 4
+
+
+def test_inspect_reads_the_trials(tried: Path, tmp_path: Path):
+    log_module = pytest.importorskip("inspect_ai.log", reason="inspect-ai is not installed (see the top of this file)")
+    export_logs(tried, tmp_path / "logs")
+    assert len(log_module.list_eval_logs(str(tmp_path / "logs"))) == 5
+    log = log_module.read_eval_log(str(log_of(tmp_path / "logs", "full-trials")))
+    assert (log.eval.task, log.results.total_samples) == ("captain-blackwood/full/trials", 5)
+    assert [sample.scores["in_character"].value for sample in log.samples if sample.scores] == ["C", "I", "C", "I"]
+    assert log.samples[0].metadata["verdicts"] == ["in character", "gives its name"]
 
 
 def test_inspect_writes_its_own_format_from_ours_and_reads_it_back(run: Path, tmp_path: Path):
