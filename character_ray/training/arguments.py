@@ -29,7 +29,9 @@ def trainer_arguments(job: TrainJob) -> dict[str, Any]:
         raise RecipeError(
             f"train.trainer sets {', '.join(taken)}, which the recipe decides elsewhere, under a name of its own. Set it there."
         )
-    return arguments | further
+    # Else the layers that are trained would be moved to balance the load of experts that are not.
+    unless_set = {} if job.on_policy else {"router_aux_loss_coef": 0.0}
+    return unless_set | arguments | further
 
 
 def _decided(job: TrainJob) -> dict[str, Any]:

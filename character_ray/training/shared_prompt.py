@@ -48,7 +48,8 @@ def share_prompts(
 
     @functools.wraps(type(model).forward)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not kwargs.get("fused_lm_head"):
+        # A mixture's router loss counts tokens by the mask of whole rows.
+        if not kwargs.get("fused_lm_head") or kwargs.get("output_router_logits"):
             return fused(*args, **kwargs)
         ids_BT, labels_BT = kwargs.pop("input_ids"), kwargs.pop("labels")
         trees, origin_N = _trees(ids_BT, kwargs.pop("attention_mask"), labels_BT)

@@ -1,7 +1,7 @@
 """Whether the layers a recipe wants to train exist in the model, known before anything is trained."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from character_ray.config import LoRAConfig
@@ -21,16 +21,33 @@ def linear_layers(base: Path) -> dict[str, int]:
     Returns:
         By name, the parameters that rank 1 of an adapter adds: input width plus output width.
     """
+    return _blocks(base)[0]
+
+
+def _blocks(base: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """What :func:`linear_layers` says, and the MLP's weights that belong to no linear layer, with the number of their parameters.
+
+    The latter are a mixture's: transformers keeps all experts of a layer in one tensor, and the router's weight in a module of its own.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base))
-    return {
+    inside = {name: module for name, module in model.named_modules() if any(part.isdigit() for part in name.split("."))}
+    linear = {
         name: module.in_features + module.out_features
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and any(part.isdigit() for part in name.split("."))
+        for name, module in inside.items()
+        if isinstance(module, torch.nn.Linear)
     }
+    others = {
+        f"{name}.{weight}": parameter.numel()
+        for name, module in inside.items()
+        if name not in linear and _has_part(name, _MLP)
+        for weight, parameter in module.named_parameters(recurse=False)
+        if parameter.ndim > 1
+    }
+    return linear, others
 
 
 def adapter_parameters(base: Path, lora: LoRAConfig) -> int:
@@ -48,7 +65,7 @@ def adapter_parameters(base: Path, lora: LoRAConfig) -> int:
 
 
 def check_targets(section: str, targets: Sequence[str], base: Path) -> None:
-    """Check that every target names a layer and that the MLP is among them; warn when a mixture's router is left out.
+    """Check that every target names a layer and that the MLP is among them; warn of what of a mixture of experts stays as it is.
 
     Args:
         section: Such as ``dpo.lora``, for the error.
@@ -56,16 +73,21 @@ def check_targets(section: str, targets: Sequence[str], base: Path) -> None:
         base: Folder of the model.
 
     Raises:
-        RecipeError: A target matches no layer, or none is part of an MLP.
+        RecipeError: A target matches no layer, or none is part of an MLP that has linear layers.
     """
-    layers = linear_layers(base)
+    layers, others = _blocks(base)
     kinds = sorted({layer.rpartition(".")[2] for layer in layers})
     matched = {target: [layer for layer in layers if _matches(layer, target)] for target in targets}
     missing = [target for target, found in matched.items() if not found]
     if missing:
+        tensors = ", ".join(sorted({_within_its_block(name) for name in others}))
+        experts = (
+            f" Of its experts it has tensors of their own ({tensors}), which an adapter here does not change: leave their layers out, to "
+            "train the others alone."
+        )
         raise RecipeError(
             f"{section}.target_modules: {', '.join(missing)} match{'es' if len(missing) == 1 else ''} no linear layer of {base.name}, "
-            f"so nothing there would be trained. Its layers are {', '.join(kinds)}."
+            f"so nothing there would be trained. Its layers are {', '.join(kinds)}.{experts if others else ''}"
         )
     inside = [layer for found in matched.values() for layer in found if _has_part(layer, _MLP)]
     if not inside and any(_has_part(layer, _MLP) for layer in layers):
@@ -74,23 +96,40 @@ def check_targets(section: str, targets: Sequence[str], base: Path) -> None:
             f"{section}.target_modules: {', '.join(targets)} leave out the whole MLP of {base.name}, where most of a character is learnt. "
             f"Add {', '.join(missed)}."
         )
-    if _is_mixture(base) and not any(target.rpartition(".")[2] in _ROUTERS for target in targets):
+    _warn_of_the_untrained(section, targets, base.name, layers, others)
+
+
+def _warn_of_the_untrained(
+    section: str, targets: Sequence[str], model: str, layers: Mapping[str, int], others: Mapping[str, int]
+) -> None:
+    if others:
         logger.warning(
-            "%s.target_modules leave out the router of %s, a mixture of experts: which expert answers stays as it was.",
+            "%s trains %s of %s, a mixture of experts; %s stay as in the base, %s parameters. They are no linear layers, and factors of "
+            "such alone can be joined exactly, checked and served here.",
             section,
-            base.name,
+            ", ".join(targets),
+            model,
+            " and ".join(sorted({_within_its_block(name) for name in others})),
+            f"{sum(others.values()):,}",
         )
+    routers = {layer.rpartition(".")[2] for layer in layers if layer.rpartition(".")[2] in _ROUTERS}
+    if routers and not any(target.rpartition(".")[2] in routers for target in targets):
+        logger.warning(
+            "%s.target_modules leave out the router of %s, a mixture of experts: which expert answers stays as it was. Add %s to train it.",
+            section,
+            model,
+            " and ".join(sorted(routers)),
+        )
+
+
+def _within_its_block(name: str) -> str:
+    """``mlp.experts.down_proj`` of ``model.layers.0.mlp.experts.down_proj``."""
+    parts = name.split(".")
+    return ".".join(parts[next(at for at, part in enumerate(parts) if part.isdigit()) + 1 :])
 
 
 def _matches(layer: str, target: str) -> bool:
     return layer == target or layer.endswith(f".{target}")
-
-
-def _is_mixture(base: Path) -> bool:
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(base)
-    return any(getattr(config, key, None) for key in ("num_experts", "num_local_experts", "n_routed_experts"))
 
 
 def _has_part(layer: str, names: Sequence[str]) -> bool:

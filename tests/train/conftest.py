@@ -108,6 +108,30 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_mixture(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mixture of four experts, two of them for each token."""
+    import torch
+    from transformers import AutoConfig, AutoTokenizer, Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    torch.manual_seed(0)
+    same = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+    small = {key: getattr(AutoConfig.from_pretrained(tiny_base), key) for key in same}
+    config = Qwen3MoeConfig(
+        **small,
+        head_dim=8,
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=32,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    folder = tmp_path_factory.mktemp("mixture")
+    Qwen3MoeForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_base).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def random_adapter(tiny_base: Path):
     """Makes a PEFT folder whose update is not zero."""

@@ -59,6 +59,12 @@ def test_what_no_trainer_knows_or_the_recipe_decides_is_refused_before_anything_
         check_further_arguments(recipe(dpo, **given))
 
 
+def test_experts_that_are_not_trained_have_no_loss_of_their_own_unless_it_is_asked_for(tmp_path):
+    for stage, config in (("dpo", DPOConfig()), ("sft", SFTConfig())):
+        assert made(stage, config, tmp_path).router_aux_loss_coef == 0.0
+        assert made(stage, config, tmp_path, router_aux_loss_coef=0.1).router_aux_loss_coef == 0.1
+
+
 @pytest.mark.parametrize(("loss", "label_smoothing"), [("sigmoid", 0.0), ("robust", 0.1), ("exo_pair", 1e-3)])
 def test_label_smoothing_reaches_the_trainer(tmp_path, loss, label_smoothing):
     found = made("dpo", DPOConfig(loss=loss, label_smoothing=label_smoothing), tmp_path)

@@ -12,6 +12,7 @@ from character_ray.prefix_packing import takes_a_mask
 from character_ray.training.dpo import PersonaDPOTrainer
 from character_ray.training.layout import LayerCost, layer_cost, sharing_pays
 from character_ray.training.reference_cache import ReferenceCache
+from character_ray.training.right_padding import unmask_right_padding
 from character_ray.training.shared_prompt import share_prompts
 
 ROWS = [
@@ -25,7 +26,15 @@ ROWS = [
 
 
 def build(
-    tiny_base, tmp_path, attention: str = "sdpa", max_length: int = 128, *, share: bool, cache=None
+    tiny_base,
+    tmp_path,
+    attention: str = "sdpa",
+    max_length: int = 128,
+    *,
+    share: bool,
+    cache=None,
+    targets=("q_proj", "down_proj"),
+    **further,
 ) -> PersonaDPOTrainer:
     torch.manual_seed(0)
     trainer = PersonaDPOTrainer(
@@ -38,10 +47,11 @@ def build(
             use_cpu=True,
             bf16=False,
             gradient_checkpointing=False,
+            **further,
         ),
         train_dataset=Dataset.from_list(ROWS),
         processing_class=AutoTokenizer.from_pretrained(tiny_base),
-        peft_config=LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM"),
+        peft_config=LoraConfig(r=4, lora_alpha=8, target_modules=list(targets), task_type="CAUSAL_LM"),
         terms=DPOConfig(nll_weight=0.1, drift_weight=0.01, share_prompts=share),
         cache=cache,
     )
@@ -80,6 +90,24 @@ def test_loss_gradient_and_metrics_are_those_of_the_padded_batch(tiny_base, tmp_
     assert shared[2].keys() == padded[2].keys()
     for name, value in padded[2].items():
         assert shared[2][name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+@pytest.mark.parametrize(("router_loss", "packed"), [(0.0, True), (0.5, False)])
+def test_a_mixtures_pairs_are_packed_unless_its_router_has_a_loss(tiny_mixture, tmp_path, router_loss, packed):
+    further = {"router_aux_loss_coef": router_loss, "targets": ["q_proj", "o_proj"]}
+    padded = step(build(tiny_mixture, tmp_path, share=False, **further))
+    trainer = build(tiny_mixture, tmp_path, share=False, **further)
+    share_prompts(trainer.model.get_base_model(), pays=lambda *_costs: True)
+    unmask_right_padding(trainer.model.get_base_model())
+    shapes: list[tuple[int, ...]] = []
+    trainer.model.get_base_model().base_model.register_forward_pre_hook(
+        lambda _module, _args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    shared = step(trainer)
+    assert (shapes[0][0] < 12) == packed
+    assert shared[0] == pytest.approx(padded[0], rel=1e-5)
+    assert float((shared[1] - padded[1]).norm()) < 1e-4 * float(padded[1].norm())
+    assert shared[2].get("aux_loss") == pytest.approx(padded[2].get("aux_loss"))
 
 
 def test_an_attention_that_takes_no_mask_is_left_padded(tiny_base, tmp_path):
