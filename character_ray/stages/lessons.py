@@ -5,7 +5,8 @@
     over_refusal  chosen: teacher                               rejected: teacher asked to refuse what is harmless
     boundary      chosen: teacher reminded of the boundary      rejected: student, plain
 
-The instructions stand in the context a side is written in and in no row that is trained on.
+The instructions stand in the context a side is written in and in no row that is trained on. Whether a side does as it was told is only
+checked for refusals: that a text breaks a rule shows in none of the scores there are (docs/guides/data.md).
 """
 
 from collections import Counter
