@@ -158,7 +158,8 @@ class DistillConfig(Config):
     ``{directives}`` stands for the constitution's personality and behavior. ``None`` leaves the beginning to the teacher."""
 
     min_thought_through: float = Field(0.5, ge=0, le=1)
-    """Smallest share of teacher completions in which such thinking ends; below it the run stops before anything is scored."""
+    """Smallest share of teacher completions in which such thinking ends; below it the run stops before anything is scored, and
+    after the first completions if they show it already."""
 
     filters: FilterConfig = FilterConfig()
     """What is dropped."""

@@ -22,13 +22,15 @@ from character_ray.rows import COMPLETION, TALK, Completion, Dialogue, Request, 
 from character_ray.runs import Artefact
 from character_ray.spoken import BEGIN_OF_THOUGHT, END_OF_THOUGHT, without_thoughts
 
-__all__ = ["Asked", "Completer", "Deliver", "Generation", "ScriptedTalks", "SelfInteraction", "run_pass"]
+__all__ = ["Asked", "Completer", "Deliver", "Generation", "ScriptedTalks", "SelfInteraction", "Watch", "run_pass"]
 
 Asked = Request | Dialogue | Scripted
 Answered = Completion | Talk
 Deliver = Callable[[Sequence[Answered]], None]
 Completer = Callable[[Sequence[Any], Deliver, StageProgress], None]
 """Answers rows that are asked: requests, and where it can hold them, dialogues."""
+Watch = Callable[[Sequence[Completion]], None]
+"""Looks at the completions of a generation while the rest of them is written."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Generation(_Wanted):
     """The requests of one stage and the folder their completions go to."""
 
     requests: Sequence[Request]
+    watch: Watch | None = None
+    """Told all completions of this pass so far whenever some arrive. What it raises ends the pass; what has arrived is kept."""
     schema = COMPLETION
 
     def completions(self) -> list[Completion]:
@@ -112,6 +116,7 @@ def run_pass(
     Raises:
         GenerationError: A larger share of a generation's rows failed; the reasons are listed by count. The rows that succeeded are
             kept, and the failed ones are asked again next time.
+        CharacterRayError: What watches a generation wants no more of it.
     """
     with ExitStack() as claims:
         for generation in sorted(generations, key=lambda generation: generation.artefact.folder):
@@ -119,16 +124,21 @@ def run_pass(
         unfinished = [generation for generation in generations if not generation.artefact.is_done]
         wanted = [{request["row_id"]: request for request in generation.pending()} for generation in unfinished]
         pending = {row_id: request for rows in wanted for row_id, request in rows.items()}
+        arrived: list[list[Any]] = [[] for _ in unfinished]
         started = monotonic()
         if pending:
             with stage_progress(label, len(pending)) as progress:
 
                 def deliver(answers: Sequence[Answered]) -> None:
-                    for generation, rows in zip(unfinished, wanted, strict=True):
+                    for generation, rows, so_far in zip(unfinished, wanted, arrived, strict=True):
                         own = [answer for answer in answers if answer["row_id"] in rows]
                         if own:
                             append_part(generation.artefact.folder, own, generation.schema)
+                            so_far += own
                     progress.advance(len(answers))
+                    for generation, so_far in zip(unfinished, arrived, strict=True):
+                        if isinstance(generation, Generation) and generation.watch is not None:
+                            generation.watch(so_far)
 
                 complete(list(pending.values()), deliver, progress)
         wall_s, turns = monotonic() - started, [_num_turns(rows.values()) for rows in wanted]

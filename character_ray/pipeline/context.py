@@ -15,7 +15,7 @@ from character_ray.inference.generate import Weights, generate
 from character_ray.inference.kept_engines import KeptEngines
 from character_ray.inference.kept_judges import KeptJudges
 from character_ray.inference.nli import resolve_nli
-from character_ray.inference.passes import Generation, ScriptedTalks, SelfInteraction
+from character_ray.inference.passes import Generation, ScriptedTalks, SelfInteraction, Watch
 from character_ray.inference.remote import generate_remotely
 from character_ray.live_adapter import check_live
 from character_ray.log import console, describe_counts
@@ -34,15 +34,16 @@ from character_ray.vllm_options import engine_kwargs, lora_size
 
 __all__ = ["Context", "Held", "Model", "Persona", "RemoteModel", "Wanted", "to_generation"]
 
-Wanted = tuple[Artefact, Sequence[Request] | Sequence[Scripted]]
-"""Where completions go, and what is asked for them."""
+Wanted = tuple[Artefact, Sequence[Request] | Sequence[Scripted]] | tuple[Artefact, Sequence[Request], Watch | None]
+"""Where completions go, what is asked for them, and perhaps who looks at them while they are written."""
 
 
 def to_generation(wanted: Wanted) -> Generation:
     """What a pass works on: scripted conversations are held, requests completed."""
-    artefact, rows = wanted
-    scripted = bool(rows) and "lines" in rows[0]
-    return ScriptedTalks(artefact, rows) if scripted else Generation(artefact, rows)  # type: ignore[arg-type]
+    artefact, rows = wanted[0], wanted[1]
+    if rows and "lines" in rows[0]:
+        return ScriptedTalks(artefact, rows)
+    return Generation(artefact, rows, wanted[2] if len(wanted) == 3 else None)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """What is asked for the data of both training stages, and the conversations."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from character_ray.config import Recipe
 from character_ray.constitution import Constitution, system_prompt
 from character_ray.inference.likelihood import ScoreRequest
-from character_ray.inference.passes import Generation, SelfInteraction
+from character_ray.inference.passes import Generation, SelfInteraction, Watch
 from character_ray.parts import write_rows
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.scores import count_kept, score, to_score
@@ -17,6 +18,7 @@ from character_ray.spoken import END_OF_THOUGHT
 from character_ray.stages.distill import opposite_requests, student_requests, teacher_requests, tidy
 from character_ray.stages.introspect import build_conversations, dialogues, plain_rows, reflection_requests
 from character_ray.stages.lessons import Lesson, lesson_requests, plan_lessons
+from character_ray.stages.thoughts import check_first_thoughts
 
 __all__ = [
     "ask_lessons",
@@ -30,12 +32,15 @@ __all__ = [
 ]
 
 
-def ask_teacher(context: Context, persona: Persona, prompts: Sequence[Prompt]) -> tuple[Artefact, list[Request]]:
-    """The teacher's part of the pairs: where it goes and what is asked."""
+def ask_teacher(
+    context: Context, persona: Persona, prompts: Sequence[Prompt]
+) -> tuple[Artefact, list[Request], Watch | None]:
+    """The teacher's part of the pairs: where it goes, what is asked, and, where thinking is begun for it, what looks whether that ends."""
     recipe = context.recipe
     requests = teacher_requests(prompts, persona.constitution, recipe.distill, recipe.seed)
     inputs = _asked_teacher(context, persona.constitution, prompts) | {"samples": recipe.distill.samples}
-    return context.artefact(f"{persona.prefix}teacher", inputs), requests
+    watch = partial(check_first_thoughts, config=recipe.distill) if recipe.distill.think_prefill else None
+    return context.artefact(f"{persona.prefix}teacher", inputs), requests, watch
 
 
 def ask_opposite(

@@ -29,7 +29,7 @@ from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.adapters import deliverable, join_delta, train_delta
 from character_ray.pipeline.answers import Exam, ask_arm, evaluation_questions
-from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.context import Context, Persona, Wanted
 from character_ray.pipeline.data import ask_lessons, ask_teacher
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.ray_session import ray_session
@@ -245,7 +245,7 @@ def _make_data(
     """
     recipe = context.recipe
     by_lessons = ask_lessons(context, persona, plan.prompts, plan.lessons) if plan.lessons else None
-    wanted = [ask_teacher(context, persona, plan.prompts), *([by_lessons[0]] if by_lessons else [])]
+    wanted: list[Wanted] = [ask_teacher(context, persona, plan.prompts), *([by_lessons[0]] if by_lessons else [])]
     taught = context.ask_teacher("teacher under the new version", wanted)
     sides = list(taught)
     if by_lessons:
