@@ -17,7 +17,7 @@ from character_ray.training.algebra import plain_config
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LayerUpdate", "compare", "describe", "load_updates", "recompress", "truncate"]
+__all__ = ["LayerUpdate", "check_finite", "compare", "describe", "load_updates", "recompress", "truncate"]
 
 ENERGY = 0.99  # share of the squared norm that the rank in use must hold
 
@@ -78,6 +78,24 @@ def load_updates(folder: Path) -> dict[str, LayerUpdate]:
     if not updates:
         raise AdapterError(f"{folder}: holds no LoRA factors (names with .lora_A.). Give the folder of a LoRA adapter.")
     return updates
+
+
+def check_finite(folder: Path) -> None:
+    """Check that every factor of an adapter is made of numbers.
+
+    Raises:
+        AdapterError: One holds NaN or infinity.
+    """
+    from safetensors import safe_open
+
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        names = list(file.keys())
+        broken = [name for name in names if not bool(file.get_tensor(name).isfinite().all())]
+    if broken:
+        raise AdapterError(
+            f"{folder}: {len(broken)} of {len(names)} factors hold values that are no numbers (NaN or infinite), {broken[0]} for one, so a "
+            "model with this adapter would say nothing. Train it again with a lower learning_rate, or in float32 (train.precision)."
+        )
 
 
 def describe(updates: Mapping[str, LayerUpdate]) -> dict[str, LayerSummary]:

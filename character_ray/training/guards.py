@@ -83,7 +83,7 @@ class MetricsFile(LogReader):
 
 
 class LossHolds(LogReader):
-    """Stops when the loss is no longer a number, or has grown to many times that of the first step.
+    """Stops when loss or gradient are no longer numbers, or the loss has grown to many times that of the first step.
 
     Args:
         rows: What the step was made of.
@@ -95,22 +95,27 @@ class LossHolds(LogReader):
     def read(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, Any]
     ) -> None:
-        """Check the logged loss.
+        """Check the logged loss, and the gradient's norm: the last step's gradient goes into the adapter, but into no further loss.
 
         Raises:
-            TrainingError: It is NaN, infinite, or more than ``EXPLODED`` times the first.
+            TrainingError: One of them is NaN or infinite, or the loss is more than ``EXPLODED`` times the first.
         """
-        loss = logs.get("loss")
+        loss, norm = logs.get("loss"), logs.get("grad_norm")
         if loss is None:
             return
         # In the history, which a checkpoint restores: a training that is taken up again is held to the same bound.
         first = next(line["loss"] for line in state.log_history if "loss" in line)
+        step = f"at step {state.global_step} of {state.max_steps}"
         if not math.isfinite(loss) or loss > EXPLODED * max(first, 1.0):
-            raise TrainingError(
-                f"the loss is {loss:.4g} at step {state.global_step} of {state.max_steps}, where it began with {first:.4g}; the step "
-                f"read {self._rows.named()}. Look at them, lower learning_rate={args.learning_rate}, or train in float32 "
-                "(train.precision)."
-            )
+            found = f"the loss is {loss:.4g} {step}, where it began with {first:.4g}"
+        elif norm is not None and not math.isfinite(norm):
+            found = f"the gradient's norm is {norm:.4g} {step}, which leaves weights that are no numbers"
+        else:
+            return
+        raise TrainingError(
+            f"{found}; the step read {self._rows.named()}. Look at them, lower learning_rate={args.learning_rate}, or train in float32 "
+            "(train.precision)."
+        )
 
 
 class CharacterHolds(LogReader):

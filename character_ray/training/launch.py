@@ -12,6 +12,7 @@ from character_ray.cluster_room import Need
 from character_ray.config import DPOConfig
 from character_ray.errors import ClusterError, TrainingError
 from character_ray.log import StageProgress, stage_progress
+from character_ray.training.factors import check_finite
 from character_ray.training.failures import root_cause
 from character_ray.training.job import TrainJob
 from character_ray.training.storage import check_storage
@@ -34,6 +35,7 @@ def train(job: TrainJob, label: str, num_rows: int) -> None:
     Raises:
         TrainingError: The storage cannot take what will be written, training left its path (see
             :mod:`character_ray.training.guards`), or its workers failed too often.
+        AdapterError: The trained factors are no numbers.
         KeyboardInterrupt: It was stopped; what is trained so far is kept, and the next call goes on from there.
         ClusterError: The nodes that are alive cannot hold the workers, and none joined in time; checkpoints are kept.
     """
@@ -50,6 +52,7 @@ def train(job: TrainJob, label: str, num_rows: int) -> None:
     fatal = job.folder / FATAL
     if fatal.is_file():
         raise TrainingError(f"{label}: {json.loads(fatal.read_text(encoding='utf-8'))}")
+    check_finite(job.folder / "trained")
     job.adapter.mkdir(exist_ok=True)
     for name in _ADAPTER_FILES:
         shutil.copyfile(job.folder / "trained" / name, job.adapter / name)

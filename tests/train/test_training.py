@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import ray
 from safetensors.torch import load_file
 
 from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig, OnPolicyConfig, SFTConfig, WatchConfig
-from character_ray.errors import TrainingError
+from character_ray.errors import AdapterError, TrainingError
 from character_ray.parts import write_rows
 from character_ray.rows import CONVERSATION, PAIR
 from character_ray.training.job import TrainJob
@@ -212,3 +213,14 @@ def test_a_loss_that_is_no_number_or_explodes_ends_the_run_with_the_step_and_the
         match=r"sft: the loss is \S+ at step \d+ of 12, where it began with .*; the step read rows (\S+, )+\S+\. .* lower learning_rate",
     ):
         train(trained, "sft", 24)
+
+
+def test_an_adapter_that_the_last_step_broke_is_not_taken_for_finished(job, conversations):
+    trained = job("sft", conversations, "broken")
+    # One step: its loss and its gradient are numbers, what its update leaves is not.
+    one_step = {"batch_size": 24, "micro_batch_size": 24, "warmup_share": 0.0, "learning_rate": 1e39}
+    trained = replace(trained, config=trained.config.model_copy(update=one_step))
+    with pytest.raises(AdapterError, match=r"factors hold values that are no numbers"):
+        train(trained, "sft", 24)
+    assert len(read_metrics(trained.folder / "metrics.jsonl")) == 1
+    assert not trained.adapter.exists()
