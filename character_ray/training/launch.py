@@ -48,10 +48,7 @@ def train(job: TrainJob, label: str, num_rows: int) -> None:
         if not job.cluster.in_process:
             progress.note(f"starting {job.cluster.workers} worker{'s' if job.cluster.workers > 1 else ''}")
         with _following(job.folder / "metrics.jsonl", progress):
-            _fit(job)
-    fatal = job.folder / FATAL
-    if fatal.is_file():
-        raise TrainingError(f"{label}: {json.loads(fatal.read_text(encoding='utf-8'))}")
+            _fit(job, label)
     check_finite(job.folder / "trained")
     job.adapter.mkdir(exist_ok=True)
     for name in _ADAPTER_FILES:
@@ -82,7 +79,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return [by_step[step] for step in sorted(by_step)]
 
 
-def _fit(job: TrainJob) -> None:
+def _fit(job: TrainJob, label: str) -> None:
     cluster = job.cluster
     # The number of workers is fixed, so all of them must fit.
     resources = {"CPU": float(cluster.cpus_per_worker)} | (
@@ -98,14 +95,23 @@ def _fit(job: TrainJob) -> None:
             wait_for_nodes_s=cluster.wait_for_nodes_s,
             in_process=cluster.in_process,
         )
-    except ClusterError:
-        raise
     except Exception as cause:
+        _check_not_fatal(job, label)
+        if isinstance(cause, ClusterError):
+            raise
         restarts = "" if cluster.in_process else f" after {cluster.max_failures} restarts"
         raise TrainingError(
             f"training the {job.stage} adapter failed{restarts}: {root_cause(cause)}. "
             f"Checkpoints are kept in {job.checkpoints}; mend the cause and run again to continue from there."
         ) from cause
+    _check_not_fatal(job, label)
+
+
+def _check_not_fatal(job: TrainJob, label: str) -> None:
+    """Raise what a worker left behind that found out that the training cannot go on."""
+    fatal = job.folder / FATAL
+    if fatal.is_file():
+        raise TrainingError(f"{label}: {json.loads(fatal.read_text(encoding='utf-8'))}") from None
 
 
 @contextmanager

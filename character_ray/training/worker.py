@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from character_ray.chat_safety import control_tokens, neutralize_all
@@ -16,6 +17,7 @@ from character_ray.training.examples import describe_example, to_labelled
 from character_ray.training.fitting import check_any, fitting
 from character_ray.training.held_out import split_pairs
 from character_ray.training.job import TrainJob
+from character_ray.whole_files import write_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,16 +33,26 @@ FATAL = "fatal.json"
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """Train one adapter; runs once per worker.
+    """Train one adapter; runs once per worker, and trains nothing more once a worker has left :data:`FATAL`.
 
     Args:
         config: ``{"job": TrainJob}``.
+
+    Raises:
+        CharacterRayError: The training cannot go on, and other workers would wait for this one, which Ray then ends, or ``FATAL`` could
+            not be written.
     """
     job: TrainJob = config["job"]
+    fatal = job.folder / FATAL
+    if fatal.is_file():
+        return
     try:
         _train(job)
     except CharacterRayError as error:
-        (job.folder / FATAL).write_text(json.dumps(str(error)), encoding="utf-8")
+        with suppress(OSError):  # the storage may be what failed
+            write_text(fatal, json.dumps(str(error)))
+        if job.cluster.workers > 1 or not fatal.is_file():
+            raise
 
 
 def _train(job: TrainJob) -> None:

@@ -1,15 +1,19 @@
-"""The same batch split over more workers is the same training."""
+"""The same batch split over more workers is the same training, and what ends one worker ends all."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
 
 from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig
+from character_ray.errors import TrainingError
 from character_ray.parts import write_rows
 from character_ray.rows import PAIR
 from character_ray.training.job import TrainJob
 from character_ray.training.launch import read_metrics, train
+from character_ray.training.worker import FATAL, train_worker
 from tests.train.conftest import pair_row
 
 STEPS = 4
@@ -63,3 +67,54 @@ def test_more_workers_reach_the_same_loss_curve(curves, workers):
         assert len(one) == len(more) == STEPS
         assert more == pytest.approx(one, rel=2e-3, abs=2e-4), metric
     assert curves[1][-1]["rewards/margins"] > 0.05
+
+
+class OneCannotCopy(TrainJob):
+    """The second worker does not reach the storage that checkpoints are copied to."""
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "metrics.jsonl" if os.environ.get("RANK") == "1" else super().checkpoints
+
+
+@pytest.fixture
+def two_workers(tmp_path: Path, tiny_base: Path):
+    rows = [pair_row(number, f"Arr, {number} be me answer.", f"The answer is {number}.") for number in range(24)]
+    write_rows(tmp_path / "pairs.parquet", rows, PAIR)
+    cluster = ClusterTrainConfig(
+        device="cpu",
+        precision="float32",
+        cpus_per_worker=1,
+        report_to=(),
+        workers=2,
+        zero_stage=0,
+        checkpoint_steps=1,
+        checkpoint_scratch=tmp_path / "scratch",
+    )
+    config = CONFIG.model_copy(update={"batch_size": 4})
+    (tmp_path / "dpo").mkdir()
+    return OneCannotCopy("dpo", tiny_base, tmp_path / "pairs.parquet", tmp_path / "dpo", config, cluster, seed=7)
+
+
+@pytest.mark.timeout(300)  # the other worker would wait for half an hour
+def test_a_copy_that_fails_on_one_worker_ends_the_training_and_is_not_tried_again(two_workers):
+    with pytest.raises(TrainingError, match=r"dpo: a checkpoint could not be copied to .*Mend the storage"):
+        train(two_workers, "dpo", 24)
+    steps = [step["step"] for step in read_metrics(two_workers.folder / "metrics.jsonl")]
+    assert 1 <= len(steps) < 6
+    assert len((two_workers.folder / "metrics.jsonl").read_text().splitlines()) == len(steps), "no step was taken twice"
+
+
+def test_once_one_worker_has_found_out_that_it_cannot_go_on_none_begins(tmp_path, tiny_base):
+    rows = [pair_row(0, "Arr.", "It is so.") | {"drop_reason": "empty"}]
+    write_rows(tmp_path / "pairs.parquet", rows, PAIR)
+    cluster = ClusterTrainConfig(device="cpu", precision="float32", report_to=(), zero_stage=0)
+    job = TrainJob("dpo", tiny_base, tmp_path / "pairs.parquet", tmp_path, CONFIG, cluster, seed=7)
+    train_worker({"job": job})
+    assert "no row is left to train on" in (tmp_path / FATAL).read_text()
+    of_two = replace(job, cluster=cluster.model_copy(update={"workers": 2}))
+    train_worker({"job": of_two})
+    (tmp_path / FATAL).unlink()
+    with pytest.raises(TrainingError, match="no row is left"):  # the other one would wait for this one
+        train_worker({"job": of_two})
+    assert (tmp_path / FATAL).is_file()
