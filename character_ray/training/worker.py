@@ -17,6 +17,7 @@ from character_ray.training.examples import describe_example, to_labelled
 from character_ray.training.fitting import check_any, fitting
 from character_ray.training.held_out import split_pairs
 from character_ray.training.job import TrainJob
+from character_ray.training.storage import check_scratch
 from character_ray.whole_files import write_text
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def _train(job: TrainJob) -> None:
     import torch
     from transformers import set_seed
 
+    check_scratch(job)
     # The adapter is initialised before a trainer exists that would set its seed.
     set_seed(job.seed)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.folder / "tensorboard")
