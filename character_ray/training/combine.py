@@ -17,6 +17,8 @@ from character_ray.errors import AdapterError
 from character_ray.threads import few_threads
 from character_ray.training.algebra import concatenate
 from character_ray.training.factors import LayerUpdate, load_updates, recompress
+from character_ray.training.logits import TOLERANCE, adapted_logits, text_logits
+from character_ray.whole_files import folder_being_written
 
 if TYPE_CHECKING:
     import torch
@@ -24,11 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Combined", "Method", "combine"]
 
 Method = Literal["exact", "legacy_linear"]
-
-# Two orders of adding the same numbers in float32 differ in the last bits; logits are of order ten.
-TOLERANCE = 1e-3
-
-TEXT = "Tell me about the sea, and about what you would do if the weather turned tonight."
 
 
 @dataclass(frozen=True)
@@ -70,23 +67,34 @@ def combine(
     manifests = [load_manifest(path) for path in adapters]
     _check(adapters, manifests, weights, folder, method, rank)
     updates = [load_updates(path) for path in adapters]
-    energy = 1.0
-    folder.mkdir(parents=True)
+    with folder_being_written(folder) as made:
+        energy = _write(adapters, weights, base, made, method, rank)
+        wanted = _folded_logits(base, updates, weights)
+        difference = float((adapted_logits(base, made) - wanted).abs().max())
+        if method == "exact" and energy == 1.0 and not difference <= TOLERANCE:
+            raise AdapterError(
+                f"{folder}: its logits would differ by {difference:.2g} from those of the folded model, more than {TOLERANCE}: the "
+                "combination is not exact, so it was not kept. Report this."
+            )
+        write_manifest(made, _manifest(manifests, made))
+    return Combined(adapter_rank(folder), energy, difference, float(wanted.abs().max()))
+
+
+def _write(
+    adapters: Sequence[Path], weights: Sequence[float], base: Path, folder: Path, method: Method, rank: int | None
+) -> float:
+    """Write the combination; the share of the squared norm that it keeps."""
     if method == "legacy_linear":
         _linear(adapters, weights, base, folder)
-    else:
-        concatenate(adapters, folder, weights)
-        if rank is not None and rank < adapter_rank(folder):
-            energy = recompress(folder, folder, rank)
-    wanted = _folded_logits(base, updates, weights)
-    found = _adapted_logits(base, folder)
-    difference = float((found - wanted).abs().max())
-    if method == "exact" and energy == 1.0 and difference > TOLERANCE:
-        raise AdapterError(
-            f"{folder}: its logits differ by {difference:.2g} from those of the folded model, more than {TOLERANCE}: the combination is "
-            "not exact. The folder is left for inspection; do not serve it, and report this."
-        )
-    manifest = manifests[0].model_copy(
+        return 1.0
+    concatenate(adapters, folder, weights)
+    if rank is not None and rank < adapter_rank(folder):
+        return recompress(folder, folder, rank)
+    return 1.0
+
+
+def _manifest(manifests: Sequence[Manifest], folder: Path) -> Manifest:
+    return manifests[0].model_copy(
         update={
             "stage": "combined",
             "rank": adapter_rank(folder),
@@ -94,8 +102,6 @@ def combine(
             "parents": [each.weights_hash for each in manifests],
         }
     )
-    write_manifest(folder, manifest)
-    return Combined(adapter_rank(folder), energy, difference, float(wanted.abs().max()))
 
 
 def _check(
@@ -163,22 +169,4 @@ def _folded_logits(
         for each, weight in zip(updates, weights, strict=True):
             for layer, update in each.items():
                 model.get_submodule(layer).weight += weight * (update.b @ update.a)
-        return _logits(model, base)
-
-
-def _adapted_logits(base: Path, adapter: Path) -> "torch.Tensor":
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    with torch.no_grad():
-        return _logits(PeftModel.from_pretrained(model, str(adapter)).eval(), base)
-
-
-def _logits(model: "torch.nn.Module", base: Path) -> "torch.Tensor":
-    from transformers import AutoTokenizer
-
-    ids = AutoTokenizer.from_pretrained(base)(TEXT, return_tensors="pt").input_ids
-    logits: torch.Tensor = model(input_ids=ids).logits[0].float()
-    return logits
+    return text_logits(model, base)

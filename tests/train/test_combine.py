@@ -14,8 +14,10 @@ from character_ray.pipeline import adapters
 from character_ray.pipeline.context import Context, Model, Persona
 from character_ray.pipeline.report_parts import adapter_part
 from character_ray.runs import Run, Store
-from character_ray.training.combine import TOLERANCE, combine
+from character_ray.training import combine as combination
+from character_ray.training.combine import combine
 from character_ray.training.factors import compare, describe, load_updates, truncate
+from character_ray.training.logits import TOLERANCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,6 +100,19 @@ def test_what_cannot_be_combined_is_refused_in_words(tiny_base, tmp_path, adapte
     with pytest.raises(AdapterError, match=message):
         combine(parts, weights, tiny_base, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_combination_that_fails_leaves_nothing_and_can_be_tried_again(tiny_base, tmp_path, adapter, monkeypatch):
+    parts = [adapter("a", 4, 8, 1), adapter("b", 4, 8, 2)]
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(OSError):
+        combine(parts, [1, 1], tmp_path / "no-such-base", tmp_path / "all")
+    monkeypatch.setattr(combination, "TOLERANCE", -1.0)
+    with pytest.raises(AdapterError, match="the combination is not exact, so it was not kept"):
+        combine(parts, [1, 1], tiny_base, tmp_path / "all")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    monkeypatch.undo()
+    assert combine(parts, [1, 1], tiny_base, tmp_path / "all").rank == 8
 
 
 def test_adapters_of_two_bases_do_not_add_up_and_nothing_is_overwritten(tiny_base, tmp_path, adapter):
