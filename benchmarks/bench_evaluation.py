@@ -90,7 +90,7 @@ def seatings(writer: Writer, prompts: int, players: int, answer_tokens: int, see
         for number in range(prompts)
         for player in range(players)
     }
-    return seated(meetings(all_pairs(players), range(prompts)), entries)
+    return seated(meetings(dict.fromkeys(all_pairs(players), range(prompts))), entries)
 
 
 def in_batches(judge: Any, rows: Sequence[Any], names: Sequence[str], size: int) -> tuple[float, list[float]]:
