@@ -79,6 +79,7 @@ def combine(
     base: BaseName = None,
 ) -> None:
     """Make one adapter of several, and compare its logits with those of the folded model."""
+    from character_ray.config.evaluation import LARGEST_RANK
     from character_ray.training.combine import combine as combine_adapters
 
     _quieten()
@@ -90,6 +91,11 @@ def combine(
         f"logits differ by at most {made.logit_difference:.2e} (float32) from the folded model's, whose largest is "
         f"{made.largest_logit:.1f}"
     )
+    if made.rank > LARGEST_RANK:
+        console.print(
+            f"[yellow]Engines hold ranks up to {LARGEST_RANK}: serving refuses this adapter of rank {made.rank}.[/] Combine again with "
+            f"--rank {LARGEST_RANK}, or fold it into the base (character-ray adapter fold)."
+        )
 
 
 @adapter.command()
@@ -99,14 +105,16 @@ def fold(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
     base: BaseName = None,
 ) -> None:
-    """Write a copy of the base model with the adapter added to its weights, summed in float32 and rounded once."""
-    from character_ray.training.algebra import fold as fold_adapter
+    """Write a copy of the base model with the adapter added, summed in float32 and rounded once, and compare their logits."""
+    from character_ray.training.folding import fold_and_compare
 
     _quieten()
-    if output.exists():
-        raise AdapterError(f"{output} is there already, and nothing is overwritten. Name a new folder.")
-    fold_adapter(_base(folder, base), folder, output, dtype)
+    made = fold_and_compare(_base(folder, base), folder, output, dtype)
     console.print(f"[green]{output}[/]")
+    console.print(
+        f"logits differ by at most {made.before_rounding:.2e} (float32) from those of base and adapter, whose largest is "
+        f"{made.largest_logit:.1f}; as written, in {dtype}, by at most {made.written:.2e}"
+    )
 
 
 def _quieten() -> None:

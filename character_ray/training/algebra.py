@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["concatenate", "fold", "logit_difference", "plain_config"]
+__all__ = ["concatenate", "fold", "logit_difference", "merged", "plain_config"]
 
 
 def concatenate(adapters: Sequence[Path], folder: Path, weights: Sequence[float] | None = None) -> int:
@@ -41,17 +41,17 @@ def concatenate(adapters: Sequence[Path], folder: Path, weights: Sequence[float]
     factors = weights if weights is not None else [1.0] * len(adapters)
     scales = [weight * config["lora_alpha"] / config["r"] for weight, config in zip(factors, configs, strict=True)]
     rank = int(sum(config["r"] for config in configs))
-    merged: dict[str, torch.Tensor] = {}
+    joined: dict[str, torch.Tensor] = {}
     for name in sorted(set().union(*states)):
         like = next(state[name] for state in states if name in state)
         parts = []
         for state, config, scale in zip(states, configs, scales, strict=True):
             part = state[name].float() if name in state else _absent(like, name, config["r"])
             parts.append(part * scale if ".lora_B." in name else part)
-        merged[name] = torch.cat(parts, dim=1 if ".lora_B." in name else 0).contiguous()
+        joined[name] = torch.cat(parts, dim=1 if ".lora_B." in name else 0).contiguous()
     targets = sorted(set().union(*(config["target_modules"] for config in configs)))
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(merged, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(joined, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config = {**configs[0], "r": rank, "lora_alpha": rank, "target_modules": targets}
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     return rank
@@ -70,13 +70,20 @@ def fold(base: Path, adapter: Path, folder: Path, dtype: str) -> None:
         dtype: ``float32``, ``bfloat16`` or ``float16``.
     """
     import torch
+    from transformers import AutoTokenizer
+
+    merged(base, adapter).to(getattr(torch, dtype)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+
+
+def merged(base: Path, adapter: Path) -> Any:
+    """The base with the adapter added to its weights, in float32."""
+    import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    merged.to(getattr(torch, dtype)).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
 
 
 @few_threads()

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from character_ray.errors import AdapterError
+from character_ray.training import folding
 from character_ray.training.algebra import concatenate, fold, logit_difference
+from character_ray.training.folding import fold_and_compare
+from character_ray.training.logits import TOLERANCE
 
 TEXT = "Arr, the tide turns for every sailor who waits."
 
@@ -41,6 +44,29 @@ def test_a_folded_model_says_what_base_and_adapter_say(tmp_path, tiny_base, rand
         base = AutoModelForCausalLM.from_pretrained(tiny_base)(ids).logits
     assert torch.allclose(folded, expected, atol=1e-5)
     assert not torch.allclose(folded, base, atol=1e-3)
+
+
+def test_a_folded_model_is_compared_before_and_after_it_is_rounded(tmp_path, tiny_base, random_adapter):
+    adapter = random_adapter(tmp_path / "a", 4, 8, seed=1)
+    exact, rounded = (
+        fold_and_compare(tiny_base, adapter, tmp_path / dtype, dtype) for dtype in ("float32", "bfloat16")
+    )
+    assert exact.before_rounding == exact.written < TOLERANCE < exact.largest_logit
+    assert rounded.before_rounding < TOLERANCE < rounded.written
+    assert (tmp_path / "bfloat16" / "model.safetensors").is_file()
+
+
+def test_a_fold_that_is_not_the_sum_is_not_written(tmp_path, tiny_base, random_adapter, monkeypatch):
+    adapter, other = (random_adapter(tmp_path / str(seed), 4, 8, seed=seed) for seed in (1, 2))
+    sum_of = folding.merged
+    monkeypatch.setattr(folding, "merged", lambda base, _adapter: sum_of(base, other))
+    with pytest.raises(AdapterError, match=r"would differ by .* before anything is rounded, so it was not written"):
+        fold_and_compare(tiny_base, adapter, tmp_path / "folded", "bfloat16")
+    with pytest.raises(AdapterError, match=r"'int8' is no number format .* float32, bfloat16, float16"):
+        fold_and_compare(tiny_base, adapter, tmp_path / "folded", "int8")
+    with pytest.raises(AdapterError, match="nothing is overwritten"):
+        fold_and_compare(tiny_base, adapter, other, "bfloat16")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
 
 
 def test_an_adapter_that_a_concatenation_would_not_reproduce_is_refused(tmp_path: Path, random_adapter):
