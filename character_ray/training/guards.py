@@ -49,7 +49,8 @@ class MetricsFile(LogReader):
     """Appends what the trainer logs to ``metrics.jsonl``: a line per step, and one per scoring of held-out pairs (``eval_*``).
 
     A resumed step replaces nothing; the last counts. Beside TRL's figures: ``elapsed_s`` since this process began to train,
-    ``tokens_per_s`` and, on a GPU, ``mfu`` and ``peak_memory_gib`` of its tensors.
+    ``tokens_per_s`` and, on a GPU, ``mfu`` and ``peak_memory_gib`` of its tensors; what the rates count is said in
+    :mod:`character_ray.training.throughput`.
 
     Args:
         path: The file.

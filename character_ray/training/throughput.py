@@ -1,4 +1,10 @@
-"""Tokens per second of a training, and what share of the hardware's multiplications they are (MFU)."""
+"""Tokens per second of a training, and the share of the hardware's multiplications that a plain training would take for them (MFU).
+
+Counted is what the algorithm asks for, not what is computed: both sides of a pair with their prompt, read once forward and once backward by
+the policy and once by the reference. A prompt that is read once for both sides and a reference whose answers are kept save work that is
+counted all the same, so the figures of two trainings on the same data compare their time, and MFU may be higher than the device's own
+counters say, even above 1. Padding, activations computed again, an on-policy student's sampling, attention and adapter are not counted.
+"""
 
 from pathlib import Path
 
@@ -14,7 +20,7 @@ def flops_per_token(base: Path, readings: int) -> float | None:
 
     Args:
         base: Folder of the model.
-        readings: Products with the model's weights: one forward, one backward to the activations, one for a reference model.
+        readings: Products with the model's weights: one forward, one backward to the activations, one for a reference model, kept or not.
 
     Returns:
         ``None`` where the model's shape cannot be read.
@@ -46,7 +52,7 @@ class Throughput:
         """``tokens_per_s`` and ``mfu`` of this step; nothing for the first, whose beginning nobody saw.
 
         Args:
-            num_tokens: Tokens read so far by all workers.
+            num_tokens: Tokens of the data so far, of all workers; a pair's prompt counts on both sides.
             elapsed_s: Seconds since this process began to train.
         """
         last, self._last = self._last, (num_tokens, elapsed_s)

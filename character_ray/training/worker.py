@@ -144,7 +144,7 @@ def _throughput(job: TrainJob) -> "Throughput":
 
     from character_ray.training.throughput import Throughput, flops_per_token
 
-    # DPO's reference, like the on-policy teacher, reads every token once more.
+    # DPO's reference, like the on-policy teacher, reads every token once more, or would if what it says were not kept.
     readings = 3 if job.stage == "dpo" else 2
     device = torch.cuda.get_device_name() if job.cluster.device == "gpu" else ""
     return Throughput(flops_per_token(job.base, readings), device, job.cluster.workers)
