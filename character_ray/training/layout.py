@@ -8,6 +8,7 @@ a token may see. Sharing reads fewer tokens, but an attention kernel that takes 
 reads the half that the mask hides; on long rows of a small or middling model that costs more than the prompts do.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,10 +34,21 @@ class LayerCost:
 
 
 def layer_cost(model: Any) -> LayerCost:
-    """Read off a causal language model; the embeddings, which both layouts meet equally, are left out."""
+    """Read off a causal language model; the embeddings, which both layouts meet equally, are left out.
+
+    Of the experts that lie in one tensor those count that a token meets. Weights that DeepSpeed has divided among workers count whole.
+    """
     config = model.config.get_text_config()
     embeddings = {id(module.weight) for module in (model.get_input_embeddings(), model.get_output_embeddings())}
-    weights = sum(each.numel() for each in model.parameters() if each.ndim == 2 and id(each) not in embeddings)
+    chosen = getattr(config, "num_experts_per_tok", None) or 0
+    weights = 0
+    for each in model.parameters():
+        # A divided weight is empty here, and so is its own shape.
+        shape = tuple(getattr(each, "ds_shape", each.shape))
+        if len(shape) == 2 and id(each) not in embeddings:
+            weights += math.prod(shape)
+        elif len(shape) == 3:
+            weights += min(chosen, shape[0]) * math.prod(shape[1:])
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     width = config.num_attention_heads * head
     return LayerCost(2.0 * weights, 4.0 * config.num_hidden_layers * width, next(model.parameters()).device.type)

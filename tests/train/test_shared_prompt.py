@@ -168,3 +168,18 @@ def test_the_cost_of_a_model_is_read_off_its_weights(tiny_base):
     model = AutoModelForCausalLM.from_pretrained(tiny_base)
     attention, mlp = 32 * (32 + 16 + 16 + 32), 3 * 32 * 64
     assert layer_cost(model) == LayerCost(2.0 * 2 * (attention + mlp), 4.0 * 2 * 32, "cpu")
+
+
+def test_weights_that_zero_3_has_divided_count_whole(tiny_base):
+    model = AutoModelForCausalLM.from_pretrained(tiny_base)
+    whole = layer_cost(model)
+    for parameter in model.parameters():  # as DeepSpeed leaves them between two passes
+        parameter.ds_shape = parameter.shape
+        parameter.data = torch.empty(0)
+    assert layer_cost(model) == whole
+
+
+def test_of_a_mixture_the_experts_that_a_token_meets_count(tiny_mixture):
+    model = AutoModelForCausalLM.from_pretrained(tiny_mixture)
+    attention, router, experts = 32 * (32 + 16 + 16 + 32), 4 * 32, 2 * 3 * 32 * 32
+    assert layer_cost(model).per_token == 2.0 * 2 * (attention + router + experts)
