@@ -1,9 +1,11 @@
 """Whether the nodes that are alive have room for what a stage needs.
 
 Ray waits without end for resources that are gone: a node that comes back is taken up again, and one that never does keeps a run
-waiting for ever. Busy resources are worth waiting for; resources that no node has are waited for as long as the recipe says.
+waiting for ever. Busy resources are worth waiting for; resources that no node has are waited for as long as the recipe says, and what
+an autoscaler may still add is not missed before a stage needs it.
 """
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +14,15 @@ from typing import Any
 
 from character_ray.errors import ClusterError
 
-__all__ = ["Need", "RoomWatch", "alive_nodes", "room_for"]
+__all__ = ["Need", "RoomWatch", "alive_nodes", "is_autoscaled", "nodes_may_join", "room_for"]
 
 # Between two looks at the cluster, in seconds.
 LOOK_EVERY_S = 1.0
 SHOWN = ("CPU", "GPU")
+# Where version 1 of Ray's autoscaler reports, and how it calls a node that was started by hand.
+STATUS_KEY, BY_HAND = "__autoscaling_status", "node_"
+# Label of a node that version 2 of it manages.
+NODE_GROUP = "ray.io/node-group"
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,27 @@ def alive_nodes() -> list[dict[str, float]]:
     import ray
 
     return [dict(node.get("Resources", {})) for node in ray.nodes() if node["Alive"]]
+
+
+def nodes_may_join() -> bool:
+    """Whether the Ray cluster has an autoscaler, which adds nodes once something waits for them."""
+    import ray
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    labels = [node.get("Labels") or {} for node in ray.nodes() if node["Alive"]]
+    return is_autoscaled(labels, _internal_kv_get(STATUS_KEY))
+
+
+def is_autoscaled(labels: Sequence[Mapping[str, str]], status: bytes | None) -> bool:
+    """Whether an autoscaler manages the nodes: to it each is one of a group, where a node that was started by hand is of none.
+
+    Args:
+        labels: Of each node that is alive.
+        status: What version 1 of Ray's autoscaler reports, if anything; on a cluster started by hand it runs, too, and only looks on.
+    """
+    report = json.loads(status or b"{}").get("autoscaler_report") or {}
+    groups = [group for group in report.get("active_nodes") or {} if not group.startswith(BY_HAND)]
+    return bool(groups) or any(each.get(NODE_GROUP) for each in labels)
 
 
 def room_for(need: Need, nodes: Sequence[Mapping[str, float]]) -> int:

@@ -3,16 +3,18 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from character_ray.cluster_room import nodes_may_join
 from character_ray.config import Recipe
 from character_ray.errors import CharacterRayError, RecipeError
+from character_ray.log import console
 from character_ray.pipeline.orphans import no_orphans
 
-__all__ = ["check_folder", "check_side_by_side", "ray_for", "ray_session"]
+__all__ = ["check_folder", "check_gpus", "check_side_by_side", "ray_for", "ray_session"]
 
 # Ray unpacks the working directory of a job into a folder of this name, on every node that runs a part of it.
 UNPACKED = "working_dir_files"
@@ -73,6 +75,38 @@ def check_side_by_side(recipe: Recipe, at_once: int) -> None:
         )
 
 
+def check_gpus(sections: Mapping[str, float], kept: float, available: float, may_grow: Callable[[], bool]) -> str:
+    """Refuse what a cluster can never hold.
+
+    Args:
+        sections: GPUs that each section of the recipe needs; they run one after the other.
+        kept: How many of them engines and judges keep meanwhile.
+        available: GPUs of the nodes that are alive.
+        may_grow: Finds out whether an autoscaler may add nodes.
+
+    Returns:
+        What is to be waited for, as a sentence; empty where everything is there.
+
+    Raises:
+        RecipeError: A section needs more GPUs than there are, and no nodes join by themselves.
+    """
+    section, needed = max(sections.items(), key=lambda item: item[1])
+    if needed <= available:
+        return ""
+    wanted = f"{section} needs {needed:g} GPU{'s' if needed > 1 else ''}" + (
+        f" ({kept:g} of them kept by engines and judges; leave out keep or lower gpu_share)" if kept else ""
+    )
+    if may_grow():
+        return (
+            f"{wanted}, and this Ray cluster has {available:g} so far. Its autoscaler is waited for when they are needed, as long as "
+            "wait_for_nodes_s says."
+        )
+    raise RecipeError(
+        f"{wanted}, but this Ray cluster has {available:g}. Set {section}.device=cpu for the embedded model, lower its replicas or "
+        "workers, or submit to a cluster with more GPUs."
+    )
+
+
 @contextmanager
 def ray_for(gpus: Mapping[str, float], kept: float = 0.0, folder: Path | None = None) -> Iterator[None]:
     """Ray for the length of the block.
@@ -86,7 +120,7 @@ def ray_for(gpus: Mapping[str, float], kept: float = 0.0, folder: Path | None = 
         folder: What every node reads and writes.
 
     Raises:
-        RecipeError: A section needs more GPUs than the cluster has, or only this node sees the folder.
+        RecipeError: A section needs more GPUs than the cluster has and nobody adds nodes to it, or only this node sees the folder.
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -105,7 +139,9 @@ def ray_for(gpus: Mapping[str, float], kept: float = 0.0, folder: Path | None = 
         try:
             if folder is not None:
                 check_folder(folder, Path.cwd(), sum(node["Alive"] for node in ray.nodes()))
-            _check_gpus(gpus, kept)
+            available = ray.cluster_resources().get("GPU", 0)
+            if awaited := check_gpus(gpus, kept, available, lambda: not own and nodes_may_join()):
+                console.print(f"[yellow]warning[/]: {awaited}")
             yield
         finally:
             if not was_running:
@@ -129,17 +165,3 @@ def _quieten() -> None:
 def _is_a_fault(record: logging.LogRecord) -> bool:
     """Whether what Ray Data reports as a fault of its own is one: an error of ours, raised on purpose, is shown by us."""
     return not isinstance(sys.exc_info()[1], CharacterRayError)
-
-
-def _check_gpus(sections: Mapping[str, float], kept: float) -> None:
-    import ray
-
-    available = ray.cluster_resources().get("GPU", 0)
-    section, needed = max(sections.items(), key=lambda item: item[1])
-    if needed > available:
-        raise RecipeError(
-            f"{section} needs {needed:g} GPU{'s' if needed > 1 else ''}"
-            + (f" ({kept:g} of them kept by engines and judges; leave out keep or lower gpu_share)" if kept else "")
-            + f", but this Ray cluster has {available:g}. Set {section}.device=cpu for the embedded model, lower its replicas or workers, "
-            "or submit to a cluster with more GPUs."
-        )

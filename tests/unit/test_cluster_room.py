@@ -1,8 +1,10 @@
 """A stage waits for lost nodes as long as the recipe says, and then names what it needs and what there is."""
 
+import json
+
 import pytest
 
-from character_ray.cluster_room import Need, RoomWatch, room_for
+from character_ray.cluster_room import Need, RoomWatch, is_autoscaled, room_for
 from character_ray.errors import ClusterError
 
 NEED = Need("dpo training", "worker", {"CPU": 2, "GPU": 1}, 3, "lower train.workers")
@@ -75,6 +77,23 @@ def test_the_cluster_is_not_asked_at_every_step():
         clock.now = step / 100
         assert watched.check()
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "report", "scaled"),
+    [
+        ([{"ray.io/node-id": "6e99"}], {"active_nodes": {"node_6e99": 1}}, False),
+        ([{"ray.io/node-id": "6e99"}], None, False),
+        ([{"ray.io/node-id": "ffff"}], {"active_nodes": {"ray.head.default": 1}}, True),
+        ([{"ray.io/node-id": "8fb9", "ray.io/node-group": "head-group"}], None, True),
+        ([], None, False),
+    ],
+    ids=["by hand", "by hand, version 2", "autoscaler, version 1", "autoscaler, version 2", "no nodes"],
+)
+def test_nodes_of_an_autoscaler_are_of_a_group_and_those_started_by_hand_of_none(labels, report, scaled):
+    # As Ray 2.60 reported them: heads started by hand, with a launcher's configuration, and as KubeRay names them.
+    status = json.dumps({"autoscaler_report": report}).encode() if report else None
+    assert is_autoscaled(labels, status) is scaled
 
 
 def test_without_a_single_node_the_error_says_so():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from character_ray.errors import RecipeError
-from character_ray.pipeline.ray_session import check_folder
+from character_ray.pipeline.ray_session import check_folder, check_gpus
 
 HERE = Path("/srv/work")
 JOB = Path("/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_0a1b")
@@ -32,3 +32,23 @@ def test_a_link_out_of_the_copy_is_followed(tmp_path):
     shared.mkdir()
     (copy / "runs").symlink_to(shared)
     check_folder(Path("runs"), copy, 2)
+
+
+SECTIONS = {"student_engine": 1.0, "train": 8.0}
+
+
+def test_what_the_nodes_have_is_not_asked_about():
+    assert check_gpus(SECTIONS, 0, 8, lambda: pytest.fail("nobody needs to know")) == ""
+
+
+def test_a_cluster_that_nobody_adds_nodes_to_is_refused_at_once():
+    with pytest.raises(RecipeError, match=r"^train needs 8 GPUs, but this Ray cluster has 0\. Set train\.device=cpu"):
+        check_gpus(SECTIONS, 0, 0, lambda: False)
+    with pytest.raises(RecipeError, match=r"8 GPUs \(0\.5 of them kept by engines and judges"):
+        check_gpus(SECTIONS, 0.5, 7, lambda: False)
+
+
+def test_a_cluster_that_is_scaled_down_is_waited_for_and_says_so():
+    awaited = check_gpus(SECTIONS, 0, 0, lambda: True)
+    assert awaited.startswith("train needs 8 GPUs, and this Ray cluster has 0 so far. Its autoscaler is waited for")
+    assert "wait_for_nodes_s" in awaited
