@@ -166,15 +166,15 @@ class Tournament(Config):
     """Prompts drawn from those that all contestants answered; ``None`` takes all."""
 
     round: int = Field(16, ge=1)
-    """Prompts that a pair is asked in the first round."""
+    """Prompts of a pair's first round."""
 
     round_growth: float = Field(1.0, ge=1)
-    """Every round asks this many times as many prompts of a pair as the one before. An engine starts anew for each round, so 2 keeps starts
+    """Every round of a pair has this many times the prompts of the one before. An engine starts anew for each round, so 2 keeps starts
     few."""
 
     schedule: Literal["uniform", "active"] = "uniform"
     """``uniform`` asks all pairs that are open; ``active`` asks all in the first round, then those whose order is least certain. Each pair
-    goes through the prompts in their order at its own pace, so that one that waited can still be asked every prompt."""
+    goes through the same rounds of prompts at its own pace, so that one that waited can still be asked every prompt."""
 
     pairs_per_round: int = Field(3, ge=1)
     """Pairs of an active round; more of them are fewer rounds."""

@@ -10,6 +10,7 @@ nothing anew.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
@@ -49,7 +50,7 @@ from character_ray.stages.tournament import (
     meetings,
     next_prompts,
     points,
-    round_sizes,
+    round_prompts,
     seated,
 )
 from character_ray.whole_files import write_text
@@ -249,14 +250,14 @@ def _play(tournament: Tournament, bench: _Bench) -> None:
     """Round after round, until every pair is decided or was asked every prompt."""
     played, stop = bench.played, tournament.stop
     lineup, players = played.lineup, len(played.lineup.labels)
-    total = len(lineup.prompts)
+    rounds = round_prompts(len(lineup.prompts), tournament.round, tournament.round_growth)
     fit = None
-    for number, size in enumerate(round_sizes(total, tournament.round, tournament.round_growth)):
+    for number in count():
         unasked = _to_ask(tournament, played)
         if not unasked:
             break
         pairs = next_pairs(unasked, fit, tournament.schedule, tournament.pairs_per_round)
-        asked = next_prompts(pairs, played.asked, size, total)
+        asked = next_prompts(pairs, played.asked, rounds)
         fresh = meetings(asked)
         _judge_round(tournament, bench, number, fresh)
         played.asked |= {pair: prompts.stop for pair, prompts in asked.items()}

@@ -9,7 +9,7 @@ Nothing is dropped here: a battle that a judge could not be read on is ``unscore
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -31,7 +31,7 @@ __all__ = [
     "meetings",
     "next_prompts",
     "points",
-    "round_sizes",
+    "round_prompts",
     "seated",
 ]
 
@@ -95,26 +95,29 @@ def meetings(asked: Mapping[Pair, range]) -> list[Meeting]:
     ]
 
 
-def next_prompts(pairs: Sequence[Pair], asked: Mapping[Pair, int], size: int, prompts: int) -> dict[Pair, range]:
-    """What each pair is asked next: every pair goes through the prompts in their order, at its own pace.
+def round_prompts(prompts: int, first: int, growth: float) -> list[range]:
+    """Numbers of the prompts of each round of a pair: ``first`` of them, in every other round ``growth`` times those of the one before."""
+    rounds, start, size = [], 0, float(first)
+    while start < prompts:
+        stop = min(start + round(size), prompts)
+        rounds.append(range(start, stop))
+        start, size = stop, size * growth
+    return rounds
 
-    So a pair that sat out a round has missed nothing, and which prompt it is asked does not depend on any verdict, only when.
+
+def next_prompts(pairs: Sequence[Pair], asked: Mapping[Pair, int], rounds: Sequence[range]) -> dict[Pair, range]:
+    """What each pair is asked next: every pair goes through the same rounds of prompts in their order, at its own pace.
+
+    So a pair that sat out has missed nothing and is not asked more at once for it, and which prompt comes next does not depend on any
+    verdict, only when.
 
     Args:
-        pairs: Who is asked.
+        pairs: Who is asked; each has prompts left.
         asked: How many prompts each pair was asked already.
-        size: Largest number of prompts of a pair in this round.
-        prompts: How many there are.
+        rounds: Of :func:`round_prompts`.
     """
-    return {pair: range(asked[pair], min(asked[pair] + size, prompts)) for pair in pairs}
-
-
-def round_sizes(prompts: int, first: int, growth: float) -> Iterator[int]:
-    """Prompts of a pair in each round: ``first``, then ``growth`` times those of the round before, at most all ``prompts``."""
-    size = float(first)
-    while True:
-        yield min(round(size), prompts)
-        size = min(size * growth, float(prompts))
+    by_start = {each.start: each for each in rounds}
+    return {pair: by_start[asked[pair]] for pair in pairs}
 
 
 def seated(played: Sequence[Meeting], entries: Mapping[tuple[int, int], Entry]) -> list[SeatedPair]:

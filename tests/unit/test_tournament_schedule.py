@@ -1,7 +1,6 @@
 """Which pairs are asked which prompts, round after round, and when a tournament stops."""
 
 import json
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from character_ray.parts import read_rows
 from character_ray.pipeline.tournament import hold_tournament
 from character_ray.report.tournament_page import render_tournament
-from character_ray.stages.tournament import meetings, next_prompts, round_sizes
+from character_ray.stages.tournament import meetings, next_prompts, round_prompts
 from tests.court import Court, everybody_is_there, held, in_character, planned
 from tests.finished_run import write_run
 
@@ -112,12 +111,16 @@ def test_an_active_tournament_that_broke_off_repeats_no_battle_and_loses_none(tm
     assert len({row["row_id"] for row in other}) == len(other)
 
 
-def test_rounds_grow_and_every_pair_goes_on_where_it_was():
-    assert list(islice(round_sizes(40, 16, 1.0), 3)) == [16, 16, 16]
-    assert list(islice(round_sizes(100, 8, 2.0), 6)) == [8, 16, 32, 64, 100, 100]
-    assert list(islice(round_sizes(5, 16, 2.0), 2)) == [5, 5]
-    asked = next_prompts([(0, 1), (0, 2)], {(0, 1): 8, (0, 2): 36, (1, 2): 8}, 8, 40)
-    assert asked == {(0, 1): range(8, 16), (0, 2): range(36, 40)}
+def test_rounds_grow_and_cover_every_prompt_once():
+    assert round_prompts(40, 16, 1.0) == [range(16), range(16, 32), range(32, 40)]
+    assert round_prompts(100, 8, 2.0) == [range(8), range(8, 24), range(24, 56), range(56, 100)]
+    assert round_prompts(5, 16, 2.0) == [range(5)]
+
+
+def test_a_pair_that_waited_goes_on_with_its_own_next_round():
+    rounds = round_prompts(100, 8, 2.0)
+    asked = next_prompts([(0, 1), (0, 2)], {(0, 1): 8, (0, 2): 56, (1, 2): 8}, rounds)
+    assert asked == {(0, 1): range(8, 24), (0, 2): range(56, 100)}
     played = meetings(asked)
     assert [(each.first, each.second) for each in played[:2]] == [(0, 1), (1, 0)]
-    assert [each.prompt for each in played[::2]] == [*range(8, 16), *range(36, 40)]
+    assert [each.prompt for each in played[::2]] == [*range(8, 24), *range(56, 100)]
