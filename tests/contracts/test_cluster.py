@@ -2,9 +2,13 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +86,66 @@ def test_the_slurm_script_is_shell_and_says_how_it_is_used(tmp_path: Path):
     ended = subprocess.run([bash, str(script)], capture_output=True, text=True, cwd=tmp_path)
     assert ended.returncode == 2
     assert "usage: sbatch" in ended.stderr
+
+
+SIMULATED = {
+    "scontrol": "echo node-1",
+    "srun": "echo 127.0.0.1",  # the address of the head, and then nodes that are there at once
+    "sleep": "exit 0",
+    "python": f'case "$1" in -c) exec {sys.executable} "$@" ;; *) exec {sys.executable} run.py ;; esac',
+}
+RUN = """
+import pathlib, sys, time
+pathlib.Path("started").touch()
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)  # what is kept is written
+    pathlib.Path("stopped").touch()
+    sys.exit(130)
+"""
+
+
+def test_slurms_warning_reaches_the_run_which_stops_by_itself(tmp_path: Path):
+    (tmp_path / "bin").mkdir()
+    for name, script in SIMULATED.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "bin" / "activate").write_text('PATH="$PWD/bin:$PATH"\n')
+    (tmp_path / "run.py").write_text(RUN)
+    settings = {"SLURM_JOB_NODELIST": "node-[1-2]", "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2"}
+    job = subprocess.Popen(
+        ["bash", str(CLUSTER / "slurm" / "character-ray.sbatch"), "recipe.yaml"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "CHARACTER_RAY_VENV": ".", "SLURM_CPUS_PER_TASK": "1", **settings},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "started").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        job.send_signal(signal.SIGINT)  # to the shell alone, as --signal=B:INT does
+        assert job.wait(timeout=60) == 130
+    finally:
+        job.kill()
+    assert (tmp_path / "stopped").exists()
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp"])
+def test_only_workers_of_the_launcher_have_gpus_and_the_images_user_writes_the_runs(name: str):
+    file = yaml.safe_load((CLUSTER / "launcher" / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert "GPU" not in file["available_node_types"][file["head_node_type"]]["resources"]
+    assert "--gpus=all" not in file["docker"]["run_options"]
+    assert file["docker"]["worker_run_options"] == ["--gpus=all"]
+    assert "sudo chown 1000:1000 /runs" in file["initialization_commands"][-1]
+    assert "--uid 1000 ray" in (CLUSTER / "docker" / "Dockerfile").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["raycluster", "rayjob"])
+def test_pods_that_write_runs_ask_for_a_folder_of_the_images_user(name: str):
+    assert {pod["securityContext"]["fsGroup"] for pod in pods(CLUSTER / "kuberay" / f"{name}.yaml")} == {1000}
 
 
 def test_the_images_install_the_locks_and_nothing_else():
