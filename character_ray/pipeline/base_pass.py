@@ -137,7 +137,7 @@ def flood(context: Context, works: Sequence[Sides[Wanted]]) -> None:
 
 def _judges_meanwhile(context: Context, works: Sequence[Sides[Wanted]]) -> None:
     """Judges that are kept load while the engine starts, if it will; a teacher of its own may need their GPUs first."""
-    asked = [artefact for work in works for artefact, _ in (*work.of_teacher, *work.of_student)]
+    asked = [wanted[0] for work in works for wanted in (*work.of_teacher, *work.of_student)]
     if context.recipe.shares_engine and not all(artefact.is_done for artefact in asked):
         load_early(context.student.folder, context.recipe.judge, context.held.judges)
 
