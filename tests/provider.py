@@ -17,9 +17,15 @@ from character_ray.rows import Message
 from character_ray.runs import Store
 from character_ray.stages.requests import build_request
 
-__all__ = ["INPUT_TOKENS", "OUTPUT_TOKENS", "Provider", "ask", "spent", "wanted"]
+__all__ = ["INPUT_TOKENS", "OUTPUT_TOKENS", "Provider", "ask", "chat_completion", "spent", "wanted"]
 
 INPUT_TOKENS, OUTPUT_TOKENS = 20, 10
+
+
+def chat_completion(choice: dict[str, Any], usage: dict[str, int]) -> dict[str, Any]:
+    """An answer of the chat API with one choice."""
+    head = {"id": "x", "object": "chat.completion", "created": 0, "model": "m"}
+    return head | {"choices": [choice], "usage": usage}
 
 
 class Provider(ThreadingHTTPServer):
@@ -80,14 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
             message = {"role": "assistant", "content": f"Aye, {text}"}
             usage = {"prompt_tokens": INPUT_TOKENS, "completion_tokens": OUTPUT_TOKENS, "total_tokens": 30}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            answer = {
-                "id": "x",
-                "object": "chat.completion",
-                "created": 0,
-                "model": "m",
-                "choices": [choice],
-                "usage": usage,
-            }
+            answer = chat_completion(choice, usage)
             if not self.server.tells_usage:
                 del answer["usage"]
         instead = self.server.instead.get(text) or self.server.instead.get("")

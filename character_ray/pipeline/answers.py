@@ -96,7 +96,7 @@ def _ask_questions(context: Context, persona: Persona, arm: Arm, exam: Exam, ada
         "sampling": sampling.model_dump(),
         **_begun(recipe, arm),
     }
-    return context.artefact(f"answers-{arm}", inputs), requests
+    return Wanted(context.artefact(f"answers-{arm}", inputs), requests)
 
 
 def _ask_challenges(context: Context, persona: Persona, arm: Arm, exam: Exam, adapter: Artefact | None) -> Wanted:
@@ -117,7 +117,7 @@ def _ask_challenges(context: Context, persona: Persona, arm: Arm, exam: Exam, ad
         "sampling": sampling.model_dump(),
         **_begun(context.recipe, arm),
     }
-    return context.artefact(f"challenges-{arm}", inputs), requests
+    return Wanted(context.artefact(f"challenges-{arm}", inputs), requests)
 
 
 def _ask_scripts(context: Context, persona: Persona, arm: Arm, exam: Exam, adapter: Artefact | None) -> Wanted:
@@ -136,7 +136,7 @@ def _ask_scripts(context: Context, persona: Persona, arm: Arm, exam: Exam, adapt
         "scripts": content_hash([script.script_id for script in exam.scripts]),
         "sampling": sampling,
     }
-    return context.artefact(f"erosion-{arm}", inputs), rows
+    return Wanted(context.artefact(f"erosion-{arm}", inputs), rows)
 
 
 def _inputs(context: Context, persona: Persona, arm: Arm, adapter: Artefact | None) -> dict[str, Any]:

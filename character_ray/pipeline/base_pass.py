@@ -114,7 +114,7 @@ def base_pass(context: Context, work: Sides[Wanted]) -> Sides[Generation]:
         parent = context.weights(recipe.distill.parent, "parent-folded")
         done += context.generate("parent adapter", [work.on_policy], parent, recipe.student_engine)
     answered = {generation.artefact.folder: generation for generation in done}
-    return work.map(lambda wanted: answered[wanted[0].folder])
+    return work.map(lambda wanted: answered[wanted.artefact.folder])
 
 
 def flood(context: Context, works: Sequence[Sides[Wanted]]) -> None:
@@ -137,7 +137,7 @@ def flood(context: Context, works: Sequence[Sides[Wanted]]) -> None:
 
 def _judges_meanwhile(context: Context, works: Sequence[Sides[Wanted]]) -> None:
     """Judges that are kept load while the engine starts, if it will; a teacher of its own may need their GPUs first."""
-    asked = [wanted[0] for work in works for wanted in (*work.of_teacher, *work.of_student)]
+    asked = [wanted.artefact for work in works for wanted in (*work.of_teacher, *work.of_student)]
     if context.recipe.shares_engine and not all(artefact.is_done for artefact in asked):
         load_early(context.student.folder, context.recipe.judge, context.held.judges)
 
@@ -145,5 +145,5 @@ def _judges_meanwhile(context: Context, works: Sequence[Sides[Wanted]]) -> None:
 def _distinct(wanted: Sequence[Wanted]) -> list[Generation]:
     by_folder: dict[Path, Generation] = {}
     for each in wanted:
-        by_folder.setdefault(each[0].folder, to_generation(each))
+        by_folder.setdefault(each.artefact.folder, to_generation(each))
     return list(by_folder.values())

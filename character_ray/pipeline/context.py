@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from character_ray.adapters import Manifest, adapter_rank, load_manifest
 from character_ray.chat_safety import control_tokens
@@ -34,16 +34,22 @@ from character_ray.vllm_options import engine_kwargs, lora_size
 
 __all__ = ["Context", "Held", "Model", "Persona", "RemoteModel", "Wanted", "to_generation"]
 
-Wanted = tuple[Artefact, Sequence[Request] | Sequence[Scripted]] | tuple[Artefact, Sequence[Request], Watch | None]
-"""Where completions go, what is asked for them, and perhaps who looks at them while they are written."""
+
+class Wanted(NamedTuple):
+    """Completions that are asked for, of requests or of scripted conversations."""
+
+    artefact: Artefact
+    """Where they go."""
+    rows: Sequence[Request] | Sequence[Scripted]
+    watch: Watch | None = None
+    """Looks at them while they are written."""
 
 
 def to_generation(wanted: Wanted) -> Generation:
     """What a pass works on: scripted conversations are held, requests completed."""
-    artefact, rows = wanted[0], wanted[1]
-    if rows and "lines" in rows[0]:
-        return ScriptedTalks(artefact, rows)
-    return Generation(artefact, rows, wanted[2] if len(wanted) == 3 else None)  # type: ignore[arg-type]
+    if wanted.rows and "lines" in wanted.rows[0]:
+        return ScriptedTalks(wanted.artefact, wanted.rows)
+    return Generation(wanted.artefact, wanted.rows, wanted.watch)  # type: ignore[arg-type]  # no scripts are among them
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any
 from character_ray.config import Recipe
 from character_ray.constitution import Constitution, system_prompt
 from character_ray.inference.likelihood import ScoreRequest
-from character_ray.inference.passes import Generation, SelfInteraction, Watch
+from character_ray.inference.passes import Generation, SelfInteraction
 from character_ray.parts import write_rows
-from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.context import Context, Persona, Wanted
 from character_ray.pipeline.scores import count_kept, score, to_score
 from character_ray.prompts import interaction_openings, reflection_prompts
-from character_ray.rows import CONVERSATION, Conversation, Pair, Prompt, Request, Talk, content_hash
+from character_ray.rows import CONVERSATION, Conversation, Pair, Prompt, Talk, content_hash
 from character_ray.runs import Artefact
 from character_ray.spoken import END_OF_THOUGHT
 from character_ray.stages.distill import opposite_requests, student_requests, teacher_requests, tidy
@@ -32,36 +32,32 @@ __all__ = [
 ]
 
 
-def ask_teacher(
-    context: Context, persona: Persona, prompts: Sequence[Prompt]
-) -> tuple[Artefact, list[Request], Watch | None]:
-    """The teacher's part of the pairs: where it goes, what is asked, and, where thinking is begun for it, what looks whether that ends."""
+def ask_teacher(context: Context, persona: Persona, prompts: Sequence[Prompt]) -> Wanted:
+    """The teacher's part of the pairs; where thinking is begun for it, it is watched whether that ends."""
     recipe = context.recipe
     requests = teacher_requests(prompts, persona.constitution, recipe.distill, recipe.seed)
     inputs = _asked_teacher(context, persona.constitution, prompts) | {"samples": recipe.distill.samples}
     watch = partial(check_first_thoughts, config=recipe.distill) if recipe.distill.think_prefill else None
-    return context.artefact(f"{persona.prefix}teacher", inputs), requests, watch
+    return Wanted(context.artefact(f"{persona.prefix}teacher", inputs), requests, watch)
 
 
-def ask_opposite(
-    context: Context, persona: Persona, opposite: Constitution, prompts: Sequence[Prompt]
-) -> tuple[Artefact, list[Request]]:
+def ask_opposite(context: Context, persona: Persona, opposite: Constitution, prompts: Sequence[Prompt]) -> Wanted:
     """The rejected side of the paired contrast: where it goes and what the teacher is asked in the opposite character."""
     recipe = context.recipe
     requests = opposite_requests(prompts, opposite, recipe.distill, recipe.seed)
-    return context.artefact(f"{persona.prefix}opposite", _asked_teacher(context, opposite, prompts)), requests
+    return Wanted(context.artefact(f"{persona.prefix}opposite", _asked_teacher(context, opposite, prompts)), requests)
 
 
-def ask_student(context: Context, prompts: Sequence[Prompt]) -> tuple[Artefact, list[Request]]:
+def ask_student(context: Context, prompts: Sequence[Prompt]) -> Wanted:
     """The student's part of the pairs, the same for every persona."""
     recipe = context.recipe
     requests = student_requests(prompts, recipe.distill, recipe.seed)
-    return context.artefact("student", _asked_student(context) | _asked(recipe, prompts)), requests
+    return Wanted(context.artefact("student", _asked_student(context) | _asked(recipe, prompts)), requests)
 
 
 def ask_lessons(
     context: Context, persona: Persona, prompts: Sequence[Prompt], lessons: Sequence[Lesson] | None = None
-) -> tuple[tuple[Artefact, list[Request]], tuple[Artefact, list[Request]]] | None:
+) -> tuple[Wanted, Wanted] | None:
     """What the lessons ask of the teacher and of the student; ``None`` when the recipe or the constitution has none.
 
     Without ``lessons`` they are all that the recipe plans.
@@ -78,19 +74,19 @@ def ask_lessons(
     )
     asked = {"rows": content_hash([request["row_id"] for request in by_student])}
     of_student = context.artefact(f"{persona.prefix}lessons-student", _asked_student(context) | asked)
-    return (of_teacher, by_teacher), (of_student, by_student)
+    return Wanted(of_teacher, by_teacher), Wanted(of_student, by_student)
 
 
-def ask_parent(context: Context, prompts: Sequence[Prompt]) -> tuple[Artefact, list[Request]]:
+def ask_parent(context: Context, prompts: Sequence[Prompt]) -> Wanted:
     """The rejected side of the on-policy contrast: what the student is asked, asked of the student with its parent adapter."""
     recipe = context.recipe
     assert context.parent is not None
     requests = student_requests(prompts, recipe.distill, recipe.seed)
     inputs = _asked_student(context) | _asked(recipe, prompts) | {"parent": context.parent.weights_hash}
-    return context.artefact("on-policy", inputs), requests
+    return Wanted(context.artefact("on-policy", inputs), requests)
 
 
-def reflect(context: Context, persona: Persona, dpo: Artefact) -> tuple[Artefact, list[Request]]:
+def reflect(context: Context, persona: Persona, dpo: Artefact) -> Wanted:
     """The reflections: where they go and what is asked."""
     recipe = context.recipe
     config = recipe.introspect
@@ -105,7 +101,7 @@ def reflect(context: Context, persona: Persona, dpo: Artefact) -> tuple[Artefact
         "sampling": config.reflection_sampling.model_dump(),
         "seed": recipe.seed,
     }
-    return context.artefact(f"{persona.prefix}reflections", inputs), requests
+    return Wanted(context.artefact(f"{persona.prefix}reflections", inputs), requests)
 
 
 def interact(context: Context, persona: Persona, dpo: Artefact) -> SelfInteraction | None:

@@ -135,7 +135,7 @@ def _answer(run: FinishedRun, tasks: Sequence[Task]) -> dict[Arm, list[str]]:
             "engine": recipe.student_engine.numerics,
             "rows": [request["row_id"] for request in requests],
         }
-        return context.artefact(f"tax-{arm}", inputs), requests
+        return Wanted(context.artefact(f"tax-{arm}", inputs), requests)
 
     untrained: list[Arm] = [arm for arm in run.arms if arm not in adapters]
     with context.held:

@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from character_ray.adapters import BaseModelId, Manifest, load_manifest, weights_hash, write_manifest
+from character_ray.adapters import load_manifest
 from character_ray.config import Recipe
 from character_ray.constitution import load_constitution
 from character_ray.errors import AdapterError
-from character_ray.models import model_hash, template_hash
 from character_ray.pipeline import adapters
 from character_ray.pipeline.context import Context, Model, Persona
 from character_ray.pipeline.report_parts import adapter_part
@@ -18,6 +17,7 @@ from character_ray.training import combine as combination
 from character_ray.training.combine import combine
 from character_ray.training.factors import compare, describe, load_updates, truncate
 from character_ray.training.logits import TOLERANCE
+from tests.sealed import seal
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,20 +25,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def adapter(tiny_base: Path, tmp_path: Path, random_adapter):
     def make(name: str, rank: int, alpha: int, seed: int, base_hash: str = "") -> Path:
-        folder = random_adapter(tmp_path / name, rank, alpha, seed)
-        base = BaseModelId(name=str(tiny_base), hash=base_hash or model_hash(tiny_base))
-        manifest = Manifest(
-            persona="Captain Blackwood",
-            slug="captain-blackwood",
-            stage="dpo",
-            base_model=base,
-            template_hash=template_hash(tiny_base),
-            constitution_hash="c",
-            rank=rank,
-            weights_hash=weights_hash(folder),
-        )
-        write_manifest(folder, manifest)
-        return folder
+        return seal(random_adapter(tmp_path / name, rank, alpha, seed), tiny_base, rank, base_hash)
 
     return make
 

@@ -10,11 +10,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from typer.testing import CliRunner, Result
 
-from character_ray.adapters import BaseModelId, Manifest, load_manifest, weights_hash, write_manifest
+from character_ray.adapters import load_manifest
 from character_ray.cli import app
 from character_ray.config import ModelConfig
 from character_ray.errors import AdapterError
-from character_ray.models import model_hash, resolve_model, template_hash
+from character_ray.models import resolve_model
+from tests.sealed import seal
 
 LAYERS = {"model.layers.0.self_attn.q_proj": (16, 16), "model.layers.0.mlp.down_proj": (16, 32)}
 
@@ -44,18 +45,7 @@ def adapter(base: Path, tmp_path: Path):
         config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 2 * rank}
         config |= {"target_modules": ["q_proj", "down_proj"], "base_model_name_or_path": str(base)}
         (folder / "adapter_config.json").write_text(json.dumps(config))
-        manifest = Manifest(
-            persona="Captain Blackwood",
-            slug="captain-blackwood",
-            stage="dpo",
-            base_model=BaseModelId(name=str(base), hash=model_hash(base)),
-            template_hash=template_hash(base),
-            constitution_hash="c",
-            rank=rank,
-            weights_hash=weights_hash(folder),
-        )
-        write_manifest(folder, manifest)
-        return folder
+        return seal(folder, base, rank)
 
     return make
 

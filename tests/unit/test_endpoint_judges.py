@@ -17,6 +17,7 @@ from character_ray.errors import GenerationError
 from character_ray.judging.audit import SeatedPair
 from character_ray.pipeline.judges import Panelist, ask_judge
 from character_ray.runs import Store
+from tests.provider import chat_completion
 
 ANSWERS = re.compile(r"Answer A:\n(.*)\n\nAnswer B:\n(.*)\n\nWhich answer", re.DOTALL)
 ROWS = [
@@ -60,14 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
             reply = "Who knows." if first == "mumble" else f"[[{other}]]? No.\n\n[[{seat}]]"
             choice["message"] = {"role": "assistant", "content": reply}
         usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
-        answer = {
-            "id": "x",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "m",
-            "choices": [choice],
-            "usage": usage,
-        }
+        answer = chat_completion(choice, usage)
         if self.server.status != 200:
             answer = {"error": {"message": "no"}}
         payload = json.dumps(answer).encode()

@@ -147,7 +147,7 @@ def test_thoughts_that_do_not_end_are_seen_before_the_rest_is_asked_and_what_arr
         run_pass("teacher", [generation], 0.0, complete)
     assert len(asked) == 8
     assert not generation.artefact.is_done
-    unwatched = to_generation(ask_teacher(context, Persona(CAPTAIN), prompts)[:2])
+    unwatched = to_generation(ask_teacher(context, Persona(CAPTAIN), prompts)._replace(watch=None))
     run_pass("teacher", [unwatched], 0.0, complete)
     assert len(asked) == len(set(asked)) == 32
     assert generation.artefact.is_done
