@@ -4,6 +4,7 @@ from character_ray.config.advice import recipe_warnings
 from character_ray.config.base import Config
 from character_ray.config.challenges import ChallengesConfig
 from character_ray.config.classifier import FineTuneConfig
+from character_ray.config.cluster_train import ClusterTrainConfig
 from character_ray.config.coherence import CoherenceConfig
 from character_ray.config.data import DistillConfig, FilterConfig, IntrospectConfig, PromptsConfig, PromptSource
 from character_ray.config.drift import DriftConfig
@@ -24,14 +25,7 @@ from character_ray.config.recipe import Recipe, load_recipe, load_tournament
 from character_ray.config.routing import AutoConfig
 from character_ray.config.served import ServedConfig
 from character_ray.config.tournament import ContestantsConfig, JudgeSpec, RatingConfig, StopConfig, Tournament
-from character_ray.config.training import (
-    ClusterTrainConfig,
-    DPOConfig,
-    LoRAConfig,
-    OnPolicyConfig,
-    SFTConfig,
-    TrainingConfig,
-)
+from character_ray.config.training import DPOConfig, LoRAConfig, OnPolicyConfig, SFTConfig, TrainingConfig
 from character_ray.config.update import UpdateConfig
 from character_ray.config.watch import WatchConfig
 

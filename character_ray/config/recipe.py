@@ -10,13 +10,14 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from character_ray.config.base import Config
+from character_ray.config.cluster_train import ClusterTrainConfig
 from character_ray.config.data import DistillConfig, IntrospectConfig, PromptsConfig
 from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
 from character_ray.config.evaluation import LARGEST_RANK, LORA_RANKS, EvaluateConfig, JudgeConfig, ServeConfig
 from character_ray.config.planning import PlanConfig
 from character_ray.config.tournament import Tournament
-from character_ray.config.training import ClusterTrainConfig, DPOConfig, SFTConfig
+from character_ray.config.training import DPOConfig, SFTConfig
 from character_ray.documents import Document, explain, load_document
 from character_ray.errors import RecipeError, StorageError
 from character_ray.s3 import S3Address, is_s3

@@ -1,17 +1,14 @@
 """How the two adapters are trained and on what."""
 
-import importlib.util
 import math
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from character_ray.config.base import Config, WaitsForNodes
+from character_ray.config.base import Config
 from character_ray.config.watch import WatchConfig
 
 __all__ = [
-    "ClusterTrainConfig",
     "DPOConfig",
     "LoRAConfig",
     "OnPolicyConfig",
@@ -210,137 +207,3 @@ class SFTConfig(TrainingConfig):
 
     max_length: int = Field(2048, ge=16)
     """Longest example, in tokens."""
-
-
-class ClusterTrainConfig(WaitsForNodes):
-    """What Ray Train runs both stages on."""
-
-    device: Literal["cpu", "gpu"] = "gpu"
-    """Device of every worker."""
-
-    workers: int = Field(1, ge=1)
-    """Data-parallel workers; one GPU each, or ``cpus_per_worker`` cores each. The number is fixed for a training: Ray Train can change
-    it while training goes (``num_workers`` as a range), but the accumulation that keeps ``batch_size`` and the data order within an
-    epoch belong to the number a checkpoint was made with, so such a run would not end with the weights of an undisturbed one."""
-
-    gpu_share: float = Field(1, gt=0, le=1)
-    """Share of a GPU that the one worker books; below 1 a kept engine may stay on the same GPU (``student_engine.keep``)."""
-
-    cpus_per_worker: int = Field(2, ge=1)
-    """CPU cores of a worker."""
-
-    in_process: bool = False
-    """Train in the pipeline's own process, without Ray's workers: a debugger stops there. For one worker and ``zero_stage`` 0; an
-    error ends the run at once, and the next attempt continues from the last checkpoint."""
-
-    zero_stage: Literal[0, 1, 2, 3] = 2
-    """DeepSpeed ZeRO stage; 0 is plain data parallel, the fastest choice for a LoRA whose base fits on every device."""
-
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Number format of the base model and of the forward pass; adapters are kept in float32 except under ZeRO-3."""
-
-    max_failures: int = Field(2, ge=0)
-    """How often a failed worker group is restarted from its last checkpoint."""
-
-    checkpoint_steps: int = Field(50, ge=1)
-    """Optimizer steps between checkpoints."""
-
-    checkpoint_scratch: Path | None = None
-    """Folder on every machine's own disk that checkpoints are written to; they are copied to the run's storage while training goes on.
-    Without one training waits until the storage has them."""
-
-    deepspeed: dict[str, Any] = Field(default_factory=dict)
-    """Further settings of DeepSpeed, merged into ours section by section: ``{zero_optimization: {offload_optimizer: {device: cpu}}}``."""
-
-    trainer: dict[str, Any] = Field(default_factory=dict)
-    """Further arguments of TRL's trainers, passed through as they are: ``{torch_compile: true}``, ``{optim: adafactor}``. One that a
-    single stage's trainer knows, such as ``ld_alpha``, goes to that stage alone."""
-
-    model: dict[str, Any] = Field(default_factory=dict)
-    """Further arguments of ``from_pretrained``, passed through as they are: ``{attn_implementation: flash_attention_2}``. Attention
-    that takes no mask, as this one, also ends the sharing of prompts."""
-
-    liger: bool | None = None
-    """Compute norms, rotary embeddings and gated MLPs with the fused kernels of ``liger-kernel`` (pip install liger-kernel). Changes the
-    time, not the result beyond rounding. By default on GPUs, where it is installed and the model is of a type it was tried on here; not
-    with ``in_process``."""
-
-    report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
-    """Trackers that follow a training live, beside ``metrics.jsonl``, which always does. TensorBoard's files lie in the stage's folder;
-    the others read their own environment variables and must be installed."""
-
-    @field_validator("report_to")
-    @classmethod
-    def _check_installed(cls, trackers: tuple[str, ...]) -> tuple[str, ...]:
-        modules = {"tensorboard": ("tensorboard", "tensorboardX"), "mlflow": ("mlflow",), "wandb": ("wandb",)}
-        for tracker in trackers:
-            if not any(importlib.util.find_spec(module) for module in modules[tracker]):
-                raise ValueError(
-                    f"names {tracker!r}, but {' and '.join(modules[tracker])} cannot be imported here. Install it on every machine "
-                    "(pip install), or leave it out."
-                )
-        return trackers
-
-    @model_validator(mode="after")
-    def _check_precision(self) -> "ClusterTrainConfig":
-        if self.device == "cpu" and self.precision != "float32":
-            raise ValueError("device 'cpu' trains in float32 only. Set precision: float32, or device: gpu.")
-        return self
-
-    @model_validator(mode="after")
-    def _check_liger(self) -> "ClusterTrainConfig":
-        if self.liger and self.device == "cpu":
-            raise ValueError("liger's kernels run on GPUs, but device is 'cpu'. Set device: gpu, or leave liger out.")
-        if self.liger and self.in_process:
-            raise ValueError(
-                "liger patches a model's modules for the rest of the process, and in_process trains in the pipeline's own. Leave one of "
-                "the two out."
-            )
-        if self.liger and not importlib.util.find_spec("liger_kernel"):
-            raise ValueError(
-                "liger is set, but liger_kernel cannot be imported here. Install it on every machine (pip install liger-kernel), or "
-                "leave it out."
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_deepspeed(self) -> "ClusterTrainConfig":
-        if self.deepspeed and not self.zero_stage:
-            raise ValueError(
-                f"deepspeed={self.deepspeed} has no effect with zero_stage=0, which trains without DeepSpeed. Set zero_stage to 1, 2 or 3."
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_gpu_share(self) -> "ClusterTrainConfig":
-        if self.gpu_share < 1 and self.workers > 1:
-            raise ValueError(
-                f"gpu_share={self.gpu_share:g} would put several of workers={self.workers} on one GPU, and NCCL wants one for each. "
-                "Set workers: 1, or leave gpu_share out."
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_in_process(self) -> "ClusterTrainConfig":
-        if self.in_process and (self.workers, self.zero_stage) != (1, 0):
-            raise ValueError(
-                f"in_process trains in one process without DeepSpeed, but workers={self.workers} and zero_stage={self.zero_stage}. "
-                "Set workers: 1 and zero_stage: 0, or leave in_process out."
-            )
-        return self
-
-    @property
-    def numerics(self) -> dict[str, Any]:
-        """What decides the weights that come out; of the further arguments those that are set."""
-        further = {name: given for name in ("deepspeed", "trainer", "model") if (given := getattr(self, name))}
-        return self.model_dump(include={"precision", "workers", "zero_stage"}) | further
-
-    @property
-    def booked_gpus(self) -> float:
-        """GPUs that the workers take while they work."""
-        return self.gpus * self.gpu_share
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of all workers together."""
-        return self.workers if self.device == "gpu" else 0

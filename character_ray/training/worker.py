@@ -98,6 +98,7 @@ def _build_trainer(job: TrainJob) -> "KnowsItsRows":
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from character_ray.training.compiled_layers import compile_layers, compiles
     from character_ray.training.fused_lora import fuse_lora
     from character_ray.training.guards import LossHolds, MetricsFile
     from character_ray.training.liger import use_liger
@@ -112,7 +113,8 @@ def _build_trainer(job: TrainJob) -> "KnowsItsRows":
         job.base, dtype=getattr(torch, job.cluster.precision), **job.cluster.model
     )
     model.config.use_cache = False
-    kernels = "liger" if use_liger(model, job.cluster) else "plain"
+    compiled = compiles(job)
+    kernels = "compiled" if compiled else "liger" if use_liger(model, job.cluster) else "plain"
     rows = _kept_rows(job)
     trainer: KnowsItsRows
     if isinstance(job.config, SFTConfig):
@@ -134,6 +136,8 @@ def _build_trainer(job: TrainJob) -> "KnowsItsRows":
     if job.cluster.zero_stage != 3 and not trainer.is_fsdp_enabled:
         fuse_lora(trainer.model)
     unmask_right_padding(model)
+    if compiled:
+        compile_layers(trainer.model)
     trainer.add_callback(LossHolds(trainer.step_rows))
     _watch(job, rows, trainer, tokenizer)
     return trainer

@@ -7,13 +7,14 @@ import pytest
 
 from character_ray.config import ClusterTrainConfig, ModelConfig
 from character_ray.models import resolve_model
+from character_ray.training.compiled_layers import compile_layers
 from character_ray.training.fused_lora import fuse_lora
 from character_ray.training.liger import use_liger
 
 pytestmark = pytest.mark.gpu
 
 
-def gradient(base: Path, precision: str, *, fast: bool) -> Any:
+def gradient(base: Path, precision: str, kernels: str = "plain") -> Any:
     """Of every factor of a random adapter by the likelihood of one text, as one vector."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -21,7 +22,8 @@ def gradient(base: Path, precision: str, *, fast: bool) -> Any:
 
     dtype = getattr(torch, precision)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).cuda()
-    if fast:
+    model.config.use_cache = False
+    if kernels == "liger":
         assert use_liger(model, ClusterTrainConfig(liger=True))
     torch.manual_seed(0)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -29,8 +31,10 @@ def gradient(base: Path, precision: str, *, fast: bool) -> Any:
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.02)
-    if fast:
+    if kernels != "plain":
         assert fuse_lora(adapted) == 7 * model.config.num_hidden_layers
+    if kernels == "compiled":
+        assert compile_layers(adapted.train()) == model.config.num_hidden_layers
     texts = [
         start + "the lantern swings above the chart. " * 20 for start in ("High be the tide, and ", "All asleep, yet ")
     ]
@@ -42,13 +46,12 @@ def gradient(base: Path, precision: str, *, fast: bool) -> Any:
     return torch.cat([p.grad.flatten().double() for p in adapted.parameters() if p.grad is not None])
 
 
-def test_the_fast_gradient_is_as_near_to_float32_as_the_plain_one():
-    pytest.importorskip("liger_kernel")
+@pytest.mark.parametrize("kernels", ["liger", "compiled"])
+def test_the_fast_gradient_is_as_near_to_float32_as_the_plain_one(kernels: str):
+    if kernels == "liger":
+        pytest.importorskip("liger_kernel")
     base = resolve_model(ModelConfig())
-    exact, plain, fast = (
-        gradient(base, precision, fast=fast)
-        for precision, fast in (("float32", False), ("bfloat16", False), ("bfloat16", True))
-    )
-    errors = [float((found - exact).norm() / exact.norm()) for found in (plain, fast)]
-    print(errors)
+    exact = gradient(base, "float32")
+    errors = [float((gradient(base, "bfloat16", each) - exact).norm() / exact.norm()) for each in ("plain", kernels)]
+    print(kernels, errors)
     assert 0 < errors[1] < 1.5 * errors[0] < 0.5

@@ -1,0 +1,69 @@
+"""Decoder layers compiled by ``torch.compile``, once for all layers of a kind and for rows of any number and length.
+
+A step over few tokens waits for Python: a layer of Qwen3 with its adapters is some sixty kernels forward, and on ragged rows a GPU is done
+with each before the next is asked for. Compiled, norms, rotary embeddings, activations and the adapters' small sums are a few
+kernels, and a whole layer is one call. What is around the layers (packing, the output layer, the loss) stays as it is.
+Source: PyTorch's recipe on regional compilation.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+
+from character_ray.training.job import TrainJob
+
+__all__ = ["compile_layers", "compiles"]
+
+# A graph each for policy and reference, with a mask and without, one row and several, and for each kind of layer.
+GRAPHS = 64
+
+
+def compiles(job: TrainJob) -> bool:
+    """Whether a job's layers are compiled: as the recipe says, and where it does not, on GPUs with a process for the training alone.
+
+    Not under ZeRO-3, whose weights are gathered layer by layer from Python, and not where the policy writes its own samples.
+    """
+    asked = job.cluster.compile_layers
+    if job.cluster.zero_stage == 3 or job.on_policy:
+        return False
+    return job.cluster.device == "gpu" and not job.cluster.in_process if asked is None else asked
+
+
+def compile_layers(model: Any) -> int:
+    """Compile the decoder layers of a causal language model in place, for the passes of its training; others run as before.
+
+    Args:
+        model: With its adapters. Passes in evaluation mode or with a cache of keys and values (an answer being written) are not
+            compiled.
+
+    Returns:
+        How many layers were found.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    dynamo: Any = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, GRAPHS)
+    for layer in layers:
+        layer.forward = _in_training(layer, layer.forward)
+    if layers:
+        model.get_input_embeddings().register_forward_hook(_needs_gradient)
+    return len(layers)
+
+
+def _in_training(layer: Any, plain: Callable[..., Any]) -> Callable[..., Any]:
+    compiled = torch.compile(plain, dynamic=True)
+
+    @wraps(plain)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        compiling = layer.training and kwargs.get("past_key_values") is None
+        return (compiled if compiling else plain)(*args, **kwargs)
+
+    return forward
+
+
+def _needs_gradient(_module: Any, _args: Any, hidden_BTD: torch.Tensor) -> torch.Tensor:
+    """Else the first layer, whose input needs no gradient, would be compiled by itself."""
+    return hidden_BTD.requires_grad_() if torch.is_grad_enabled() else hidden_BTD
