@@ -12,23 +12,10 @@ from typing import Any
 
 import torch
 
-from character_ray.training.job import TrainJob
-
-__all__ = ["compile_layers", "compiles"]
+__all__ = ["compile_layers"]
 
 # A graph each for policy and reference, with a mask and without, one row and several, and for each kind of layer.
 GRAPHS = 64
-
-
-def compiles(job: TrainJob) -> bool:
-    """Whether a job's layers are compiled: as the recipe says, and where it does not, on GPUs with a process for the training alone.
-
-    Not under ZeRO-3, whose weights are gathered layer by layer from Python, and not where the policy writes its own samples.
-    """
-    asked = job.cluster.compile_layers
-    if job.cluster.zero_stage == 3 or job.on_policy:
-        return False
-    return job.cluster.device == "gpu" and not job.cluster.in_process if asked is None else asked
 
 
 def compile_layers(model: Any) -> int:

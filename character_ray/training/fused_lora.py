@@ -80,14 +80,30 @@ def _forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Ten
     exact = torch.is_autocast_enabled(x.device.type) or all(tensor.dtype == dtype for tensor in (weight, *factors))
     if args or kwargs or not active or self.disable_adapters or self.merged or drawn or not exact:
         return type(self).forward(self, x, *args, **kwargs)  # type: ignore[no-any-return]
-    y_NE = _Adapted.apply(  # type: ignore[no-untyped-call]
-        x.to(dtype).flatten(0, -2),
-        weight.to(dtype),
-        bias if bias is None else bias.to(dtype),
-        [self.scaling[name] for name in active],
-        *factors,
-    )
+    x, weight, bias = x.to(dtype), weight.to(dtype), bias if bias is None else bias.to(dtype)
+    scales = [self.scaling[name] for name in active]
+    if torch.compiler.is_compiling():
+        return _traced(x, weight, bias, scales, factors)
+    y_NE = _Adapted.apply(x.flatten(0, -2), weight, bias, scales, *factors)  # type: ignore[no-untyped-call]
     return y_NE.unflatten(0, x.shape[:-1])  # type: ignore[no-any-return]
+
+
+def _traced(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    scales: Sequence[float],
+    factors: Sequence[torch.Tensor],
+) -> torch.Tensor:
+    """The formula as a compiler shall read it, which joins sums and copies by itself.
+
+    Traced through :class:`_Adapted`, PyTorch 2.11 loses the gradient of the factors without a word.
+    """
+    linear, number = torch.nn.functional.linear, len(scales)
+    y = linear(x, weight, bias)
+    for a, b, scale in zip(factors[:number], factors[number:], scales, strict=True):
+        y = y + linear(linear(x, a.to(x.dtype)), b.to(x.dtype) * scale)
+    return y
 
 
 def _computed_in(x: torch.Tensor) -> torch.dtype:

@@ -98,7 +98,7 @@ def _build_trainer(job: TrainJob) -> "KnowsItsRows":
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from character_ray.training.compiled_layers import compile_layers, compiles
+    from character_ray.training.compiled_layers import compile_layers
     from character_ray.training.fused_lora import fuse_lora
     from character_ray.training.guards import LossHolds, MetricsFile
     from character_ray.training.liger import use_liger
@@ -113,7 +113,7 @@ def _build_trainer(job: TrainJob) -> "KnowsItsRows":
         job.base, dtype=getattr(torch, job.cluster.precision), **job.cluster.model
     )
     model.config.use_cache = False
-    compiled = compiles(job)
+    compiled = job.cluster.compile_layers and not job.on_policy
     kernels = "compiled" if compiled else "liger" if use_liger(model, job.cluster) else "plain"
     rows = _kept_rows(job)
     trainer: KnowsItsRows
@@ -266,7 +266,7 @@ def _dpo_trainer(
         eval_dataset=_pairs(job, held_out, tokenizer, held_out=True) if held_out else None,
         processing_class=tokenizer,
         peft_config=None if job.parent else lora_config(job),
-        callbacks=[StartsAtReference(), *stops, *callbacks],
+        callbacks=[StartsAtReference(compiled=kernels == "compiled"), *stops, *callbacks],
     )
     return trainer
 

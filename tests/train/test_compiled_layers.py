@@ -8,10 +8,8 @@ from peft import LoraConfig, get_peft_model
 from torch._dynamo.utils import counters
 from transformers import AutoModelForCausalLM
 
-from character_ray.config import ClusterTrainConfig, DPOConfig, SFTConfig
-from character_ray.training.compiled_layers import compile_layers, compiles
+from character_ray.training.compiled_layers import compile_layers
 from character_ray.training.fused_lora import fuse_lora
-from character_ray.training.job import TrainJob
 
 
 @pytest.fixture(autouse=True)
@@ -70,20 +68,3 @@ def test_answers_and_evaluation_are_not_compiled(tiny_base):
     assert not counters["stats"]["unique_graphs"]
     model(input_ids=ids, use_cache=False)
     assert counters["stats"]["unique_graphs"] == 1
-
-
-def test_a_recipe_decides_and_gpus_compile_by_themselves(tmp_path):
-    def job(config=None, **cluster):
-        return TrainJob(
-            "dpo", tmp_path, tmp_path, tmp_path, config or DPOConfig(), ClusterTrainConfig(report_to=(), **cluster), 0
-        )
-
-    cpu = {"device": "cpu", "precision": "float32"}
-    assert compiles(job())
-    assert compiles(job(SFTConfig(), zero_stage=1))
-    assert not compiles(job(**cpu))
-    assert compiles(job(**cpu, compile_layers=True))
-    assert not compiles(job(compile_layers=False))
-    assert not compiles(job(zero_stage=3))
-    assert not compiles(job(zero_stage=0, in_process=True))
-    assert not compiles(job(DPOConfig(algorithm="on_policy")))

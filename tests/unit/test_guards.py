@@ -43,6 +43,14 @@ def test_a_gradient_that_is_no_number_ends_the_training_though_the_loss_is_one(n
         read(2.0, grad_norm=norm)
 
 
+def test_a_training_whose_first_gradient_is_nothing_is_ended():
+    with pytest.raises(
+        TrainingError, match=r"norm is 0 at step 1 of 9, so nothing would be learnt.*train.compile_layers"
+    ):
+        read(0.69, grad_norm=0.0)
+    read(0.69)  # not every optimizer tells
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_an_adapter_of_what_is_no_number_is_not_finished(tmp_path, value):
     factors = {"a.lora_A.weight": torch.ones(2, 3), "a.lora_B.weight": torch.ones(3, 2, dtype=torch.bfloat16)}
