@@ -12,6 +12,7 @@ from character_ray.report.schema import (
     Constitution,
     Difference,
     Judge,
+    JudgeAudit,
     Metric,
     Probe,
     Report,
@@ -125,6 +126,18 @@ def captain_report() -> Report:
             auc=0.997,
             true_positive_rate=0.953,
             false_positive_rate=0.016,
+            audit=JudgeAudit(
+                measures={
+                    "accuracy": Metric(value=0.98, low=0.92, high=1.0, n=128, method=BOOTSTRAP),
+                    "equal_length": Metric(value=0.95, low=0.88, high=0.98, n=128, method=BOOTSTRAP),
+                    "length_bias": Metric(value=0.03, low=-0.01, high=0.08, n=64, method=BOOTSTRAP),
+                    "consistency": Metric(value=1.0, low=0.94, high=1.0, n=64, method=WILSON),
+                    "seat_share": Metric(value=0.5, low=0.47, high=0.53, n=128, method=BOOTSTRAP),
+                    "identical_seat": Metric(value=0.5, low=0.47, high=0.53, n=64, method=BOOTSTRAP),
+                    "unreadable": Metric(value=0.0, low=0.0, high=0.06, n=320, method=WILSON),
+                },
+                failures=[],
+            ),
         ),
         classifier=Classifier(
             encoder="all-MiniLM-L6-v2",

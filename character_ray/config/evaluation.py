@@ -57,6 +57,13 @@ class AuditConfig(Config):
     max_unreadable: float = Field(0.1, ge=0, le=1)
     """Share of seatings in which a judge's reply may hold no verdict."""
 
+    max_length_bias: float = Field(0.15, ge=0, le=1)
+    """How far the accuracy on answers as they are may be from that on the same answers cut to equal length, either way."""
+
+    max_self_preference: float = Field(0.2, ge=0, le=1)
+    """How much oftener than it should the worse side may win where the judge's own weights wrote it. What it loses in accuracy by that
+    counts for ``min_accuracy``, too: this bound says more where it is the smaller one, or that floor is lowered."""
+
 
 class JudgeConfig(WaitsForNodes):
     """The likelihood judge: log p(completion | constitution) minus log p(completion), per token, under the student's base model."""
@@ -86,7 +93,7 @@ class JudgeConfig(WaitsForNodes):
     """Completions per forward pass."""
 
     audit: AuditConfig = AuditConfig()
-    """The audit that ``character-ray audit`` holds a judge to."""
+    """The audit that the run holds its judge to before it rates the arms, and ``character-ray audit`` any other."""
 
     tie_margin: float = Field(0.02, ge=0)
     """Scores no further apart than this, in nats per token, are a tie; at 0 only equal ones are."""

@@ -14,7 +14,7 @@ from character_ray.judging.rating import arrange_battles, sequential_elo, win_ma
 from character_ray.rows import Answer
 from character_ray.statistics import cluster_rate, paired_difference
 
-__all__ = ["Decisions", "agreements", "arm_metrics", "decide", "differences", "ratings"]
+__all__ = ["Decisions", "agreements", "arm_metrics", "decide", "differences", "ratings", "unrated"]
 
 Metric = dict[str, Any]
 
@@ -163,7 +163,7 @@ def ratings(
     The score of an answer does not depend on what it is compared with, so a battle stands for both seatings and there is no seat to fit.
 
     Returns:
-        ``rating`` by arm, ``tie_share``, ``difference`` of ``full`` and ``base``, ``elo`` by arm, ``win_rates`` and the number
+        ``rating`` by arm, ``tie_share``, ``differences`` (that of ``full`` and ``base``), ``elo`` by arm, ``win_rates`` and the number
         ``unscored``.
     """
     rated = [answer for answer in answers if answer["source"] != "probe" and not answer["error"]]
@@ -181,7 +181,7 @@ def ratings(
     return {
         "rating": {arm: vars(intervals[number]) for number, arm in enumerate(arms)},
         "tie_share": vars(replace(fitted.tie_share, n=len(battles.outcomes_N))),
-        "difference": {"metric": "rating", "arm": "full", "against": "base", **vars(gap)},
+        "differences": [{"metric": "rating", "arm": "full", "against": "base", **vars(gap)}],
         "elo": dict(
             zip(
                 arms,
@@ -194,6 +194,18 @@ def ratings(
             for i, a in enumerate(arms)
         },
         "unscored": battles.unscored,
+    }
+
+
+def unrated(arms: Sequence[str], reason: str) -> dict[str, Any]:
+    """What stands in the place of :func:`ratings` where a judge may not rate."""
+    return {
+        "rating": {arm: _missing(reason) for arm in arms},
+        "tie_share": _missing(reason),
+        "differences": [],
+        "elo": {},
+        "win_rates": {},
+        "unscored": 0,
     }
 
 

@@ -6,6 +6,7 @@ Every pair is judged in both seatings; the known better side is the teacher in c
     seat_share      the first seat wins; 0.5 is fair
     consistency     a pair has the same winner in both seatings
     equal_length    accuracy when both sides are cut to the same number of words
+    length_bias     accuracy minus equal_length: what a judge gains or loses by the length of what it reads
     identical_seat  the first seat wins when both sides are the same text; 0.5 is fair
     length_gap      accuracy where the better side is longer minus accuracy where it is shorter
     self_preference how much oftener the side that the judge's own weights wrote wins than it should
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 from character_ray.config import AuditConfig
-from character_ray.statistics import Interval, cluster_rate
+from character_ray.statistics import Interval, cluster_rate, paired_difference
 
 __all__ = ["Audit", "KnownPair", "SeatedPair", "Writer", "audit", "seat"]
 
@@ -32,6 +33,10 @@ BETTER_FIRST, BETTER_SECOND, CUT_FIRST, CUT_SECOND, SAME = (
     "cut-second",
     "same",
 )
+
+
+# What a measure is when a judge gave no verdict for it.
+_UNREAD = Interval(math.nan, math.nan, math.nan, 0, "no verdict could be read")
 
 
 class KnownPair(TypedDict):
@@ -102,7 +107,7 @@ def audit(
         first_wins: By row id of :func:`seat`, 1 when the judge prefers the first seat, 0 when the second, 0.5 for a tie, NaN when it
             gave no verdict that could be read.
         bounds: What a judge must reach.
-        seed: Seed of the bootstrap over prompts.
+        seed: Seed of the bootstraps over prompts.
         own: Side that the judge's own weights wrote.
     """
     prompts = [pair["prompt_id"] for pair in pairs]
@@ -110,16 +115,21 @@ def audit(
     def scores(seating: str) -> list[float]:
         return [first_wins[f"{prompt}/{seating}"] for prompt in prompts]
 
+    def read(*columns: Sequence[float]) -> tuple[list[float], list[str]]:
+        """Columns with one value per prompt as far as they could be read, and the prompt of each value."""
+        found = [(value, prompt) for column in columns for value, prompt in zip(column, prompts, strict=True)]
+        found = [(value, prompt) for value, prompt in found if not math.isnan(value)]
+        return [value for value, _ in found], [prompt for _, prompt in found]
+
     def rate(*columns: Sequence[float]) -> Interval:
-        """Mean of columns with one value per prompt, as far as they could be read."""
-        read = [(value, prompt) for column in columns for value, prompt in zip(column, prompts, strict=True)]
-        read = [(value, prompt) for value, prompt in read if not math.isnan(value)]
-        if not read:
-            return Interval(math.nan, math.nan, math.nan, 0, "no verdict could be read")
-        return cluster_rate([value for value, _ in read], [prompt for _, prompt in read], seed=seed)
+        values, clusters = read(*columns)
+        return cluster_rate(values, clusters, seed=seed) if values else _UNREAD
 
     first, second = scores(BETTER_FIRST), scores(BETTER_SECOND)
     right, right_second = first, [1 - value for value in second]
+    right_cut = scores(CUT_FIRST), [1 - value for value in scores(CUT_SECOND)]
+    whole, cut = read(right, right_second), read(*right_cut)
+    both_read = set(whole[1]) & set(cut[1])
     both = [
         math.nan if math.isnan(one) or math.isnan(other) else float(one == other)
         for one, other in zip(right, right_second, strict=True)
@@ -129,7 +139,8 @@ def audit(
         "accuracy": rate(right, right_second),
         "seat_share": rate(first, second),
         "consistency": rate(both),
-        "equal_length": rate(scores(CUT_FIRST), [1 - value for value in scores(CUT_SECOND)]),
+        "equal_length": rate(*right_cut),
+        "length_bias": paired_difference(*whole, *cut, seed=seed) if both_read else _UNREAD,
         "identical_seat": rate(scores(SAME)),
         "unreadable": cluster_rate(unreadable, [prompt for prompt in prompts for _ in range(5)], seed=seed),
     }
@@ -172,6 +183,16 @@ def _failures(measures: Mapping[str, Interval], bounds: AuditConfig) -> list[str
         for name in ("seat_share", "identical_seat")
         if abs(measures[name].value - 0.5) > bounds.max_seat_bias
     ]
-    if measures["unreadable"].value > bounds.max_unreadable:
-        failures.append(f"unreadable {measures['unreadable'].value:.2f} is above {bounds.max_unreadable}")
+    if abs(measures["length_bias"].value) > bounds.max_length_bias:
+        failures.append(
+            f"length_bias {measures['length_bias'].value:+.2f} is further than {bounds.max_length_bias} from 0"
+        )
+    failures += [
+        f"{name} {measures[name].value:.2f} is above {ceiling}"
+        for name, ceiling in (
+            ("self_preference", bounds.max_self_preference),
+            ("unreadable", bounds.max_unreadable),
+        )
+        if name in measures and measures[name].value > ceiling
+    ]
     return failures

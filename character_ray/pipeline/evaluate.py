@@ -9,6 +9,7 @@ from character_ray.evaluation.classifier import PersonaClassifier
 from character_ray.evaluation.decided import decided_rows
 from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation
+from character_ray.judging.audit import Audit
 from character_ray.judging.threshold import fit_threshold
 from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows, write_rows
@@ -19,6 +20,7 @@ from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.directives import DirectivesFollowed, KnownPair, ask_directives, judge_directives
 from character_ray.pipeline.further import measure_further
 from character_ray.pipeline.measured import answer_row, measure_answers
+from character_ray.pipeline.rating_audit import ask_audit, judge_audit, refusal, refusal_note
 from character_ray.pipeline.report_parts import (
     adapter_part,
     constitution_part,
@@ -64,12 +66,12 @@ def evaluate(
     """Measure every arm; write ``report.json``, ``report.html`` and the tables behind them; returns the run's folder."""
     recipe = context.recipe
     arms = [arm for arm in ARMS if (arm, "answers") in generations]
-    answers, tried, followed = _answers(context, persona, exam, generations, arms, known)
+    answers, tried, followed, audited = _answers(context, persona, exam, generations, arms, known)
     threshold = fit_threshold(*calibration)
     classifier, classifier_report, note = _classify(
         answers, labelled_pairs(pairs, known, recipe.distill), conversations, recipe.seed
     )
-    measured = measure_answers(recipe, persona, answers, arms, threshold.value, classifier)
+    measured = measure_answers(recipe, persona, answers, arms, threshold.value, classifier, refused=refusal(audited))
     decisions = measured.decisions
     prompts = [prompt for prompt, _ in exam.questions if prompt["source"] != "probe"]
     varied, helped = diversity_report(context, answers, arms, decisions)
@@ -80,6 +82,7 @@ def evaluate(
             "run": run_part(
                 context,
                 [
+                    *refusal_note(audited),
                     *_notes(arms, measured.rated["unscored"], note, recipe.distill),
                     *without_erosion(arms, len(exam.scripts), generations.keys()),
                 ],
@@ -90,7 +93,11 @@ def evaluate(
             **measured.parts(),
             "missing_arms": {arm: "left out by the recipe (evaluate.arms)" for arm in ARMS if arm not in arms},
             "judge": judge_part(
-                context, persona.constitution, threshold, "teacher and base completions of the training prompts"
+                context,
+                persona.constitution,
+                threshold,
+                "teacher and base completions of the training prompts",
+                audited,
             ),
             "classifier": classifier_report,
             "training": {
@@ -125,8 +132,8 @@ def _answers(
     generations: Mapping[tuple[Arm, Part], Generation],
     arms: Sequence[Arm],
     known: Sequence[KnownPair],
-) -> tuple[list[Answer], list[Challenged], DirectivesFollowed]:
-    """The two tables everything is measured on, and which directives were followed, all scored in one pass of the judge."""
+) -> tuple[list[Answer], list[Challenged], DirectivesFollowed, Audit]:
+    """The two tables everything is measured on, which directives were followed, and the judge's audit, all scored in one pass of it."""
     questions, tried = exam.questions, collect_trials(exam, generations, arms)
     completions = {arm: generations[arm, "answers"].spoken() for arm in arms}
     rows = [
@@ -138,8 +145,10 @@ def _answers(
     ]
     asked = ask_directives(context, tried, known)
     sheet = sheet_of(context, persona, "scores-answers", [*rows, *score_requests(tried)])
-    scores, *of_directives = score_all(context, [sheet, *([asked.sheet] if asked else [])])
-    followed = judge_directives(asked, of_directives[0]) if asked else DirectivesFollowed()
+    audit = ask_audit(context, persona)
+    scores, *others = score_all(context, [sheet, *([asked.sheet] if asked else []), *audit.sheets])
+    followed = judge_directives(asked, others.pop(0)) if asked else DirectivesFollowed()
+    audited = judge_audit(context, audit, others)
     answers = [
         answer_row(arm, prompt, sample, completion, scores[f"{arm}/{completion['row_id']}"])
         for arm in arms
@@ -149,7 +158,7 @@ def _answers(
     tried = with_scores(tried, scores)
     if tried:
         write_rows(context.run.folder / "trials.parquet", tried, CHALLENGED)
-    return answers, tried, followed
+    return answers, tried, followed, audited
 
 
 def labelled_pairs(

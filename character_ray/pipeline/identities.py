@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from character_ray.config import ModelConfig, Recipe
 from character_ray.inference.find_model import FoundModel
+from character_ray.judging.audit import Writer
 from character_ray.models import model_hash
 from character_ray.pipeline.contestants import Lineup
 from character_ray.pipeline.judges import Panelist
@@ -22,6 +23,8 @@ __all__ = [
     "Identity",
     "identity_of_judge",
     "identity_of_run",
+    "identity_of_student",
+    "known_writer",
     "players_of",
     "same_weights",
     "shared",
@@ -78,6 +81,21 @@ def identity_of_run(run: Path, recipe: Recipe, arm: str) -> Identity:
     if arm == "teacher" and recipe.teacher_endpoint is not None:
         return Identity(recipe.teacher.name, _address(recipe.teacher_endpoint.url))
     return Identity(_name(recipe.teacher if arm == "teacher" else recipe.student), hash=_recorded_hash(run, arm))
+
+
+def identity_of_student(recipe: Recipe, weights_hash: str) -> Identity:
+    """The student's weights before any training, which are the likelihood judge's own."""
+    return Identity(_name(recipe.student), hash=weights_hash)
+
+
+def known_writer(judge: Identity, run: Path, recipe: Recipe) -> Writer:
+    """Which side of a run's known pairs a judge's weights wrote: the teacher's is the better one, the student's the worse."""
+    wrote_better, wrote_worse = (
+        same_weights(judge, identity_of_run(run, recipe, arm)) is not None for arm in ("teacher", "base")
+    )
+    if wrote_better == wrote_worse:
+        return ""
+    return "better" if wrote_better else "worse"
 
 
 def players_of(lineup: Lineup, found: Mapping[int, FoundModel]) -> list[list[Candidate]]:

@@ -1,4 +1,8 @@
-"""Audit a judge on a run's own known pairs: the teacher's completions in character against the base model's."""
+"""Audit a judge on a run's own known pairs: the teacher's completions in character against the base model's.
+
+The run audits its likelihood judge before it rates its arms (:func:`known_sheet`, :func:`audit_by_scores`), with the scores that
+``character-ray audit`` reads later.
+"""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -9,18 +13,21 @@ from character_ray.config import AuditConfig, ModelConfig, Recipe
 from character_ray.constitution import system_prompt
 from character_ray.errors import ReportError
 from character_ray.inference.ab_judge import judge_pairs
-from character_ray.inference.likelihood import ScoreRequest
-from character_ray.judging.audit import Audit, KnownPair, SeatedPair, audit, seat
-from character_ray.judging.verdict import from_gap, from_probability, to_points
-from character_ray.models import resolve_model
+from character_ray.inference.score_sheets import Sheet
+from character_ray.judging.audit import Audit, KnownPair, Writer, audit, seat
+from character_ray.judging.verdict import from_probability, to_points
+from character_ray.models import model_hash, resolve_model
 from character_ray.parts import read_parts, read_rows
 from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.identities import Identity, identity_of_student, known_writer
+from character_ray.pipeline.judges import to_score_once, verdicts_by_scores
 from character_ray.pipeline.personas import load_trained
 from character_ray.pipeline.ray_session import ray_session
-from character_ray.pipeline.scores import score
+from character_ray.pipeline.scores import score_all, sheet_of
+from character_ray.rows import Completion
 from character_ray.spoken import without_thoughts
 
-__all__ = ["audit_judge", "known_pairs", "verdicts_by_scores"]
+__all__ = ["audit_by_scores", "audit_judge", "choose_pairs", "first_said", "known_pairs", "known_sheet"]
 
 
 def audit_judge(run: Path, recipe: Recipe, chat_judge: str | None) -> Audit:
@@ -40,14 +47,28 @@ def audit_judge(run: Path, recipe: Recipe, chat_judge: str | None) -> Audit:
     pairs = known_pairs(run, bounds, recipe.seed)
     with ray_session(recipe):
         if chat_judge is None:
-            verdicts = _by_likelihood(Context.open(recipe), persona, pairs)
-        else:
-            model = resolve_model(ModelConfig(name=chat_judge))
-            likely = judge_pairs(
-                f"{chat_judge} as judge", seat(pairs), model, system_prompt(persona.constitution), recipe.judge
-            )
-            verdicts = {row_id: to_points(from_probability(each, 0.0)) for row_id, each in likely.items()}
-    return audit(pairs, verdicts, bounds, seed=recipe.seed)
+            context = Context.open(recipe)
+            (scores,) = score_all(context, [known_sheet(context, persona, pairs)])
+            own = known_writer(identity_of_student(recipe, context.student.hash), run, recipe)
+            return audit_by_scores(recipe, pairs, scores, own)
+        model = resolve_model(ModelConfig(name=chat_judge))
+        likely = judge_pairs(
+            f"{chat_judge} as judge", seat(pairs), model, system_prompt(persona.constitution), recipe.judge
+        )
+    verdicts = {row_id: to_points(from_probability(each, 0.0)) for row_id, each in likely.items()}
+    own = known_writer(Identity(chat_judge, hash=model_hash(model)), run, recipe)
+    return audit(pairs, verdicts, bounds, seed=recipe.seed, own=own)
+
+
+def known_sheet(context: Context, persona: Persona, pairs: Sequence[KnownPair]) -> Sheet:
+    """What the likelihood judge reads of known pairs: every text once, whole and cut."""
+    return sheet_of(context, persona, "scores-audit", to_score_once(seat(pairs)))
+
+
+def audit_by_scores(recipe: Recipe, pairs: Sequence[KnownPair], scores: Mapping[str, float], own: Writer) -> Audit:
+    """What the likelihood judge is worth by its scores of :func:`known_sheet`, under the recipe's bounds and tie margin."""
+    verdicts = verdicts_by_scores(seat(pairs), scores, recipe.judge.tie_margin)
+    return audit(pairs, verdicts, recipe.judge.audit, seed=recipe.seed, own=own)
 
 
 def known_pairs(run: Path, bounds: AuditConfig, seed: int) -> list[KnownPair]:
@@ -62,7 +83,31 @@ def known_pairs(run: Path, bounds: AuditConfig, seed: int) -> list[KnownPair]:
             "it came from."
         )
     prompts = {row["prompt_id"]: row["prompt"] for row in read_rows(run / "prompts" / "train.parquet")}
-    teacher, base = (_completions(run / stage) for stage in ("teacher", "student"))
+    teacher, base = (first_said(read_parts(run / stage)) for stage in ("teacher", "student"))  # type: ignore[arg-type]
+    return choose_pairs(run, prompts, teacher, base, bounds, seed)
+
+
+def choose_pairs(
+    run: Path,
+    prompts: Mapping[str, str],
+    teacher: Mapping[str, str],
+    base: Mapping[str, str],
+    bounds: AuditConfig,
+    seed: int,
+) -> list[KnownPair]:
+    """Known pairs among prompts that both sides answered, and not alike.
+
+    Args:
+        run: Whose pairs they are, for the error.
+        prompts: Texts by id.
+        teacher: What the teacher said, by prompt.
+        base: What the untrained student said.
+        bounds: How many are wanted.
+        seed: Seed of the choice.
+
+    Raises:
+        ReportError: There are fewer than eight.
+    """
     usable = sorted(
         prompt_id
         for prompt_id in prompts.keys() & teacher.keys() & base.keys()
@@ -77,30 +122,8 @@ def known_pairs(run: Path, bounds: AuditConfig, seed: int) -> list[KnownPair]:
     return [KnownPair(prompt_id=each, prompt=prompts[each], better=teacher[each], worse=base[each]) for each in chosen]
 
 
-def _completions(stage: Path) -> dict[str, str]:
-    """The first sample's text by prompt."""
-    rows: list[dict[str, Any]] = [row for row in read_parts(stage) if not row["error"] and row["sample"] == 0]
+def first_said(completions: Sequence[Completion]) -> dict[str, str]:
+    """The first sample's text by prompt, without thoughts; failed and empty ones are left out."""
+    rows: list[Any] = [row for row in completions if not row["error"] and row["sample"] == 0]
     said = {row["prompt_id"]: without_thoughts(row["completion"]) for row in rows}
     return {prompt_id: text for prompt_id, text in said.items() if text}
-
-
-def _by_likelihood(context: Context, persona: Persona, pairs: list[KnownPair]) -> dict[str, float]:
-    seated = seat(pairs)
-    rows = [
-        ScoreRequest(row_id=f"{row['row_id']}/{side}", prompt=row["prompt"], completion=text)
-        for row in seated
-        for side, text in (("first", row["first"]), ("second", row["second"]))
-    ]
-    return verdicts_by_scores(seated, score(context, persona, "scores-audit", rows), context.recipe.judge.tie_margin)
-
-
-def verdicts_by_scores(rows: Sequence[SeatedPair], scores: Mapping[str, float], tie_margin: float) -> dict[str, float]:
-    """What the first seat of every row scores; NaN, a seating without a verdict, where a side has no score.
-
-    Args:
-        rows: Pairs in their seats.
-        scores: Scores by row id and seat, as ``row/first``.
-        tie_margin: Scores no further apart are a tie.
-    """
-    gaps = {row["row_id"]: scores[f"{row['row_id']}/first"] - scores[f"{row['row_id']}/second"] for row in rows}
-    return {row_id: to_points(from_gap(gap, tie_margin)) for row_id, gap in gaps.items()}

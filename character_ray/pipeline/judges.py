@@ -6,7 +6,7 @@
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from character_ray.rows import Request, content_hash
 from character_ray.runs import Artefact
 from character_ray.stages.requests import build_request
 
-__all__ = ["Judged", "Panelist", "ask_judge", "request_verdicts"]
+__all__ = ["Judged", "Panelist", "ask_judge", "request_verdicts", "to_score_once", "verdicts_by_scores"]
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,7 @@ def _letter_of(answer: Any, request: Request) -> str:
 
 
 def _by_likelihood(label: str, artefact: Artefact, rows: Sequence[SeatedPair], judge: Panelist) -> dict[str, Judged]:
-    """Every answer is scored once, however many others it meets."""
-    endpoint = judge.spec.endpoint
-    ids = {
-        (row["prompt"], text): content_hash(row["prompt"], text)
-        for row in rows
-        for text in (row["first"], row["second"])
-    }
-    wanted = [ScoreRequest(row_id=row_id, prompt=prompt, completion=text) for (prompt, text), row_id in ids.items()]
+    endpoint, wanted = judge.spec.endpoint, to_score_once(rows)
     if endpoint is not None:
         scores = score_remotely(
             label, artefact, wanted, judge.remote_name, judge.character, endpoint, judge.spending, judge.sections
@@ -146,8 +139,27 @@ def _by_likelihood(label: str, artefact: Artefact, rows: Sequence[SeatedPair], j
     else:
         assert judge.folder is not None
         scores = score_completions(label, artefact, wanted, judge.folder, judge.character, judge.spec.forward)
-    found = {}
-    for row in rows:
-        gap = scores[ids[row["prompt"], row["first"]]] - scores[ids[row["prompt"], row["second"]]]
-        found[row["row_id"]] = Judged(to_points(from_gap(gap, judge.spec.tie_margin)))
-    return found
+    points = verdicts_by_scores(rows, scores, judge.spec.tie_margin)
+    return {row_id: Judged(first_wins) for row_id, first_wins in points.items()}
+
+
+def to_score_once(rows: Sequence[SeatedPair]) -> list[ScoreRequest]:
+    """What a likelihood judge reads of seated pairs: every answer once, however many others it meets."""
+    texts = dict.fromkeys((row["prompt"], text) for row in rows for text in (row["first"], row["second"]))
+    return [ScoreRequest(row_id=content_hash(prompt, text), prompt=prompt, completion=text) for prompt, text in texts]
+
+
+def verdicts_by_scores(rows: Sequence[SeatedPair], scores: Mapping[str, float], tie_margin: float) -> dict[str, float]:
+    """What the first seat of every row scores; NaN, a seating without a verdict, where a side has no score.
+
+    Args:
+        rows: Pairs in their seats.
+        scores: Scores by the row ids of :func:`to_score_once`.
+        tie_margin: Scores no further apart are a tie.
+    """
+
+    def gap(row: SeatedPair) -> float:
+        first, second = (scores[content_hash(row["prompt"], text)] for text in (row["first"], row["second"]))
+        return first - second
+
+    return {row["row_id"]: to_points(from_gap(gap(row), tie_margin)) for row in rows}

@@ -7,7 +7,7 @@ from typing import Any
 
 from character_ray.config import Recipe
 from character_ray.constitution import names_itself, vocabulary_pattern
-from character_ray.evaluation.measures import Decisions, agreements, arm_metrics, decide, differences, ratings
+from character_ray.evaluation.measures import Decisions, agreements, arm_metrics, decide, differences, ratings, unrated
 from character_ray.pipeline.context import Persona
 from character_ray.pipeline.report_parts import probes, samples
 from character_ray.rows import Answer, Completion, Prompt
@@ -53,7 +53,7 @@ class Measured:
         return {
             "arms": self.metrics,
             "differences": [
-                self.rated["difference"],
+                *self.rated["differences"],
                 *differences(self.answers, self.decisions, self.arms, **self.draws),
             ],
             "agreements": agreements(self.answers, self.decisions),
@@ -72,6 +72,8 @@ def measure_answers(
     arms: Sequence[str],
     threshold: float,
     classifier: Any = None,
+    *,
+    refused: str = "",
 ) -> Measured:
     """Decide every answer and measure every arm.
 
@@ -82,6 +84,7 @@ def measure_answers(
         arms: In the order of the report.
         threshold: Score above which an answer is in character.
         classifier: Probability of each answer, where there is a classifier.
+        refused: Why the judge may not rate the arms, where it may not.
     """
     decisions = decide(
         answers,
@@ -93,13 +96,17 @@ def measure_answers(
     )
     draws = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
     identity = {probe.prompt["prompt_id"] for probe in persona.probes if probe.kind == "identity"}
-    rated = ratings(
-        answers,
-        arms,
-        tie_margin=recipe.judge.tie_margin,
-        elo_k=recipe.evaluate.elo_k,
-        elo_shuffles=recipe.evaluate.elo_shuffles,
-        **draws,
+    rated = (
+        unrated(arms, refused)
+        if refused
+        else ratings(
+            answers,
+            arms,
+            tie_margin=recipe.judge.tie_margin,
+            elo_k=recipe.evaluate.elo_k,
+            elo_shuffles=recipe.evaluate.elo_shuffles,
+            **draws,
+        )
     )
     metrics = {
         arm: {**arm_metrics(answers, decisions, arm, identity, **draws), "rating": rated["rating"][arm]} for arm in arms

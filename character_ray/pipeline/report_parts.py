@@ -7,10 +7,12 @@ from typing import Any
 from character_ray.adapters import load_manifest
 from character_ray.config import DistillConfig
 from character_ray.constitution import Constitution, score_constitution, system_prompt
+from character_ray.judging.audit import Audit
 from character_ray.judging.threshold import Threshold
 from character_ray.pipeline.adapters import deliverable
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.hardware import hardware, versions
+from character_ray.pipeline.rating_audit import audit_part
 from character_ray.rows import Answer
 from character_ray.runs import Artefact
 
@@ -74,15 +76,16 @@ def constitution_part(persona: Persona) -> dict[str, Any]:
 
 
 def judge_part(
-    context: Context, constitution: Constitution, threshold: Threshold, calibrated_on: str
+    context: Context, constitution: Constitution, threshold: Threshold, calibrated_on: str, audited: Audit
 ) -> dict[str, Any]:
-    """The likelihood judge and its threshold, with the rows that fixed it."""
+    """The likelihood judge, its threshold with the rows that fixed it, and its audit."""
     return {
         "model": f"{context.student.name} (untrained), log-likelihood ratio",
         "threshold": threshold.value,
         "calibrated_on": calibrated_on,
         "system_prompt": system_prompt(constitution),
         **threshold.quality,
+        "audit": audit_part(audited),
     }
 
 

@@ -21,7 +21,7 @@ from character_ray.constitution import system_prompt
 from character_ray.errors import ReportError
 from character_ray.inference.find_model import FoundModel, find_model
 from character_ray.inference.remote import Sections
-from character_ray.judging.audit import SeatedPair, Writer, audit, seat
+from character_ray.judging.audit import SeatedPair, audit, seat
 from character_ray.judging.davidson import count_cells, fit_davidson
 from character_ray.judging.schedule import Pair, all_pairs, next_pairs
 from character_ray.judging.stopping import Comparison
@@ -31,7 +31,7 @@ from character_ray.models import resolve_model
 from character_ray.parts import write_rows
 from character_ray.pipeline.contestants import Lineup, load_lineup, recipe_of, with_answers
 from character_ray.pipeline.context import Model
-from character_ray.pipeline.identities import identity_of_judge, identity_of_run, same_weights
+from character_ray.pipeline.identities import identity_of_judge, known_writer
 from character_ray.pipeline.judge_audit import known_pairs
 from character_ray.pipeline.judges import Judged, Panelist, ask_judge
 from character_ray.pipeline.played import Played
@@ -218,7 +218,7 @@ def _check_judges(tournament: Tournament, bench: _Bench) -> None:
     for judge in panel:
         said = bench.ask(f"audit-{judge.spec.name}", rows, judge)
         wins = {row_id: to_points(_seat_of(judge, each)) for row_id, each in said.items()}
-        own = _known_writer(judge, played.lineup)
+        own = known_writer(identity_of_judge(judge, played.lineup), first, recipe_of(first))
         found = audit(pairs, wins, tournament.audit, seed=tournament.seed, own=own)
         played.audits[judge.spec.name] = found
         shown = ", ".join(f"{name.replace('_', ' ')} {each.value:.2f}" for name, each in found.measures.items())
@@ -232,18 +232,6 @@ def _check_judges(tournament: Tournament, bench: _Bench) -> None:
             "judge would say more about it than about the contestants. Remove it from judges, give it other weights, or, if you "
             "know why it may be believed, move the bounds of the audit section."
         )
-
-
-def _known_writer(judge: Panelist, lineup: Lineup) -> Writer:
-    """Which side of the known pairs the judge's weights wrote: the teacher's is the better one, the student's the worse."""
-    run, own = lineup.audit_run, identity_of_judge(judge, lineup)
-    recipe = recipe_of(run)
-    wrote_better, wrote_worse = (
-        same_weights(own, identity_of_run(run, recipe, arm)) is not None for arm in ("teacher", "base")
-    )
-    if wrote_better == wrote_worse:
-        return ""
-    return "better" if wrote_better else "worse"
 
 
 def _play(tournament: Tournament, bench: _Bench) -> None:

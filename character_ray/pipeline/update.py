@@ -35,7 +35,7 @@ from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.ray_session import ray_session
 from character_ray.pipeline.scores import relevance_sheet, score_all, sheet_of
 from character_ray.pipeline.update_measure import measure_update
-from character_ray.pipeline.update_report import known_completions, report_update
+from character_ray.pipeline.update_report import Known, known_completions, report_update
 from character_ray.rows import CONVERSATION, Completion, Pair, Prompt, content_hash
 from character_ray.runs import Artefact, write_json
 from character_ray.stages.distill import build_pairs, tidy
@@ -105,7 +105,7 @@ def update_run(
     context, persona = Context.open(recipe), Persona(after)
     plan = _plan(context, run, after, changes, config)
     with ray_session(recipe), context.held:
-        data, calibration = _make_data(context, persona, run, plan)
+        data, known, calibration = _make_data(context, persona, run, plan)
         delta = train_delta(context, persona, data, character)
         updated = join_delta(context, persona, character, delta)
         link = context.run.folder / "adapter"
@@ -114,7 +114,7 @@ def update_run(
         questions = evaluation_questions(run.prompts("evaluation"), persona.probes, recipe.evaluate.probe_samples)
         answered = _answer(context, persona, questions, updated)
         measured = measure_update(context, persona, run, questions, answered, changes, other)
-        report_update(context, persona, run, questions, answered, calibration, delta, updated)
+        report_update(context, persona, run, questions, answered, known, calibration, delta, updated)
     found = {
         "format": 1,
         "run": str(folder),
@@ -238,10 +238,11 @@ def _answer(
 
 def _make_data(
     context: Context, persona: Persona, run: FinishedRun, plan: _Plan
-) -> tuple[Artefact, tuple[list[float], list[float]]]:
+) -> tuple[Artefact, Known, tuple[list[float], list[float]]]:
     """The teacher answers the affected prompts under the new version; what passes the filters is trained on, with what is retained.
 
-    Also the scores of teacher and untrained student that fix the judge's threshold under the new version.
+    Also what teacher and untrained student are known to have said, and the scores of it that fix the judge's threshold under the new
+    version.
     """
     recipe = context.recipe
     by_lessons = ask_lessons(context, persona, plan.prompts, plan.lessons) if plan.lessons else None
@@ -292,7 +293,7 @@ def _make_data(
                 }
             )
     context.close(artefact, reused=reused)
-    return artefact, known.calibration(scores)
+    return artefact, known, known.calibration(scores)
 
 
 def _old_rejected(run: FinishedRun, prompts: Sequence[Prompt]) -> list[Completion]:

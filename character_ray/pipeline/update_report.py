@@ -13,11 +13,14 @@ from pathlib import Path
 
 from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation
+from character_ray.inference.score_sheets import Sheet
 from character_ray.judging.threshold import fit_threshold
 from character_ray.parts import read_parts, read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.finished import FinishedRun
+from character_ray.pipeline.judge_audit import choose_pairs, first_said
 from character_ray.pipeline.measured import answer_row, measure_answers
+from character_ray.pipeline.rating_audit import ask_audit, judge_audit, refusal, refusal_note
 from character_ray.pipeline.report_parts import (
     adapter_part,
     constitution_part,
@@ -25,7 +28,7 @@ from character_ray.pipeline.report_parts import (
     run_part,
     shared_weights,
 )
-from character_ray.pipeline.scores import score
+from character_ray.pipeline.scores import score_all, sheet_of
 from character_ray.pipeline.summary import print_summary
 from character_ray.pipeline.trials import diversity_report, transcripts
 from character_ray.prompts import prompts_hash
@@ -41,7 +44,7 @@ __all__ = ["BEFORE", "Known", "known_completions", "report_update", "updated_ans
 BEFORE = "before"
 """The arm of the character as it was."""
 
-Scorer = Callable[[Context, Persona, str, Sequence[ScoreRequest]], dict[str, float]]
+Scorer = Callable[[Context, Sequence[Sheet]], list[dict[str, float]]]
 
 # The untouched prompts whose teacher and base completions help to fix the threshold.
 UNTOUCHED = 64
@@ -91,10 +94,11 @@ def report_update(
     run: FinishedRun,
     questions: Sequence[tuple[Prompt, int]],
     answered: Generation,
+    known: Known,
     calibration: tuple[Sequence[float], Sequence[float]],
     delta: Artefact,
     updated: Artefact,
-    score_rows: Scorer = score,
+    score_sheets: Scorer = score_all,
 ) -> Report:
     """Measure the updated character beside the old one and the untrained student, and write the report.
 
@@ -104,10 +108,11 @@ def report_update(
         run: The finished run of the old version.
         questions: Held-out prompts and probes, each with the number of its sample.
         answered: What the updated character said to them.
+        known: Completions of training prompts, which the judge is audited on.
         calibration: Scores of teacher and untrained student on training prompts, under the new version.
         delta: The training of what changed.
         updated: Character and delta as one adapter.
-        score_rows: Scores completions under the new version.
+        score_sheets: Scores completions under the new version.
 
     Raises:
         ReportError: Too few known completions fix a threshold.
@@ -118,12 +123,25 @@ def report_update(
         ScoreRequest(row_id=f"{each['arm']}/{each['row_id']}", prompt=each["prompt"], completion=each["completion"])
         for each in answers
     ]
-    scores = score_rows(context, persona, "scores-answers", rows)
+    audit = ask_audit(
+        context,
+        persona,
+        lambda: choose_pairs(
+            folder,
+            known.prompts,
+            first_said(known.teacher),
+            first_said(known.student),
+            recipe.judge.audit,
+            recipe.seed,
+        ),
+    )
+    scores, *of_known = score_sheets(context, [sheet_of(context, persona, "scores-answers", rows), *audit.sheets])
+    audited = judge_audit(context, audit, of_known)
     answers = [Answer(**{**each, "score": scores[f"{each['arm']}/{each['row_id']}"]}) for each in answers]
     write_rows(folder / "answers.parquet", answers, ANSWER)
     threshold = fit_threshold(*calibration)
     arms = list(dict.fromkeys(each["arm"] for each in answers))
-    measured = measure_answers(recipe, persona, answers, arms, threshold.value)
+    measured = measure_answers(recipe, persona, answers, arms, threshold.value, refused=refusal(audited))
     for metrics in measured.metrics.values():
         metrics["classifier_rate"] = {"value": None, "reason": "an update trains no persona classifier"}
     prompts = [prompt for prompt, _ in questions if prompt["source"] != "probe"]
@@ -132,6 +150,7 @@ def report_update(
         f"An update of {run.folder}: full is the updated character, before the one it was. Both, and base, are judged by the new version "
         "of the constitution; what base and before said is the old run's. How local the update is stands in update.json.",
         shared_weights(recipe.distill),
+        *refusal_note(audited),
     ]
     report = Report.model_validate(
         {
@@ -145,6 +164,7 @@ def report_update(
                 persona.constitution,
                 threshold,
                 "teacher and base completions of training prompts, the teacher's under the new version where the update touches them",
+                audited,
             ),
             "classifier": None,
             "training": {"delta": read_metrics(delta.folder / "metrics.jsonl")},

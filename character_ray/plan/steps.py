@@ -115,7 +115,9 @@ def plan_recipe(recipe: Recipe) -> list[Step]:
             + (prompts if recipe.distill.opposite or recipe.distill.parent else 0)
             + lessons
             + len(arms) * (questions.answers + questions.occasions)
-            + 2 * questions.directives * min(KNOWN_PER_DIRECTIVE, prompts),
+            + 2 * questions.directives * min(KNOWN_PER_DIRECTIVE, prompts)
+            # Both sides of the audit's known pairs, whole and cut.
+            + 4 * min(recipe.judge.audit.pairs, prompts),
             f"{recipe.judge.replicas} x {recipe.judge.device}, {recipe.judge.dtype}",
             recipe.judge.gpus,
         ),

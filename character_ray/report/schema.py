@@ -21,6 +21,7 @@ __all__ = [
     "Constitution",
     "Difference",
     "Judge",
+    "JudgeAudit",
     "Metric",
     "Probe",
     "Report",
@@ -91,6 +92,16 @@ class Constitution(_Part):
     vocabulary: list[str]
 
 
+class JudgeAudit(_Part):
+    """What a judge is worth on pairs whose better side is known: the teacher's answer in character, and the untrained student's."""
+
+    measures: dict[str, Metric]
+    """``accuracy``, ``equal_length``, ``length_bias``, ``consistency``, ``seat_share``, ``identical_seat``, ``unreadable``; ``length_gap``
+    where the better side is now longer and now shorter, ``self_preference`` where the judge's own weights wrote one side."""
+    failures: list[str]
+    """Bounds of the recipe that it breaks; then the arms are not rated."""
+
+
 class Judge(_Part):
     """The likelihood judge and the threshold that makes a rate of it."""
 
@@ -106,6 +117,8 @@ class Judge(_Part):
     false_positive_rate: float
     system_prompt: str = ""
     """The constitution as the judge reads it: with the threshold enough to judge other answers by the same measure."""
+    audit: JudgeAudit | None = None
+    """``None`` in reports of before the judge was audited in its run."""
 
 
 class ClassReport(_Part):

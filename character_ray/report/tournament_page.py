@@ -20,6 +20,7 @@ LONGEST_LABEL = 11
 AUDITED = {
     "accuracy": "Accuracy",
     "equal_length": "At equal length",
+    "length_bias": "Length bias",
     "consistency": "Consistency",
     "seat_share": "First seat",
     "identical_seat": "Same text, first seat",

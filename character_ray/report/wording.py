@@ -8,6 +8,7 @@ from character_ray.report.base import Metric
 
 __all__ = [
     "ARMS",
+    "AUDITED",
     "HEADLINE",
     "IN_CONTEXT",
     "METRICS",
@@ -35,6 +36,19 @@ ARMS = {
     "full": "distillation and introspection: the deliverable",
     "control": "both stages with a null constitution",
     "before": "the deliverable before its constitution was updated",
+}
+
+# What an audit measures of a judge, on pairs whose better side is known.
+AUDITED = {
+    "accuracy": "the better side wins",
+    "equal_length": "the same, both sides cut to equal length",
+    "length_bias": "accuracy lost by the cut",
+    "consistency": "same winner in both seatings",
+    "seat_share": "the first seat wins; 0.5 is fair",
+    "identical_seat": "the first seat wins against its own text",
+    "length_gap": "accuracy where the better side is the longer one, minus where it is the shorter; bounds nothing",
+    "self_preference": "the worse side, of the judge's own weights, wins",
+    "unreadable": "no verdict could be read",
 }
 
 # The setting of ``filters`` that decides about a reason; the other reasons have none.

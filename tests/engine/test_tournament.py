@@ -71,7 +71,9 @@ def test_the_embedded_chat_model_is_refused_for_its_love_of_a_seat(run):
 
 
 def test_a_panel_of_all_kinds_judges_every_seating_and_says_who_could_not_be_read(run):
-    believe_all = {"pairs": 8, "min_accuracy": 0, "min_consistency": 0, "max_seat_bias": 0.5, "max_unreadable": 1}
+    floors = {"min_accuracy": 0, "min_consistency": 0}
+    ceilings = {"max_seat_bias": 0.5, "max_unreadable": 1, "max_length_bias": 1, "max_self_preference": 1}
+    believe_all = {"pairs": 8, **floors, **ceilings}
     judges = [LIKELIHOOD, LETTERS, WRITTEN]
     folder = hold_tournament(planned(run, "panel", judges, audit=believe_all, prompts=8))
     report = TournamentReport.model_validate_json((folder / "tournament.json").read_text())

@@ -7,7 +7,7 @@ import pytest
 
 from character_ray.config import AuditConfig
 from character_ray.judging.audit import audit, seat
-from character_ray.pipeline.judge_audit import verdicts_by_scores
+from character_ray.pipeline.judges import to_score_once, verdicts_by_scores
 
 BOUNDS = AuditConfig()
 PAIRS = [
@@ -48,6 +48,7 @@ def test_a_judge_that_sees_the_character_passes():
         "seat_share": 0.5,
         "consistency": 1.0,
         "equal_length": 1.0,
+        "length_bias": 0.0,
         "identical_seat": 0.5,
         "unreadable": 0.0,
         "length_gap": 0.0,
@@ -105,23 +106,66 @@ def test_a_judge_that_prefers_its_own_text_to_the_better_one_is_seen(own, expect
     assert "self_preference" not in audit(PAIRS, verdicts, BOUNDS, seed=0).measures
 
 
+def pirate_scores(rows) -> dict[str, float]:
+    return {row["row_id"]: float(row["completion"].startswith("Arr")) for row in to_score_once(rows)}
+
+
 @pytest.mark.parametrize("margin", [0.0, 0.02])
 def test_a_judge_that_scores_the_same_text_the_same_loves_no_seat_at_any_margin(margin):
     rows = seat(PAIRS)
-    scores = {
-        f"{row['row_id']}/{side}": float(row[side].startswith("Arr")) for row in rows for side in ("first", "second")
-    }
-    found = audit(PAIRS, verdicts_by_scores(rows, scores, margin), BOUNDS, seed=0)
+    found = audit(PAIRS, verdicts_by_scores(rows, pirate_scores(rows), margin), BOUNDS, seed=0)
     assert found.measures["identical_seat"].value == 0.5
     assert found.passed
 
 
 def test_a_side_without_a_score_is_a_seating_without_a_verdict():
     rows = seat(PAIRS)
-    scores = {
-        f"{row['row_id']}/{side}": float(row[side].startswith("Arr")) for row in rows for side in ("first", "second")
+    lost = to_score_once(rows[:1])[1]  # the worse side of the first pair, as it is
+    verdicts = verdicts_by_scores(rows, pirate_scores(rows) | {lost["row_id"]: math.nan}, 0.02)
+    assert math.isnan(verdicts[rows[0]["row_id"]])
+    unread = [
+        row["row_id"] for row in rows if lost["completion"] in (row["first"], row["second"]) and "p0/" in row["row_id"]
+    ]
+    assert {row_id for row_id, verdict in verdicts.items() if math.isnan(verdict)} == set(unread)
+    assert audit(PAIRS, verdicts, BOUNDS, seed=0).measures["unreadable"].value == len(unread) / len(rows)
+
+
+def test_every_text_is_scored_once():
+    wanted = to_score_once(seat(PAIRS))
+    assert len({(row["prompt"], row["completion"]) for row in wanted}) == len(wanted) <= 4 * len(PAIRS)
+
+
+def test_a_judge_that_needs_the_length_to_find_the_better_side_is_refused():
+    long = [pair | {"better": pair["better"] + " aye" * 9} for pair in PAIRS]
+    rows = seat(long)
+
+    def by_length(row) -> float:
+        # One pair in six is decided by its length; cut, the judge is wrong there.
+        first, second = (len(row[side].split()) for side in ("first", "second"))
+        if int(row["row_id"].split("/")[0][1:]) % 6:
+            return in_character(row["first"], row["second"])
+        return 1 - in_character(row["first"], row["second"]) if first == second else float(first > second)
+
+    found = audit(long, {row["row_id"]: by_length(row) for row in rows}, BOUNDS, seed=0)
+    share = sum(not number % 6 for number in range(64)) / 64
+    assert found.measures["length_bias"].value == pytest.approx(share)
+    assert found.measures["length_bias"].low < share < found.measures["length_bias"].high
+    assert found.failures == [f"length_bias +{share:.2f} is further than 0.15 from 0"]
+    lenient = BOUNDS.model_copy(update={"max_length_bias": 0.25})
+    assert audit(long, {row["row_id"]: by_length(row) for row in rows}, lenient, seed=0).passed
+
+
+def test_a_judge_that_prefers_its_own_worse_text_is_refused_by_name():
+    rows = seat(PAIRS)
+    # Right in nine pairs of ten: enough for the floor of accuracy.
+    wins = {
+        row["row_id"]: in_character(row["first"], row["second"])
+        if int(row["row_id"].split("/")[0][1:]) % 10
+        else 1 - in_character(row["first"], row["second"])
+        for row in rows
     }
-    lost = rows[0]["row_id"]
-    verdicts = verdicts_by_scores(rows, scores | {f"{lost}/second": math.nan}, 0.02)
-    assert math.isnan(verdicts[lost])
-    assert audit(PAIRS, verdicts, BOUNDS, seed=0).measures["unreadable"].value == pytest.approx(1 / len(rows))
+    strict = BOUNDS.model_copy(update={"max_self_preference": 0.05})
+    assert audit(PAIRS, wins, BOUNDS, seed=0, own="worse").passed
+    assert audit(PAIRS, wins, strict, seed=0, own="worse").failures == ["self_preference 0.11 is above 0.05"]
+    assert audit(PAIRS, wins, strict, seed=0, own="better").passed
+    assert audit(PAIRS, wins, strict, seed=0).passed

@@ -94,8 +94,9 @@ def test_agreement_counts_where_two_ways_of_deciding_differ(answers, decisions):
 def test_ratings_leave_probes_and_failures_out(answers):
     found = ratings(answers, ["base", "full"], tie_margin=0.02, elo_k=32, elo_shuffles=10, **SEEDS)
     assert found["win_rates"]["full"]["base"] == pytest.approx(19 / 20)
-    assert found["difference"]["low"] > 0
-    assert found["difference"]["n"] == 20
+    (gap,) = found["differences"]
+    assert gap["low"] > 0
+    assert gap["n"] == 20
     assert found["elo"]["full"] > 1000 > found["elo"]["base"]
 
 
@@ -114,7 +115,7 @@ def test_ties_are_modelled_and_do_not_pull_ratings_together():
     """A tie that counted half to each side would halve the gap; what was decided says how far apart the two are."""
     settings = {"tie_margin": 0.02, "elo_k": 32, "elo_shuffles": 10, **SEEDS}
     decided, tied = (ratings(drawn_answers(share), ["base", "full"], **settings) for share in (0.0, 0.6))
-    gaps = [found["difference"]["value"] for found in (decided, tied)]
+    gaps = [found["differences"][0]["value"] for found in (decided, tied)]
     halved = 400 * np.log10(0.65 / 0.35)
     assert gaps[0] == pytest.approx(400 * np.log10(3), abs=15)  # the prior of one game
     assert gaps[1] > halved + 30

@@ -41,7 +41,7 @@ def completion(prompt_id: str, text: str) -> Completion:
     )
 
 
-def likes_pirates(context, persona, name, rows):
+def likes_pirates(rows) -> dict[str, float]:
     """Stands where the likelihood judge stands."""
     return {row["row_id"]: 1.0 if row["completion"].startswith(PIRATE) else -1.0 for row in rows}
 
@@ -101,8 +101,19 @@ def updated(old: FinishedRun, tmp_path: Path) -> Path:
     joined.finish({"logit_difference": {"float32": 1e-5, "bfloat16": 1e-2}})
     context.run.link(joined)
     (context.run.folder / "adapter").symlink_to(Path("updated") / "adapter", target_is_directory=True)
-    calibration = known.calibration(likes_pirates(context, persona, "", [*known.teacher, *known.student]))
-    report_update(context, persona, old, questions, said, calibration, delta, joined, likes_pirates)
+    calibration = known.calibration(likes_pirates([*known.teacher, *known.student]))
+    report_update(
+        context,
+        persona,
+        old,
+        questions,
+        said,
+        known,
+        calibration,
+        delta,
+        joined,
+        lambda _, sheets: [likes_pirates(sheet.rows) for sheet in sheets],
+    )
     return context.run.folder
 
 
@@ -119,6 +130,9 @@ def test_an_update_is_reported_beside_base_and_the_character_as_it_was(updated: 
     assert report.arms["before"]["identity_rate"].value is None
     assert report.arms["before"]["identity_rate"].reason
     assert (report.judge.auc, report.judge.n) == (1.0, 2 * 24)
+    assert report.judge.audit is not None and report.judge.audit.failures == []
+    assert report.judge.audit.measures["accuracy"].n == 2 * 24
+    assert report.arms["full"]["rating"].value > report.arms["base"]["rating"].value
     assert report.adapter is not None and report.adapter.rank == 8
     assert report.training["delta"][0]["loss"] == 2.0
     assert (updated / "report.html").is_file()
