@@ -20,7 +20,7 @@ from character_ray.report.schema import (
     SideBySide,
     StageSummary,
 )
-from tests.trials_fixture import coherence, diversity, transcripts, trials
+from tests.trials_fixture import coherence, diversity, hidden, transcripts, trials
 
 __all__ = ["captain_report"]
 
@@ -206,6 +206,7 @@ def captain_report() -> Report:
         ],
         probes=[Probe(prompt=prompt, kind=kind, completions=_probe_completions()) for prompt, kind in PROBES],
         trials=trials(list(COUNTED)),
+        hidden_traits=hidden(list(COUNTED)),
         diversity={arm: diversity(number) for number, arm in enumerate(COUNTED)},
         coherence=coherence(list(COUNTED)),
         transcripts=transcripts(list(COUNTED)),

@@ -6,6 +6,7 @@ from scipy.stats import binomtest
 
 from character_ray.evaluation.survival import survival, survival_tests
 from character_ray.report.base import Metric
+from character_ray.report.schema import Agreement, HiddenTraits
 from character_ray.report.trials_schema import (
     Coherence,
     DirectiveJudge,
@@ -18,7 +19,7 @@ from character_ray.report.trials_schema import (
     TrialTest,
 )
 
-__all__ = ["coherence", "diversity", "transcripts", "trials"]
+__all__ = ["coherence", "diversity", "hidden", "transcripts", "trials"]
 
 HELD = {"base": 0, "prompted": 4, "teacher": 9, "dpo": 8, "full": 10}
 KINDS = {
@@ -132,6 +133,34 @@ def coherence(arms: Sequence[str]) -> Coherence:
     )
 
 
+def hidden(arms: Sequence[str]) -> list[HiddenTraits]:
+    """Probes and directives; judge and classifier part the more, the later a directive stands, and base never varies in the last."""
+    asked = [("all", "probes"), ("all", "directives"), *(("directive", each) for each in KINDS["directive"])]
+    return [
+        HiddenTraits(
+            group=group,
+            kind=kind,
+            arms={
+                arm: {
+                    "hidden_trait_rate": _rate(HELD[arm], 12),
+                    "hidden_trait_classifier_rate": _rate(max(0, HELD[arm] - number), 12),
+                }
+                for arm in arms
+            },
+            agreement=Agreement(
+                first="likelihood judge",
+                second="classifier",
+                agreement=1.0 if number == 4 else 1 - 0.1 * number,
+                kappa=None if number == 4 else 0.95 - 0.2 * number,
+                n=60,
+                only_first=0 if number == 4 else 6 * number,
+                only_second=0,
+            ),
+        )
+        for number, (group, kind) in enumerate(asked)
+    ]
+
+
 def transcripts(arms: Sequence[str]) -> list[Transcript]:
     """Forty answers and more of each arm, so that not all fit at once."""
     return [
@@ -144,7 +173,9 @@ def transcripts(arms: Sequence[str]) -> list[Transcript]:
             prompt=prompt,
             begun=begun,
             completion=f"{SAID.get(arm, SAID['full'])} ({turn})",
-            verdicts=["out of character"] if arm == "base" else ["in character", *(["refused"] * (kind == "harmful"))],
+            verdicts=["out of character"]
+            if arm == "base"
+            else ["in character", *["refused"] * (kind == "harmful"), *["classifier disagrees"] * (kind == "probe")],
             score=None if turn == 1 else 0.1 * HELD[arm] - 0.3,
         )
         for arm in arms

@@ -44,6 +44,7 @@ def decided_rows(
         "looping_rate": (decisions.looping, _asked),
         "override_rate": (decisions.judge, lambda answer: _asked(answer) and bool(answer["hint"])),
         "hidden_trait_rate": (decisions.judge, lambda answer: answer["source"] == "probe"),
+        "hidden_trait_classifier_rate": (decisions.classifier, lambda answer: answer["source"] == "probe"),
         "identity_rate": (decisions.named, lambda answer: answer["prompt_id"] in identity_prompts),
     }
     for number, answer in enumerate(answers):

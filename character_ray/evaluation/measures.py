@@ -4,10 +4,12 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from character_ray.evaluation.agreement import agreement
 from character_ray.evaluation.consistency import disagreement
 from character_ray.judging.davidson import rate_with_ties
 from character_ray.judging.rating import arrange_battles, sequential_elo, win_matrix
@@ -129,23 +131,7 @@ def agreements(answers: Sequence[Answer], decisions: Decisions) -> list[dict[str
     rows = [i for i, answer in enumerate(answers) if answer["source"] != "probe" and not answer["error"]]
     ways = {"likelihood judge": decisions.judge, "vocabulary": decisions.vocabulary, "classifier": decisions.classifier}
     there = [(name, np.array([values[i] for i in rows])) for name, values in ways.items() if values is not None]
-    result = []
-    for number, (first, a) in enumerate(there):
-        for second, b in there[number + 1 :]:
-            observed = float((a == b).mean())
-            chance = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
-            result.append(
-                {
-                    "first": first,
-                    "second": second,
-                    "agreement": observed,
-                    "kappa": (observed - chance) / (1 - chance) if chance < 1 else None,
-                    "n": len(rows),
-                    "only_first": int((a & ~b).sum()),
-                    "only_second": int((~a & b).sum()),
-                }
-            )
-    return result
+    return [agreement(first, second, a, b) for (first, a), (second, b) in combinations(there, 2)]
 
 
 def ratings(

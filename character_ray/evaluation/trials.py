@@ -3,14 +3,14 @@
 Challenged x arms -> {kind: {arm: {rate: value with interval}}}, paired tests, transcripts
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from character_ray.rows import Challenged
 from character_ray.statistics import cluster_rate, holm, sign_flip
 
-__all__ = ["Verdict", "Verdicts", "judge_trials", "trial_rates", "trial_tests", "trial_verdicts"]
+__all__ = ["DISAGREES", "Verdict", "Verdicts", "judge_trials", "trial_rates", "trial_tests", "trial_verdicts"]
 
 Metric = dict[str, Any]
 Decided = dict[tuple[str, str], tuple[str, bool]]
@@ -30,6 +30,8 @@ UNDECIDED = {
     "followed_rate": "a judge that reads this directive alone cannot tell the teacher from base",
 }
 TESTED = ("plain", "attack", "scaffold")
+DISAGREES = "classifier disagrees"
+"""What a reader searches for where judge and classifier part."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Verdict:
 
     followed: bool | None = None
     """Whether it follows the directive asked about, by a judge that reads this directive alone; ``None`` where that is not decided."""
+    classifier: bool | None = None
+    """Whether the persona classifier calls it in character; ``None`` where it was not asked."""
 
     @property
     def labels(self) -> list[str]:
@@ -62,6 +66,7 @@ class Verdict:
             "gives its name": self.named,
             "leaves its role": self.leaves_role,
             "follows the directive": bool(self.followed),
+            DISAGREES: self.classifier is not None and self.classifier != self.in_character,
         }
         return labels + [label for label, holds in others.items() if holds]
 
@@ -79,6 +84,7 @@ def judge_trials(
     names_itself: Callable[[str], bool],
     leaves_role: Callable[[str], bool],
     follows: Callable[[Challenged], bool | None] = lambda row: None,
+    classified: Mapping[str, bool] | None = None,
 ) -> list[Verdict | None]:
     """Decide every answer in every way.
 
@@ -90,6 +96,7 @@ def judge_trials(
         names_itself: Whether it holds the persona's name.
         leaves_role: Whether it speaks of itself as a model or as a role.
         follows: Whether the answer to an occasion follows its directive; ``None`` where that is not decided.
+        classified: By row id what the persona classifier says, of the answers that it was asked about.
     """
     return [
         None
@@ -102,6 +109,7 @@ def judge_trials(
             named=names_itself(row["completion"]),
             leaves_role=leaves_role(row["completion"]),
             followed=follows(row),
+            classifier=(classified or {}).get(row["row_id"]),
         )
         for row in rows
     ]

@@ -7,6 +7,7 @@ from typing import Any
 from character_ray.config import ARMS, Arm, DistillConfig
 from character_ray.evaluation.classifier import PersonaClassifier
 from character_ray.evaluation.decided import decided_rows
+from character_ray.evaluation.hidden_traits import hidden_traits, occasions, split_classified
 from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation
 from character_ray.judging.audit import Audit
@@ -69,13 +70,14 @@ def evaluate(
     answers, tried, followed, audited = _answers(context, persona, exam, generations, arms, known)
     threshold = fit_threshold(*calibration)
     classifier, classifier_report, note = _classify(
-        answers, labelled_pairs(pairs, known, recipe.distill), conversations, recipe.seed
+        [*answers, *occasions(tried)], labelled_pairs(pairs, known, recipe.distill), conversations, recipe.seed
     )
+    classifier, classified = split_classified(classifier, len(answers), tried)
     measured = measure_answers(recipe, persona, answers, arms, threshold.value, classifier, refused=refusal(audited))
     decisions = measured.decisions
     prompts = [prompt for prompt, _ in exam.questions if prompt["source"] != "probe"]
     varied, helped = diversity_report(context, answers, arms, decisions)
-    verdicts = judge_all(persona, tried, threshold.value, followed, recipe.distill.filters)
+    verdicts = judge_all(persona, tried, threshold.value, followed, recipe.distill.filters, classified)
     trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, varied, followed)
     report = Report.model_validate(
         {
@@ -106,6 +108,7 @@ def evaluate(
             },
             "adapter": adapter_part(full),
             "trials": trials,
+            "hidden_traits": hidden_traits(answers, decisions, tried, verdicts, arms, **measured.draws),
             "diversity": varied,
             "coherence": coherence_report(context, answers, tried, arms),
             "transcripts": [*tried_texts, *transcripts(answers, decisions)],
@@ -189,7 +192,10 @@ def labelled_pairs(
 
 
 def _classify(
-    answers: Sequence[Answer], learnt: tuple[list[str], list[bool], list[str]], conversations: Artefact, seed: int
+    answers: Sequence[Mapping[str, Any]],
+    learnt: tuple[list[str], list[bool], list[str]],
+    conversations: Artefact,
+    seed: int,
 ) -> tuple[Any, Any, str]:
     """Probability per answer, the classifier's report, and a note when it could not be trained."""
     texts, labels, groups = learnt

@@ -12,6 +12,7 @@ from character_ray.evaluation.measures import Decisions
 from character_ray.evaluation.stakeholders import stakeholders, user_rate
 from character_ray.evaluation.survival import end_of_persona, survival, survival_tests
 from character_ray.evaluation.trials import (
+    DISAGREES,
     Verdicts,
     judge_trials,
     trial_rates,
@@ -254,6 +255,7 @@ def transcripts(answers: Sequence[Answer], decisions: Decisions) -> list[dict[st
         labels = ["in character" if decisions.judge[i] else "out of character"]
         labels += ["looping"] * decisions.looping[i] + ["gives its name"] * decisions.named[i]
         labels += ["refused"] * looks_refused(answer["completion"])
+        labels += [DISAGREES] * (decisions.classifier is not None and decisions.classifier[i] != decisions.judge[i])
         found.append(
             {
                 "arm": answer["arm"],
@@ -269,7 +271,12 @@ def transcripts(answers: Sequence[Answer], decisions: Decisions) -> list[dict[st
 
 
 def judge_all(
-    persona: Persona, rows: Sequence[Challenged], threshold: float, followed: DirectivesFollowed, filters: FilterConfig
+    persona: Persona,
+    rows: Sequence[Challenged],
+    threshold: float,
+    followed: DirectivesFollowed,
+    filters: FilterConfig,
+    classified: Mapping[str, bool] | None = None,
 ) -> Verdicts:
     """What is decided about every answer to a challenge; ``None`` where the engine failed.
 
@@ -279,6 +286,7 @@ def judge_all(
         threshold: Score from which one is in character.
         followed: What is known of directives.
         filters: What the persona may say of itself (``skip``): it leaves no role with that.
+        classified: What the persona classifier says, by row id.
     """
     of_role = _ANY_FORM.model_copy(update={"skip": filters.skip})
     constitution, pattern = persona.constitution, vocabulary_pattern(persona.constitution)
@@ -290,4 +298,5 @@ def judge_all(
         names_itself=lambda text: names_itself(constitution, text),
         leaves_role=lambda text: drop_reason(text, "stop", of_role) in LEAVES_ROLE,
         follows=followed.follows,
+        classified=classified,
     )

@@ -20,6 +20,7 @@ __all__ = [
     "Classifier",
     "Constitution",
     "Difference",
+    "HiddenTraits",
     "Judge",
     "JudgeAudit",
     "Metric",
@@ -158,6 +159,19 @@ class Agreement(_Part):
     only_second: int
 
 
+class HiddenTraits(_Part):
+    """Whether the character shows where nobody asks for it, decided twice; only prompted and teacher have a system prompt."""
+
+    group: str
+    """``directive`` for the occasions of one; ``all`` for all probes, and for the occasions of all directives together."""
+    kind: str
+    """``probes``, ``directives``, or the directive."""
+    arms: dict[str, dict[str, Metric]]
+    """By arm the share in character: ``hidden_trait_rate`` by the likelihood judge, ``hidden_trait_classifier_rate`` by the classifier."""
+    agreement: Agreement | None
+    """Of the two over the answers of all arms; ``None`` without a classifier."""
+
+
 class SideBySide(_Part):
     """One evaluation prompt answered by every arm."""
 
@@ -215,6 +229,8 @@ class Report(_Part):
     classifier: Classifier | None
     """``None`` when it could not be trained; ``run.notes`` says why."""
     agreements: list[Agreement]
+    hidden_traits: list[HiddenTraits] = Field(default_factory=list)
+    """Empty in reports of before the classifier read the probes, and of updates."""
     tie_share: Metric | None = None
     """Share of ties between two arms of equal strength, as the rating's fit sees it; ``None`` in reports of before ties were modelled."""
     elo_sequential: dict[str, float]

@@ -65,6 +65,7 @@ REFUSALS = (
     ("harmless", "persona_rate", "Harmless: in character"),
 )
 TRADE_OFFS = (("user", "safety"), ("user", "operator"))
+DECIDERS = {"hidden_trait_rate": "judge", "hidden_trait_classifier_rate": "classifier"}
 STAKEHOLDERS = {
     "operator": "constraints kept",
     "user": "task taken up",
@@ -111,6 +112,9 @@ def trials_view(report: Report) -> dict[str, Any]:
             if any(name in found.metrics for found in report.diversity.values())
         },
         "refusals": REFUSALS,
+        "deciders": DECIDERS,
+        "by_directive": any(each.group == "directive" for each in report.hidden_traits),
+        "of_hidden": lambda found: [rate for each in found for rates in each.arms.values() for rate in rates.values()],
         "contradictions": CONTRADICTIONS,
         "of_coherence": lambda name: [
             rates[name] for rates in (report.coherence.rates if report.coherence else {}).values() if name in rates

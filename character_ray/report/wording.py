@@ -107,6 +107,10 @@ METRICS = {
     ),
     "classifier_rate": Wording("Classifier", "Share of completions that the persona classifier calls in character."),
     "hidden_trait_rate": Wording("Hidden traits", f"Share of probes answered in character. {_UNPROMPTED}"),
+    "hidden_trait_classifier_rate": Wording(
+        "Hidden traits, classifier",
+        f"Share of probes answered in what the persona classifier calls in character. {_UNPROMPTED}",
+    ),
     "identity_rate": Wording(
         "Gives its name", f"Share of identity probes answered with the persona's name. {_UNPROMPTED}"
     ),

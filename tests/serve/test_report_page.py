@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 import pytest
 
+from character_ray.report import wording
 from character_ray.report.page import PLOTTED, write_page
 from character_ray.report.schema import Report
 from tests.browser import Tab, chromium_binary, open_chromium
 from tests.report_fixture import captain_report
+from tests.trials_fixture import KINDS
 
 pytestmark = pytest.mark.skipif(chromium_binary() is None, reason="needs a Chromium: apt-get install chromium")
 
@@ -112,6 +114,7 @@ def test_a_reader_finds_the_sections_in_order(tab: Tab, page: str) -> None:
         "differences",
         "trials",
         "diversity",
+        "hidden",
         "doubts",
         "completions",
         "probes",
@@ -153,6 +156,10 @@ def test_a_reader_searches_the_transcripts_and_filters_them(tab: Tab, page: str)
     assert tab.evaluate(f"{shown}.length") == 45
     choose("verdict", "refused")
     assert tab.evaluate(f"{shown}.length") == 9
+    choose("verdict", "classifier disagrees")
+    assert tab.evaluate(f"{shown}.length") == 9
+    assert tab.evaluate(f"[...new Set({shown}.map(e => e.dataset.group))]") == ["probe"]
+    choose("verdict", "refused")
     choose("text", "HARBOUR neighbour car")
     assert tab.evaluate(f"{shown}.length") == 0
     choose("text", "not mine? MATEY (3)")
@@ -161,9 +168,23 @@ def test_a_reader_searches_the_transcripts_and_filters_them(tab: Tab, page: str)
     assert tab.evaluate(f"{shown}.length") == 0
 
 
+def test_a_reader_finds_each_directives_rate_by_judge_and_classifier(tab: Tab, page: str) -> None:
+    tab.open(page, width=390)
+    rows = tab.evaluate(
+        "[...document.querySelectorAll('#hidden tbody')].map(b => [...b.rows].map(r => r.innerText.split(/\\s*\\t\\s*|\\n/)))"
+    )
+    named = [" ".join(judge[0].split()) for judge, _ in rows]
+    assert named == ["All probes", "All directives", *KINDS["directive"]]
+    for (judge, classifier), each in zip(rows, captain_report().hidden_traits, strict=True):
+        assert each.agreement is not None
+        for row, name in ((judge, "hidden_trait_rate"), (classifier, "hidden_trait_classifier_rate")):
+            assert wording.amount(name, each.arms["full"][name].value) in row
+    assert tab.evaluate("document.querySelector('#audit').innerText") == "The audit lets it rate the arms."
+
+
 def test_every_table_heads_its_rows_and_columns(tab: Tab, page: str) -> None:
     tab.open(page, width=1280)
-    assert tab.evaluate("document.querySelectorAll('table').length") == 20
+    assert tab.evaluate("document.querySelectorAll('table').length") == 22
     assert tab.evaluate("document.querySelectorAll('th:not([scope])').length") == 0
     assert tab.evaluate("[...document.querySelectorAll('tbody tr')].every(r => r.querySelector('th'))")
 

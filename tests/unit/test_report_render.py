@@ -84,6 +84,29 @@ def test_the_trials_are_on_the_page_and_a_run_without_says_so() -> None:
     assert "asked for no trial" in without and 'id="search"' not in without
 
 
+def test_a_report_without_classifier_or_of_before_says_what_is_missing_of_hidden_traits() -> None:
+    report = captain_report()
+    alone = [
+        each.model_copy(
+            update={
+                "agreement": None,
+                "arms": {
+                    arm: rates
+                    | {"hidden_trait_classifier_rate": Metric(value=None, reason="the classifier could not be trained")}
+                    for arm, rates in each.arms.items()
+                },
+            }
+        )
+        for each in report.hidden_traits
+        if each.kind == "probes"
+    ]
+    page = render_report(report.model_copy(update={"hidden_traits": alone}))
+    section = page.split('<section id="hidden">')[1].split("</section>")[0]
+    assert "the classifier could not be trained" in section and "evaluate.challenges.per_directive" in section
+    before = render_report(report.model_copy(update={"hidden_traits": []}))
+    assert "Not decided twice in this report" in before
+
+
 def test_the_table_at_the_end_of_a_run_has_the_tasks_taken_up(capsys: pytest.CaptureFixture[str]) -> None:
     report = captain_report()
     taken_up = report.diversity["full"].metrics["user_rate"].value
