@@ -20,7 +20,7 @@ from character_ray.report.schema import (
     SideBySide,
     StageSummary,
 )
-from tests.trials_fixture import coherence, diversity, hidden, transcripts, trials
+from tests.trials_fixture import KINDS, coherence, diversity, hidden, transcripts, trials
 
 __all__ = ["captain_report"]
 
@@ -98,6 +98,7 @@ def captain_report() -> Report:
             quality=0.88,
             remedies=["examples: 6 of 8 demonstrations; add 2 that show a refusal in character."],
             vocabulary=["arr", "matey", "scallywag", "landlubber", "seas", "tide"],
+            directives=[*KINDS["directive"], "Answer in three sentences at most"],
         ),
         prompts_hash="51d8e6a90c3f7b24",
         num_prompts=N,

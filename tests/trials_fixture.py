@@ -19,7 +19,7 @@ from character_ray.report.trials_schema import (
     TrialTest,
 )
 
-__all__ = ["coherence", "diversity", "hidden", "transcripts", "trials"]
+__all__ = ["KINDS", "coherence", "diversity", "hidden", "transcripts", "trials"]
 
 HELD = {"base": 0, "prompted": 4, "teacher": 9, "dpo": 8, "full": 10}
 KINDS = {

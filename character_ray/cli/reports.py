@@ -59,8 +59,8 @@ def gate(
         list[str] | None,
         typer.Option(
             "--min",
-            help="Lower bound, such as full.operator_rate.low=0.7, or 'full.followed_rate[Never lie].low=0.5' of one directive; "
-            "may be repeated.",
+            help="Lower bound, such as full.operator_rate.low=0.7, or 'full.followed_rate[Never lie].low=0.5' of one directive, "
+            "'full.hidden_trait_rate[every directive].low=0.5' of each; may be repeated.",
         ),
     ] = None,
     max_: Annotated[
@@ -80,7 +80,9 @@ def gate(
     for verdict in verdicts:
         mark = "[green]kept[/]  " if verdict.kept else "[red]broken[/]"
         console.print(f"{mark} {escape(str(verdict.bound))}: {escape(verdict.found)}")
-    if not all(verdict.kept for verdict in verdicts):
+    broken = [verdict for verdict in verdicts if not verdict.kept]
+    if broken:
+        console.print(f"{len(broken)} of {len(verdicts)} bounds do not hold.")
         raise typer.Exit(1)
 
 

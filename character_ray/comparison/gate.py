@@ -5,15 +5,16 @@ full-base.persona_rate.low >= 0.3   a paired difference
 full.looping_rate.value <= 0.2
 full.operator_rate.low >= 0.5                               a stakeholder's rate
 full.followed_rate[Never break character].low >= 0.5        one directive, or any other kind of trial
+full.hidden_trait_rate[every directive].low >= 0.5          each directive of the constitution, or each attack, scaffold ...
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from character_ray.errors import ReportError
-from character_ray.report.lookup import all_metrics, trial_kinds, trial_metrics
+from character_ray.report.lookup import all_metrics, trial_kinds, trial_metrics, unasked_directives
 from character_ray.report.schema import Metric, Report
 
 __all__ = ["Bound", "Verdict", "check_bounds", "parse_bound"]
@@ -22,6 +23,8 @@ _BOUND = re.compile(
     r"^(?P<arm>\w+)(?:-(?P<against>\w+))?\.(?P<metric>\w+)(?:\[(?P<kind>.+)\])?\.(?P<end>value|low|high)"
     r"=(?P<limit>[-+]?(?:\d+\.?\d*|\.\d+))$"
 )
+_EVERY = "every "
+_NO_TRIAL = "none, because the recipe asked for no trial (evaluate.challenges)"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,12 @@ class Bound:
     side: Literal["min", "max"]
     limit: float
     kind: str = ""
-    """The kind of trial that the metric is of, such as a directive; empty for the arm's own metrics."""
+    """The kind of trial that the metric is of, such as a directive, or ``every`` with a group of them; empty for the arm's own metrics."""
+
+    @property
+    def group(self) -> str:
+        """The group of trials each kind of which must keep the bound, unless one has that name; empty for a bound on one figure."""
+        return self.kind.removeprefix(_EVERY) if self.kind.startswith(_EVERY) else ""
 
     def __str__(self) -> str:
         arms = f"{self.arm}-{self.against}" if self.against else self.arm
@@ -64,7 +72,7 @@ def parse_bound(text: str, side: Literal["min", "max"]) -> Bound:
         raise ReportError(
             f"--{side} {text!r} is not of the form arm.metric.end=limit, such as full.persona_rate.low=0.6, or "
             "full-base.persona_rate.low=0.3 for a paired difference, or full.followed_rate[Never break character].low=0.5 for one "
-            "directive; end is value, low or high."
+            "directive ([every directive] for all of them); end is value, low or high."
         )
     end: Literal["value", "low", "high"] = match["end"]  # type: ignore[assignment]  # the pattern takes no other
     return Bound(
@@ -73,25 +81,63 @@ def parse_bound(text: str, side: Literal["min", "max"]) -> Bound:
 
 
 def check_bounds(report: Report, bounds: Sequence[Bound]) -> list[Verdict]:
-    """One verdict per bound. A figure that could not be measured keeps no bound.
+    """One verdict per bound, and of a bound on every kind of a group one per kind. A figure that could not be measured keeps no bound.
 
     Raises:
         ReportError: The report has no such arm, metric or difference; what it has is listed.
     """
-    return [_check(report, bound) for bound in bounds]
+    return [_check(report, each) for bound in bounds for each in _each(report, bound)]
+
+
+def _each(report: Report, bound: Bound) -> list[Bound]:
+    """The bound itself, or one for every kind of its group that has the metric, and for directives that nothing was asked about.
+
+    Raises:
+        ReportError: The report has no trial of that group, or none with that metric.
+    """
+    if not bound.group or bound.kind in trial_kinds(report):
+        return [bound]
+    _check_arm(report, bound)
+    kinds = trial_kinds(report, bound.group)
+    if not kinds:
+        groups = dict.fromkeys(trial.group for trial in (report.trials.rates if report.trials else ()))
+        there = "; ".join(f"{_EVERY}{group}" for group in groups) or _NO_TRIAL
+        raise ReportError(f"{bound}: there is no trial of the group {bound.group!r}. There are {there}.")
+    own = [kind for kind in kinds if bound.metric in trial_metrics(report, bound.arm, kind)]
+    if not own:
+        metrics = dict.fromkeys(name for kind in kinds for name in trial_metrics(report, bound.arm, kind))
+        raise ReportError(f"{bound}: there is no metric {bound.metric!r}. There are {', '.join(metrics)}.")
+    if bound.group == "directive":
+        own += unasked_directives(report)
+    return [replace(bound, kind=kind) for kind in own]
 
 
 def _check(report: Report, bound: Bound) -> Verdict:
+    if bound.kind in unasked_directives(report):
+        return Verdict(
+            bound, False, "not measured: no occasion was made for this directive (evaluate.challenges.per_directive)"
+        )
     found = _difference(report, bound) if bound.against else _metric(report, bound)
     if isinstance(found, str):
         return Verdict(bound, False, f"not measured: {found}")
     kept = found >= bound.limit if bound.side == "min" else found <= bound.limit
-    return Verdict(bound, kept, f"{found:.4g}")
+    whole = _figures(trial_metrics(report, bound.arm, bound.kind)[bound.metric]) if bound.kind else ""
+    return Verdict(bound, kept, f"{found:.4g}{whole}")
+
+
+def _figures(metric: Metric) -> str:
+    """All that is known of a rate: ``, of 0.42 [0.31, 0.55], n = 12``."""
+    ends = f" [{metric.low:.2f}, {metric.high:.2f}]" if metric.low is not None and metric.high is not None else ""
+    return f", of {metric.value:.2f}{ends}, n = {metric.n}"
+
+
+def _check_arm(report: Report, bound: Bound) -> None:
+    if bound.arm not in report.arms:
+        raise ReportError(f"{bound}: the report has no arm {bound.arm!r}. It has {', '.join(report.arms)}.")
 
 
 def _metric(report: Report, bound: Bound) -> float | str:
-    if bound.arm not in report.arms:
-        raise ReportError(f"{bound}: the report has no arm {bound.arm!r}. It has {', '.join(report.arms)}.")
+    _check_arm(report, bound)
     metrics = _of_trial(report, bound) if bound.kind else all_metrics(report, bound.arm)
     if bound.metric not in metrics:
         raise ReportError(f"{bound}: there is no metric {bound.metric!r}. There are {', '.join(metrics)}.")
@@ -103,7 +149,7 @@ def _metric(report: Report, bound: Bound) -> float | str:
 def _of_trial(report: Report, bound: Bound) -> dict[str, Metric]:
     kinds = trial_kinds(report)
     if bound.kind not in kinds:
-        there = "; ".join(kinds) or "none, because the recipe asked for no trial (evaluate.challenges)"
+        there = "; ".join(kinds) or _NO_TRIAL
         raise ReportError(f"{bound}: there is no trial {bound.kind!r}. There are {there}.")
     return trial_metrics(report, bound.arm, bound.kind)
 

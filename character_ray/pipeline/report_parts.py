@@ -72,6 +72,7 @@ def constitution_part(persona: Persona) -> dict[str, Any]:
         "quality": max(quality.score, 0.0),
         "remedies": [f"{loss.why} {loss.remedy}" for loss in quality.losses],
         "vocabulary": list(persona.constitution.persona.voice.vocabulary),
+        "directives": list(persona.constitution.directives.all),
     }
 
 

@@ -11,7 +11,7 @@ hidden_trait_rate of "Never break character" hidden_traits, of one directive
 
 from character_ray.report.schema import Metric, Report
 
-__all__ = ["all_metrics", "trial_kinds", "trial_metrics"]
+__all__ = ["all_metrics", "trial_kinds", "trial_metrics", "unasked_directives"]
 
 
 def all_metrics(report: Report, arm: str) -> dict[str, Metric]:
@@ -26,9 +26,16 @@ def all_metrics(report: Report, arm: str) -> dict[str, Metric]:
     }
 
 
-def trial_kinds(report: Report) -> list[str]:
-    """Every kind of trial: attacks, scaffolds, languages, directives."""
-    return [trial.kind for trial in report.trials.rates] if report.trials else []
+def trial_kinds(report: Report, group: str = "") -> list[str]:
+    """Every kind of trial: attacks, scaffolds, languages, directives; or those of one group."""
+    trials = report.trials.rates if report.trials else []
+    return [trial.kind for trial in trials if group in ("", trial.group)]
+
+
+def unasked_directives(report: Report) -> list[str]:
+    """Directives of the constitution without any occasion among the trials."""
+    asked = trial_kinds(report, "directive")
+    return [directive for directive in report.constitution.directives if directive not in asked]
 
 
 def trial_metrics(report: Report, arm: str, kind: str) -> dict[str, Metric]:

@@ -91,6 +91,8 @@ class Constitution(_Part):
     remedies: list[str]
     """Each lost point of quality and its remedy."""
     vocabulary: list[str]
+    directives: list[str] = Field(default_factory=list)
+    """What it asks of the character, line by line. Empty in reports of before it was written down."""
 
 
 class JudgeAudit(_Part):

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from character_ray.report import wording
 from character_ray.report.base import Metric
+from character_ray.report.lookup import unasked_directives
 from character_ray.report.schema import Report
 from character_ray.report.trials_plots import Point, survival_plot, trade_off_plot
 from character_ray.report.trials_schema import Trial
@@ -114,6 +115,7 @@ def trials_view(report: Report) -> dict[str, Any]:
         "refusals": REFUSALS,
         "deciders": DECIDERS,
         "by_directive": any(each.group == "directive" for each in report.hidden_traits),
+        "unasked": unasked_directives(report),
         "of_hidden": lambda found: [rate for each in found for rates in each.arms.values() for rate in rates.values()],
         "contradictions": CONTRADICTIONS,
         "of_coherence": lambda name: [

@@ -103,6 +103,8 @@ def test_a_report_without_classifier_or_of_before_says_what_is_missing_of_hidden
     page = render_report(report.model_copy(update={"hidden_traits": alone}))
     section = page.split('<section id="hidden">')[1].split("</section>")[0]
     assert "the classifier could not be trained" in section and "evaluate.challenges.per_directive" in section
+    asked = render_report(report).split('<section id="hidden">')[1].split("</section>")[0]
+    assert "<li>Answer in three sentences at most</li>" in asked and "per_directive" not in asked
     before = render_report(report.model_copy(update={"hidden_traits": []}))
     assert "Not decided twice in this report" in before
 
