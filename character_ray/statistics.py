@@ -4,7 +4,7 @@ Axes: N observations, C clusters (prompts), B bootstrap resamples.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 __all__ = [
     "Interval",
     "cluster_rate",
+    "cluster_statistic",
     "expanded_levels",
     "holm",
     "mcnemar",
@@ -78,6 +79,55 @@ def cluster_rate(
     means_B = (weights_BC @ sums_C) / np.maximum(weights_BC @ sizes_C, 1)
     low, high = (float(x) for x in np.quantile(means_B, expanded_levels(len(sizes_C))))
     return Interval(value, low, high, len(values), _bootstrap(len(sizes_C), resamples, seed))
+
+
+def cluster_statistic(
+    totals_NK: np.ndarray,
+    clusters_N: Sequence[str],
+    statistic: Callable[[np.ndarray], np.ndarray],
+    *,
+    seed: int,
+    resamples: int = 1000,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    reflected: bool = False,
+) -> Interval:
+    """A function of sums over all observations, such as F1 or kappa, with an interval that resamples clusters.
+
+    Resamples on which the function is not defined (NaN) are left out; where all others give the value itself the bootstrap says nothing,
+    and the interval is :func:`unvaried_bounds`.
+
+    Args:
+        totals_NK: What is summed, by observation; K quantities.
+        clusters_N: Cluster (prompt) of each observation.
+        statistic: Takes sums of shape ``(..., K)`` and returns values of shape ``(...,)``.
+        seed: Seed of the bootstrap.
+        resamples: Number of bootstrap resamples.
+        bounds: Smallest and largest possible value.
+        reflected: Reflect the bootstrap's quantiles at the value (Efron's basic interval), for a statistic that noise pushes to one side:
+            the resamples lie as far above the value as the value lies above the truth.
+
+    Raises:
+        ValueError: There is no observation, the two arguments differ in length, or the function is not defined on all observations.
+    """
+    if len(totals_NK) == 0 or len(totals_NK) != len(clusters_N):
+        raise ValueError(
+            f"{len(totals_NK)} observations and {len(clusters_N)} clusters: at least one is needed, and as many of both"
+        )
+    _, index_N = np.unique(np.asarray(clusters_N, dtype=object).astype(str), return_inverse=True)
+    sums_CK = np.zeros((index_N.max() + 1, totals_NK.shape[1]))
+    np.add.at(sums_CK, index_N, np.asarray(totals_NK, dtype=np.float64))
+    value, clusters = float(statistic(sums_CK.sum(0))), len(sums_CK)
+    if math.isnan(value):
+        raise ValueError("the statistic is not defined on these observations")
+    boot_B = np.asarray(statistic(resample_weights(clusters, resamples, seed) @ sums_CK))
+    boot_B = boot_B[~np.isnan(boot_B)]
+    if np.abs(boot_B - value).max(initial=0.0) < SAME:
+        return _unvaried(value, clusters, bounds, len(totals_NK))
+    low, high = (float(x) for x in np.quantile(boot_B, expanded_levels(clusters)))
+    if reflected:
+        low, high = 2 * value - high, 2 * value - low
+    method = f"{'reflected ' if reflected else ''}{_bootstrap(clusters, resamples, seed)}"
+    return Interval(value, max(low, bounds[0]), min(high, bounds[1]), len(totals_NK), method)
 
 
 def paired_difference(

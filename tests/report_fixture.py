@@ -4,6 +4,7 @@ from typing import Literal
 
 from scipy.stats import binomtest
 
+from character_ray.report.classifier_schema import Abstention
 from character_ray.report.schema import (
     Adapter,
     Agreement,
@@ -143,13 +144,25 @@ def captain_report() -> Report:
         classifier=Classifier(
             encoder="all-MiniLM-L6-v2",
             num_train=192,
+            num_calibrate=64,
             num_test=96,
-            accuracy=Metric(value=0.948, low=0.884, high=0.978, n=96, method=WILSON),
+            repeated=3,
+            accuracy=_rate(91, 96),
             classes={
-                "in_character": ClassReport(precision=0.958, recall=0.939, f1=0.948, support=49),
-                "plain": ClassReport(precision=0.938, recall=0.957, f1=0.947, support=47),
+                "in_character": ClassReport(
+                    precision=_rate(46, 48), recall=_rate(46, 49), f1=_rate(92, 97), support=49
+                ),
+                "plain": ClassReport(precision=_rate(45, 48), recall=_rate(45, 47), f1=_rate(90, 95), support=47),
             },
-            expected_calibration_error=0.041,
+            confusion=[[46, 3], [2, 45]],
+            temperature=1.84,
+            uncalibrated_error=Metric(value=0.078, low=0.031, high=0.112, n=96, method=BOOTSTRAP),
+            expected_calibration_error=Metric(value=0.041, low=0, high=0.066, n=96, method=BOOTSTRAP),
+            uncalibrated_reliability=[
+                {"confidence": 0.02, "observed": 0.04, "n": 45},
+                {"confidence": 0.61, "observed": 0.50, "n": 8},
+                {"confidence": 0.99, "observed": 0.95, "n": 43},
+            ],
             reliability=[
                 {"confidence": 0.04, "observed": 0.02, "n": 41},
                 {"confidence": 0.27, "observed": 0.40, "n": 5},
@@ -157,6 +170,22 @@ def captain_report() -> Report:
                 {"confidence": 0.78, "observed": 0.71, "n": 7},
                 {"confidence": 0.96, "observed": 1.0, "n": 39},
             ],
+            abstention=[
+                Abstention(decided=share, threshold=threshold, accuracy=_rate(right, n))
+                for share, threshold, right, n in [(1.0, 0.51, 91, 96), (0.9, 0.68, 84, 86), (0.5, 0.97, 48, 48)]
+            ],
+            generators={
+                name: {
+                    other: _rate(41 if other in (name, "student") else 31, 48)
+                    for other in ("teacher", "student", "introspection", "dpo", "full")
+                }
+                for name in ("teacher", "introspection", "dpo", "full")
+            },
+            sure=0.9,
+            arms={
+                arm: {"decided_rate": _rate(20 + 5 * number, 48), "persona_rate": _rate(5 * number, 20 + 5 * number)}
+                for number, arm in enumerate(COUNTED)
+            },
         ),
         agreements=[
             Agreement(

@@ -1,6 +1,9 @@
 """A persona classifier that shares nothing with the likelihood judge: a frozen sentence encoder and a logistic head.
 
-Trained on chosen and introspection text against plain completions, split by prompt: no prompt stands on both sides.
+Trained on chosen and introspection text against plain completions, and measured as the classifier over several personas is
+(:mod:`character_ray.evaluation.held_out`): split by prompt, calibrated by a temperature on prompts of its own, and split by generator.
+
+Axes: N texts, D width of the features.
 """
 
 from collections.abc import Sequence
@@ -9,14 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from character_ray.evaluation.multiclass import calibration_error
+from character_ray.evaluation.calibration import calibration_interval, reliability, softmax
+from character_ray.evaluation.generators import across_generators
+from character_ray.evaluation.held_out import LabelledText, measure_held_out, split_texts
+from character_ray.evaluation.multiclass import MIN_TEXTS, NONE, Head, fit_head, on_features
 from character_ray.statistics import cluster_rate
 
-__all__ = ["PersonaClassifier", "reliability"]
+__all__ = ["IN_CHARACTER", "SURE", "PersonaClassifier", "decided"]
 
-TEST_SHARE = 0.25
-BINS = 10
-CLASSES = ("plain", "in_character")
+IN_CHARACTER = "in_character"
+"""Class of the persona's text; plain text has the class ``none``."""
+SURE = 0.9
+"""Probability of either class from which an answer is decided."""
+CLASSES = ("plain", IN_CHARACTER)
 
 
 class PersonaClassifier:
@@ -32,67 +40,106 @@ class PersonaClassifier:
 
         self._encoder = SentenceTransformer(str(encoder), device="cpu", local_files_only=True)
         self._name = name
-        self._head: Any = None
+        self._known: dict[str, np.ndarray] = {}
+        self._head: Head | None = None
+        self._temperature = 1.0
 
-    def fit(self, texts: Sequence[str], labels: Sequence[bool], prompts: Sequence[str], *, seed: int) -> dict[str, Any]:
-        """Train on three quarters of the prompts and measure on the rest.
+    def fit(self, rows: Sequence[LabelledText], *, seed: int, resamples: int = 1000) -> dict[str, Any]:
+        """Train on three fifths of the prompts, calibrate on one and measure on the last.
+
+        Args:
+            rows: Texts of the persona and plain ones.
+            seed: Seed of the split and of the intervals.
+            resamples: Bootstrap resamples of the intervals.
 
         Returns:
-            The fields of :class:`character_ray.report.schema.Classifier`.
+            The fields of :class:`character_ray.report.classifier_schema.Classifier` that need no answers of the arms.
 
         Raises:
-            ValueError: A class has fewer than eight texts.
+            ValueError: A class has fewer than eight texts, or the prompts are too few to calibrate and test on others.
         """
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.metrics import precision_recall_fscore_support
-        from sklearn.model_selection import GroupShuffleSplit
-
-        y = np.asarray(labels, dtype=int)
-        if min(y.sum(), len(y) - y.sum()) < 8:
+        labels = np.array([int(row.label != NONE) for row in rows])
+        if min(labels.sum(), len(labels) - labels.sum()) < MIN_TEXTS:
             raise ValueError(
-                f"{y.sum()} in-character and {len(y) - y.sum()} plain texts are too few for a classifier; 8 of each are needed"
+                f"{labels.sum()} in-character and {len(labels) - labels.sum()} plain texts are too few for a classifier; "
+                f"{MIN_TEXTS} of each are needed"
             )
-        features = self._embed(texts)
-        train, test = next(
-            GroupShuffleSplit(1, test_size=TEST_SHARE, random_state=seed).split(features, y, list(prompts))
+        prompts, split = [row.prompt for row in rows], split_texts(rows, seed)
+        features = self._embed([row.text for row in rows])
+        if len(np.unique(labels[split.train])) < 2:
+            raise ValueError(
+                f"the {split.train.sum()} texts on three fifths of the prompts and not tested are of one class; more prompts are "
+                "needed"
+            )
+        self._head = fit_head(features[split.train], labels[split.train], 2)
+        logits = self._head(features)
+        measured = measure_held_out(CLASSES, logits, labels, prompts, split, seed=seed, resamples=resamples)
+        self._temperature = measured["temperature"]
+        before, after = (softmax(logits[split.test] / t)[:, 1] for t in (1.0, self._temperature))
+        truth, asked = labels[split.test], [prompts[place] for place in np.flatnonzero(split.test)]
+        errors = [
+            vars(calibration_interval(own, truth, asked, seed=seed, resamples=resamples)) for own in (before, after)
+        ]
+        kept = (
+            "num_train",
+            "num_calibrate",
+            "num_test",
+            "repeated",
+            "accuracy",
+            "confusion",
+            "temperature",
+            "abstention",
         )
-        self._head = LogisticRegression(class_weight="balanced", max_iter=1000, C=10.0).fit(features[train], y[train])
-        probability = self._head.predict_proba(features[test])[:, 1]
-        right = (probability > 0.5) == y[test].astype(bool)
-        accuracy = cluster_rate(right.astype(float), [prompts[i] for i in test], seed=seed)
-        columns = precision_recall_fscore_support(y[test], probability > 0.5, labels=[0, 1], zero_division=0.0)
-        keys = ("precision", "recall", "f1", "support")
         return {
             "encoder": self._name,
-            "num_train": len(train),
-            "num_test": len(test),
-            "accuracy": vars(accuracy),
-            "classes": {
-                name: dict(zip(keys, (column[i].item() for column in columns), strict=True))
-                for i, name in enumerate(CLASSES)
-            },
-            "expected_calibration_error": calibration_error(probability, y[test]),
-            "reliability": reliability(probability, y[test]),
+            **{name: measured[name] for name in kept},
+            "classes": measured["per_class"],
+            "uncalibrated_error": errors[0],
+            "expected_calibration_error": errors[1],
+            "uncalibrated_reliability": reliability(before, truth),
+            "reliability": reliability(after, truth),
         }
 
     def probability(self, texts: Sequence[str]) -> np.ndarray:
-        """Probability that each text is the persona's; shape ``(N,)``."""
-        probability: np.ndarray = self._head.predict_proba(self._embed(texts))[:, 1]
+        """Calibrated probability that each text is the persona's; shape ``(N,)``."""
+        assert self._head is not None, "fit comes first"
+        probability: np.ndarray = softmax(self._head(self._embed(texts)) / self._temperature)[:, 1]
         return probability
 
+    def across_generators(
+        self, rows: Sequence[LabelledText], plain: str, *, seed: int, resamples: int = 1000
+    ) -> dict[str, dict[str, Any]]:
+        """New heads, each trained on one generator and tested on all (:func:`character_ray.evaluation.generators.across_generators`)."""
+        learn = on_features(self._embed([row.text for row in rows]))
+        return across_generators(rows, plain, learn, seed=seed, resamples=resamples)
+
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
-        return np.asarray(self._encoder.encode(list(texts), batch_size=64, show_progress_bar=False))
+        """Features of shape ``(N, D)``; a text is read once."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            vectors = self._encoder.encode(new, batch_size=64, show_progress_bar=False)
+            self._known.update(zip(new, np.asarray(vectors), strict=True))
+        return np.stack([self._known[text] for text in texts])
 
 
-def reliability(probability_N: np.ndarray, labels_N: np.ndarray) -> list[dict[str, float]]:
-    """Ten bins of equal width, those without a text left out: mean probability, share that is in character, and number of texts."""
-    bins = np.minimum((probability_N * BINS).astype(int), BINS - 1)
-    return [
-        {
-            "confidence": float(probability_N[bins == number].mean()),
-            "observed": float(labels_N[bins == number].mean()),
-            "n": float((bins == number).sum()),
-        }
-        for number in range(BINS)
-        if (bins == number).any()
-    ]
+def decided(probability_N: np.ndarray, prompts: Sequence[str], *, seed: int, resamples: int = 1000) -> dict[str, Any]:
+    """What the classifier says of an arm's answers when it may leave open what it is not sure of.
+
+    Args:
+        probability_N: Probability of each answer, at least one.
+        prompts: Prompt of each.
+        seed: Seed of the intervals.
+        resamples: Bootstrap resamples of the intervals.
+
+    Returns:
+        ``decided_rate``, the share of answers with a class of at least :data:`SURE`, and ``persona_rate``, the share in character of those.
+    """
+    draws: dict[str, Any] = {"seed": seed, "resamples": resamples}
+    sure = np.maximum(probability_N, 1 - probability_N) >= SURE
+    asked = [prompt for prompt, is_sure in zip(prompts, sure, strict=True) if is_sure]
+    return {
+        "decided_rate": vars(cluster_rate(sure.astype(float).tolist(), prompts, **draws)),
+        "persona_rate": vars(cluster_rate((probability_N[sure] > 0.5).astype(float).tolist(), asked, **draws))
+        if asked
+        else {"value": None, "reason": "it is sure of no answer"},
+    }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from character_ray.report.plots import Dot, dot_plot
-from character_ray.report.sheet import Plot, Section, Sheet, percent
+from character_ray.report.sheet import Plot, Section, Sheet, figure, percent
 
 __all__ = ["classes_sheet"]
 
@@ -13,7 +13,7 @@ FIGURES = ("precision", "recall", "f1")
 
 
 def classes_sheet(found: Mapping[str, Any]) -> Sheet:
-    """The page of a ``classes.json``; one written before encoders were fine-tuned is read, too."""
+    """The page of a ``classes.json``."""
     heads = {"linear head": found}
     if found.get("fine_tuned"):
         heads["fine-tuned"] = found["fine_tuned"]
@@ -34,8 +34,8 @@ def _lead(found: Mapping[str, Any]) -> list[str]:
     lead = [
         f"On prompts it never saw, the classifier names the right one of {len(found['classes'])} classes for "
         f"{percent(found['accuracy'])} of {found['num_test']} texts.",
-        f"One temperature, {found['temperature']:.2f}, takes its expected calibration error from {error['before']:.3f} to "
-        f"{error['after']:.3f}.",
+        f"One temperature, {found['temperature']:.2f}, takes its expected calibration error from {figure(error['before'], 3)} to "
+        f"{figure(error['after'], 3)}.",
     ]
     if tuned:
         gain = tuned["gain"]
@@ -48,14 +48,14 @@ def _lead(found: Mapping[str, Any]) -> list[str]:
 
 def _heads(heads: Mapping[str, Mapping[str, Any]]) -> Section:
     def row(name: str, head: Mapping[str, Any]) -> list[str]:
-        error, f1 = head["calibration_error"], [own["f1"] for own in head["per_class"].values()]
+        error, f1 = head["calibration_error"], [own["f1"]["value"] or 0.0 for own in head["per_class"].values()]
         half = head["abstention"][-1]
         return [
             name,
             percent(head["accuracy"]),
             f"{sum(f1) / len(f1):.2f}",
-            f"{error['before']:.3f}",
-            f"{error['after']:.3f}",
+            figure(error["before"], 3),
+            figure(error["after"], 3),
             f"{head['temperature']:.2f}",
             percent(half["accuracy"]),
         ]
@@ -86,7 +86,7 @@ def _by_class(head: Mapping[str, Any], after: str) -> Section:
         (),
         ["class", *FIGURES, "texts"],
         [
-            [name, *(f"{own[key]:.2f}" for key in FIGURES), f"{own['support']:.0f}"]
+            [name, *(figure(own[key]) for key in FIGURES), str(own["support"])]
             for name, own in head["per_class"].items()
         ],
     )

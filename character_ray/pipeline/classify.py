@@ -13,7 +13,8 @@ import numpy as np
 
 from character_ray.config import FineTuneConfig
 from character_ray.errors import ReportError
-from character_ray.evaluation.multiclass import NONE, LabelledText, Learner, measure_classes, on_features
+from character_ray.evaluation.held_out import LabelledText
+from character_ray.evaluation.multiclass import NONE, Learner, measure_classes, on_features
 from character_ray.log import console
 from character_ray.models import ENCODER, model_hash, resolve_model
 from character_ray.parts import read_rows

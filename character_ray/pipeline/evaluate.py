@@ -2,18 +2,15 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from character_ray.config import ARMS, Arm, DistillConfig
-from character_ray.evaluation.classifier import PersonaClassifier
 from character_ray.evaluation.decided import decided_rows
 from character_ray.evaluation.hidden_traits import hidden_traits, occasions, split_classified
 from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation
 from character_ray.judging.audit import Audit
 from character_ray.judging.threshold import fit_threshold
-from character_ray.models import ENCODER, resolve_model
-from character_ray.parts import read_rows, write_rows
+from character_ray.parts import write_rows
 from character_ray.pipeline.adapters import deliverable
 from character_ray.pipeline.answers import Exam, Part
 from character_ray.pipeline.coherence import coherence_report
@@ -21,6 +18,7 @@ from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.directives import DirectivesFollowed, KnownPair, ask_directives, judge_directives
 from character_ray.pipeline.further import measure_further
 from character_ray.pipeline.measured import answer_row, measure_answers
+from character_ray.pipeline.persona_classifier import classify_answers
 from character_ray.pipeline.rating_audit import ask_audit, judge_audit, refusal, refusal_note
 from character_ray.pipeline.report_parts import (
     adapter_part,
@@ -48,7 +46,7 @@ from character_ray.rows import ANSWER, CHALLENGED, DECIDED, Answer, Challenged, 
 from character_ray.runs import Artefact
 from character_ray.training.launch import read_metrics
 
-__all__ = ["evaluate", "labelled_pairs", "without_erosion"]
+__all__ = ["evaluate", "without_erosion"]
 
 
 def evaluate(
@@ -69,11 +67,9 @@ def evaluate(
     arms = [arm for arm in ARMS if (arm, "answers") in generations]
     answers, tried, followed, audited = _answers(context, persona, exam, generations, arms, known)
     threshold = fit_threshold(*calibration)
-    classifier, classifier_report, note = _classify(
-        [*answers, *occasions(tried)], labelled_pairs(pairs, known, recipe.distill), conversations, recipe.seed
-    )
-    classifier, classified = split_classified(classifier, len(answers), tried)
-    measured = measure_answers(recipe, persona, answers, arms, threshold.value, classifier, refused=refusal(audited))
+    classifier = classify_answers(recipe, answers, pairs, known, conversations, occasions(tried))
+    probability_N, classified = split_classified(classifier.probability_N, len(answers), tried)
+    measured = measure_answers(recipe, persona, answers, arms, threshold.value, probability_N, refused=refusal(audited))
     decisions = measured.decisions
     prompts = [prompt for prompt, _ in exam.questions if prompt["source"] != "probe"]
     varied, helped = diversity_report(context, answers, arms, decisions)
@@ -85,7 +81,7 @@ def evaluate(
                 context,
                 [
                     *refusal_note(audited),
-                    *_notes(arms, measured.rated["unscored"], note, recipe.distill),
+                    *_notes(arms, measured.rated["unscored"], classifier.note, recipe.distill),
                     *without_erosion(arms, len(exam.scripts), generations.keys()),
                 ],
             ),
@@ -101,7 +97,7 @@ def evaluate(
                 "teacher and base completions of the training prompts",
                 audited,
             ),
-            "classifier": classifier_report,
+            "classifier": classifier.report,
             "training": {
                 "dpo": read_metrics(dpo.folder / "metrics.jsonl"),
                 "sft": read_metrics(sft.folder / "metrics.jsonl"),
@@ -162,57 +158,6 @@ def _answers(
     if tried:
         write_rows(context.run.folder / "trials.parquet", tried, CHALLENGED)
     return answers, tried, followed, audited
-
-
-def labelled_pairs(
-    pairs: Sequence[Pair], known: Sequence[KnownPair], distill: DistillConfig
-) -> tuple[list[str], list[bool], list[str]]:
-    """What the persona classifier learns of the pairs: texts, whether each is in character, and the prompt each answers.
-
-    What pairs about the voice reject is not in character where the untrained student wrote it. The opposite character's text is another
-    character's, and an earlier adapter's may be the persona's own: beside those the untrained student's answers to the same prompts
-    are taken, tidied as pairs are.
-
-    Args:
-        pairs: All of the run's; those that were dropped, and lessons, whose rejected side may be in character, are left out.
-        known: What the untrained student said to training prompts.
-        distill: Who wrote the rejected side.
-    """
-    kept = [pair for pair in pairs if not pair["drop_reason"] and pair["kind"] == "contrast"]
-    groups = [pair["prompt_id"] for pair in kept]
-    texts = [pair["chosen"][0]["content"] for pair in kept]
-    if distill.contrast == "student":
-        plain = [(pair["rejected"][0]["content"], pair["prompt_id"]) for pair in kept]
-    else:
-        said = {each.prompt: each.tidied for each in known}
-        asked = {pair["prompt"][-1]["content"]: pair["prompt_id"] for pair in kept}
-        plain = [(said[prompt], prompt_id) for prompt, prompt_id in asked.items() if prompt in said]
-    texts += [text for text, _ in plain]
-    return texts, [True] * len(kept) + [False] * len(plain), groups + [prompt_id for _, prompt_id in plain]
-
-
-def _classify(
-    answers: Sequence[Mapping[str, Any]],
-    learnt: tuple[list[str], list[bool], list[str]],
-    conversations: Artefact,
-    seed: int,
-) -> tuple[Any, Any, str]:
-    """Probability per answer, the classifier's report, and a note when it could not be trained."""
-    texts, labels, groups = learnt
-    rows = [
-        row
-        for row in read_rows(conversations.folder / "conversations.parquet")
-        if not row["drop_reason"] and row["kind"] == "reflection"
-    ]
-    texts += [row["messages"][-1]["content"] for row in rows]
-    labels += [True] * len(rows)
-    groups += [row["messages"][-2]["content"] for row in rows]
-    try:
-        model = PersonaClassifier(resolve_model(ENCODER), ENCODER.name)
-        report = model.fit(texts, labels, groups, seed=seed)
-    except ValueError as error:
-        return None, None, f"The persona classifier could not be trained: {error}."
-    return model.probability([answer["completion"] for answer in answers]), report, ""
 
 
 def _notes(arms: Sequence[Arm], unscored: int, note: str, distill: DistillConfig) -> list[str]:

@@ -1,8 +1,10 @@
 """What every part of a report is, and the number with its interval that all are made of."""
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from typing import Annotated, Any
 
-__all__ = ["Metric", "Part"]
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+
+__all__ = ["Figure", "Metric", "Part"]
 
 
 class Part(BaseModel):
@@ -32,3 +34,11 @@ class Metric(Part):
         if self.value is None and not self.reason:
             raise ValueError("a metric without a value needs a reason")
         return self
+
+
+def _with_interval(value: Any) -> Any:
+    return {"value": value} if isinstance(value, int | float) else value
+
+
+Figure = Annotated[Metric, BeforeValidator(_with_interval)]
+"""A metric that reports of before it had an interval give as a number alone."""

@@ -14,9 +14,10 @@ import yaml
 from markupsafe import Markup, escape
 
 from character_ray.report import wording
+from character_ray.report.classifier_page import classifier_view, reliability_plots
 from character_ray.report.io import load_report
 from character_ray.report.lookup import all_metrics
-from character_ray.report.plots import Dot, curve, dot_plot, reliability_diagram, round_ticks
+from character_ray.report.plots import Dot, curve, dot_plot, round_ticks
 from character_ray.report.schema import Difference, Metric, Report
 from character_ray.report.templates import templates
 from character_ray.report.trials_page import script_policy, search_script, trials_view
@@ -103,7 +104,8 @@ def render_report(report: Report, further: Sequence[str] = ()) -> str:
         view=trials_view(report),
         script=Markup(script),
         policy=Markup(script_policy(script)),
-        reliability=_reliability(report),
+        reliability=reliability_plots(report),
+        classifier=classifier_view(report),
         facts=facts,
         recipe=yaml.safe_dump(facts["recipe"], sort_keys=False, allow_unicode=True, width=100),
     )
@@ -223,14 +225,6 @@ def _curves(adapter: str, steps: Sequence[dict[str, float]]) -> list[tuple[str, 
             title = f"{name} of {adapter}"
             plots.append((title, caption, curve(f"{title}: {caption}", points, limits=limits)))
     return plots
-
-
-def _reliability(report: Report) -> Markup | None:
-    if report.classifier is None or not report.classifier.reliability:
-        return None
-    bins = report.classifier.reliability
-    listing = ", ".join(f"{bin_['confidence']:.2f} predicted, {bin_['observed']:.2f} observed" for bin_ in bins)
-    return reliability_diagram(f"Reliability of the persona classifier: {listing}", bins)
 
 
 def _marker(words: Sequence[str]) -> Callable[[str], Markup]:

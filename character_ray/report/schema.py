@@ -10,6 +10,7 @@ from pydantic import Field
 
 from character_ray.report.base import Metric
 from character_ray.report.base import Part as _Part
+from character_ray.report.classifier_schema import Classifier, ClassReport
 from character_ray.report.trials_schema import Coherence, Diversity, Transcript, Trials
 
 __all__ = [
@@ -122,28 +123,6 @@ class Judge(_Part):
     """The constitution as the judge reads it: with the threshold enough to judge other answers by the same measure."""
     audit: JudgeAudit | None = None
     """``None`` in reports of before the judge was audited in its run."""
-
-
-class ClassReport(_Part):
-    """Held-out figures of one class."""
-
-    precision: float
-    recall: float
-    f1: float
-    support: int
-
-
-class Classifier(_Part):
-    """The persona classifier, measured on prompts it was not trained on."""
-
-    encoder: str
-    num_train: int
-    num_test: int
-    accuracy: Metric
-    classes: dict[str, ClassReport]
-    expected_calibration_error: float
-    reliability: list[dict[str, float]]
-    """Per bin: ``confidence`` (mean predicted probability), ``observed`` (share in character), ``n``."""
 
 
 class Agreement(_Part):

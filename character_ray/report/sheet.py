@@ -14,7 +14,7 @@ from markupsafe import Markup
 from character_ray.report.templates import templates
 from character_ray.whole_files import write_text
 
-__all__ = ["Plot", "Section", "Sheet", "percent", "render_sheet", "write_sheet"]
+__all__ = ["Plot", "Section", "Sheet", "figure", "percent", "render_sheet", "write_sheet"]
 
 
 # Before a percent sign, and after the comma of "[0.250, 0.750]".
@@ -73,3 +73,10 @@ def _unbroken(text: str) -> str:
 def percent(interval: Mapping[str, Any]) -> str:
     """``87 % [82, 91]`` of an interval of shares."""
     return f"{100 * interval['value']:.0f} % [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
+
+
+def figure(interval: Mapping[str, Any], digits: int = 2) -> str:
+    """``0.87 [0.82, 0.91]`` of an interval; a dash where there is no value."""
+    if interval["value"] is None:
+        return "\N{EN DASH}"
+    return f"{interval['value']:.{digits}f} [{interval['low']:.{digits}f}, {interval['high']:.{digits}f}]"

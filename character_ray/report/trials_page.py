@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from character_ray.report import wording
 from character_ray.report.base import Metric
+from character_ray.report.cells import cell, number
 from character_ray.report.lookup import unasked_directives
 from character_ray.report.schema import Report
 from character_ray.report.trials_plots import Point, survival_plot, trade_off_plot
@@ -17,7 +18,6 @@ from character_ray.report.trials_schema import Trial
 
 __all__ = ["script_policy", "search_script", "trials_view"]
 
-DASH = "\N{EN DASH}"
 GROUPS = {
     "plain": "Without an attack",
     "attack": "Attacks",
@@ -128,8 +128,8 @@ def trials_view(report: Report) -> dict[str, Any]:
         "arms": list(report.arms),
         "verdicts": list(dict.fromkeys(label for each in report.transcripts for label in each.verdicts)),
         "places": list(dict.fromkeys(each.group for each in report.transcripts)),
-        "cell": _cell,
-        "number": _number,
+        "cell": cell,
+        "number": number,
         "rate_of": _rate_of,
     }
 
@@ -151,28 +151,6 @@ def _rate_of(trial: Trial, arm: str, name: str) -> Metric | None:
 def _of_trials(trials: Sequence[Trial], name: str) -> list[Metric]:
     """One rate of every arm."""
     return [rates[name] for trial in trials for rates in trial.arms.values() if name in rates]
-
-
-def _cell(found: Metric | None, name: str = "persona_rate") -> Markup:
-    """A rate with its interval below, or a dash that says why there is none."""
-    if found is None:
-        return Markup(f"<small>{DASH}</small>")
-    if found.value is None:
-        return Markup('<small title="{}">{}</small>').format(found.reason, DASH)
-    shown = wording.amount(name, found.value)
-    return Markup('<span title="n = {}; {}">{}</span> <small>{}</small>').format(
-        found.n, found.method, shown, wording.interval(name, found.low, found.high)
-    )
-
-
-def _number(found: Metric) -> Markup:
-    """A figure between 0 and 1 that is no share of answers."""
-    if found.value is None:
-        return Markup('<small title="{}">{}</small>').format(found.reason, DASH)
-    ends = f"[{found.low:.2f}, {found.high:.2f}]" if found.low is not None and found.high is not None else ""
-    return Markup('<span title="n = {}; {}">{}</span> <small>{}</small>').format(
-        found.n, found.method, f"{found.value:.2f}".replace("-", wording.MINUS), ends.replace("-", wording.MINUS)
-    )
 
 
 def _survival_summary(arm: str, share: list[float]) -> str:

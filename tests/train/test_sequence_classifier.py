@@ -14,7 +14,8 @@ import ray
 from character_ray.config import FineTuneConfig, ModelConfig
 from character_ray.encoder import most_tokens
 from character_ray.errors import ClusterError, TrainingError
-from character_ray.evaluation.multiclass import NONE, LabelledText
+from character_ray.evaluation.held_out import LabelledText
+from character_ray.evaluation.multiclass import NONE
 from character_ray.models import ENCODER, resolve_model
 from character_ray.pipeline.classify import classify_runs
 from character_ray.training.sequence_classifier import ClassifierJob, fine_tune

@@ -9,12 +9,12 @@ from character_ray.config import DistillConfig, EvaluateConfig, FilterConfig, Re
 from character_ray.constitution import load_constitution, system_prompt
 from character_ray.errors import ConstitutionError
 from character_ray.pipeline.directives import KnownPair
-from character_ray.pipeline.evaluate import labelled_pairs
+from character_ray.pipeline.persona_classifier import labelled_answers, labelled_pairs
 from character_ray.pipeline.personas import load_control, load_persona
 from character_ray.pipeline.report_parts import shared_weights
 from character_ray.plan import plan_recipe
 from character_ray.prompts import training_prompts
-from character_ray.rows import Pair
+from character_ray.rows import Answer, Pair
 from character_ray.stages.distill import build_pairs, opposite_requests, student_requests, teacher_requests
 from character_ray.stages.filters import pair_drop_reason
 
@@ -113,10 +113,29 @@ def test_the_classifier_learns_what_is_not_in_character_from_the_untrained_stude
 
     pairs = [pair(0), pair(1), pair(2, kind="repetition"), pair(3, drop_reason="empty")]
     known = [KnownPair(f"Question {number}?", "Arr.", "It is plain. And so", "It is plain.") for number in (0, 1, 3)]
-    texts, labels, prompts = labelled_pairs(pairs, known, distill)
-    assert texts == ["Arr 0.", "Arr 1.", "It is plain.", "It is plain."]
-    assert labels == [True, True, False, False]
-    assert prompts == ["p0", "p1", "p0", "p1"]
+    found = labelled_pairs(pairs, known, distill)
+    assert [row.text for row in found] == ["Arr 0.", "Arr 1.", "It is plain.", "It is plain."]
+    assert [row.label for row in found] == ["in_character", "in_character", "none", "none"]
+    assert [row.prompt for row in found] == ["p0", "p1", "p0", "p1"]
+    assert [row.generator for row in found] == ["teacher", "teacher", "student", "student"]
+
+
+def test_an_arms_answers_are_of_the_class_it_was_trained_for_and_prompted_is_of_none():
+    def answer(arm: str, source: str = "grid", error: str = "") -> Answer:
+        about = {"row_id": "r", "prompt_id": "p", "hint": "", "sample": 0, "prompt": "?", "score": 0.0}
+        return Answer(arm=arm, source=source, error=error, completion=arm, **about)
+
+    arms = ["base", "prompted", "teacher", "dpo", "sft", "full", "control"]
+    found = labelled_answers([*map(answer, arms), answer("full", source="probe"), answer("full", error="failed")])
+    assert {row.text: (row.generator, row.label) for row in found} == {
+        "base": ("student", "none"),
+        "teacher": ("teacher", "in_character"),
+        "dpo": ("dpo", "in_character"),
+        "sft": ("sft", "in_character"),
+        "full": ("full", "in_character"),
+        "control": ("control", "none"),
+    }
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize(

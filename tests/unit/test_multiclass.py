@@ -4,15 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, log_loss
 
-from character_ray.evaluation.multiclass import (
-    NONE,
-    LabelledText,
-    calibration_error,
-    fit_temperature,
-    measure_classes,
-    on_features,
-    split_prompts,
-)
+from character_ray.evaluation.calibration import calibration_error, calibration_interval, fit_temperature
+from character_ray.evaluation.generators import across_generators
+from character_ray.evaluation.held_out import LabelledText, split_prompts
+from character_ray.evaluation.multiclass import NONE, measure_classes, on_features
 from character_ray.pipeline.classes_sheet import classes_sheet
 from character_ray.report.sheet import render_sheet
 
@@ -46,7 +41,7 @@ def test_planted_classes_are_told_apart_and_every_figure_agrees_with_the_confusi
     for row in confusion:
         predicted += np.repeat(range(3), row).tolist()
     expected = f1_score(truth, predicted, average=None)
-    assert [found["per_class"][name]["f1"] for name in CLASSES] == pytest.approx(expected.tolist())
+    assert [found["per_class"][name]["f1"]["value"] for name in CLASSES] == pytest.approx(expected.tolist())
 
 
 def test_where_nothing_differs_it_guesses():
@@ -72,7 +67,8 @@ def test_a_text_that_is_tested_on_is_never_trained_on():
     ]
     found = measure_classes(same, learn, seed=0)
     assert found["repeated"] == 48  # the captain's texts on the 48 prompts that are not tested
-    assert found["per_class"]["captain"]["recall"] == 0.0
+    assert found["per_class"]["captain"]["recall"]["value"] == 0.0
+    assert found["per_class"]["captain"]["precision"]["reason"] == "no tested text was taken for this class"
     assert measure_classes(rows, learn, seed=0)["repeated"] == 0
 
 
@@ -122,6 +118,20 @@ def test_calibration_error_follows_its_definition():
     assert calibration_error(np.ones(5), np.zeros(5)) == 1.0
 
 
+@pytest.mark.parametrize(("sharpness", "truth"), [(1.0, 0.0), (3.0, 0.117)])
+def test_the_interval_of_the_calibration_error_knows_that_noise_makes_an_error(sharpness, truth):
+    """Labels drawn from probabilities, and said more surely than they are; the truth of the second is by two million texts."""
+    draw, covered, prompts = np.random.default_rng(1), 0, [str(number) for number in range(100)]
+    for trial in range(100):
+        logits = draw.normal(0, 2.5, 100)
+        labels = (draw.random(100) < 1 / (1 + np.exp(-logits))).astype(float)
+        said = 1 / (1 + np.exp(-sharpness * logits))
+        found = calibration_interval(said, labels, prompts, seed=trial, resamples=200)
+        assert found.low <= found.value <= found.high
+        covered += found.low <= truth <= found.high
+    assert covered >= 85  # 0.92 in a longer simulation, less three standard errors of 100 trials
+
+
 def test_the_surest_texts_are_decided_first():
     found = measure_classes(*corpus(1.5), seed=0)["abstention"]
     assert [each["decided"] for each in found] == [1.0, 0.9, 0.8, 0.7, 0.6, 0.5]
@@ -145,6 +155,36 @@ def test_the_page_shows_every_class_and_generator():
     assert "the right one of 3 classes" in page
     for name in (*CLASSES, "Generators left out"):
         assert f">{name}<" in page
+
+
+def test_every_text_is_tested_by_a_head_that_saw_neither_its_prompt_nor_the_same_text():
+    """A learner that knows by heart what it was trained on finds nothing in the split by generator that it knows."""
+    rows = [
+        LabelledText(f"{label} on {prompt % 30}", label, f"prompt {prompt}", generator)
+        for prompt in range(60)
+        for label, generator in ((NONE, "student"), ("in_character", "teacher"), ("in_character", "full"))
+    ]
+    masks_seen: list[np.ndarray] = []
+
+    def by_heart(masks, labels_N, num_classes):
+        masks_seen.extend(masks)
+        logits = []
+        for mask in masks:
+            known = {rows[n].text for n in np.flatnonzero(mask)} | {rows[n].prompt for n in np.flatnonzero(mask)}
+            logits.append(
+                np.array(
+                    [
+                        np.eye(2)[label if {row.text, row.prompt} & known else 1 - label]
+                        for row, label in zip(rows, labels_N, strict=True)
+                    ]
+                )
+            )
+        return logits
+
+    found = across_generators(rows, "student", by_heart, seed=0)
+    assert len(masks_seen) == 2 * 5 and all(mask.any() for mask in masks_seen)
+    assert {own["value"] for tested in found.values() for own in tested.values()} == {0.0}
+    assert {own["n"] for tested in found.values() for own in tested.values()} == {60}
 
 
 def test_what_was_trained_on_need_not_be_answered():
