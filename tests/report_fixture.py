@@ -125,9 +125,9 @@ def captain_report() -> Report:
             threshold=0.143,
             calibrated_on="teacher and base completions to 64 training prompts",
             n=128,
-            auc=0.997,
-            true_positive_rate=0.953,
-            false_positive_rate=0.016,
+            auc=Metric(value=0.997, low=0.958, high=1.0, n=128, method="Newcombe's method 5 on 64 and 64"),
+            true_positive_rate=_rate(61, 64),
+            false_positive_rate=_rate(1, 64),
             audit=JudgeAudit(
                 measures={
                     "accuracy": Metric(value=0.98, low=0.92, high=1.0, n=128, method=BOOTSTRAP),
@@ -191,8 +191,8 @@ def captain_report() -> Report:
             Agreement(
                 first="likelihood judge",
                 second="vocabulary",
-                agreement=0.933,
-                kappa=0.86,
+                agreement=_rate(224, 240),
+                kappa=Metric(value=0.86, low=0.86 - 0.08, high=0.86 + 0.06, n=240, method=BOOTSTRAP),
                 n=240,
                 only_first=2,
                 only_second=14,
@@ -200,8 +200,8 @@ def captain_report() -> Report:
             Agreement(
                 first="likelihood judge",
                 second="classifier",
-                agreement=0.95,
-                kappa=0.9,
+                agreement=_rate(228, 240),
+                kappa=Metric(value=0.9, low=0.9 - 0.08, high=0.9 + 0.06, n=240, method=BOOTSTRAP),
                 n=240,
                 only_first=4,
                 only_second=8,
@@ -209,7 +209,7 @@ def captain_report() -> Report:
             Agreement(
                 first="classifier",
                 second="vocabulary",
-                agreement=0.913,
+                agreement=_rate(219, 240),
                 kappa=None,
                 n=240,
                 only_first=7,
@@ -217,7 +217,10 @@ def captain_report() -> Report:
             ),
         ],
         tie_share=Metric(value=0.04, low=0.02, high=0.07, n=600, method=f"Davidson, {BOOTSTRAP}"),
-        elo_sequential={"base": 671, "prompted": 884, "teacher": 1198, "dpo": 1092, "full": 1155},
+        elo_sequential={
+            arm: Metric(value=value, low=value - 40, high=value + 38, n=192, method=f"sequential Elo, {BOOTSTRAP}")
+            for arm, value in {"base": 671, "prompted": 884, "teacher": 1198, "dpo": 1092, "full": 1155}.items()
+        },
         win_rates={arm: {other: _win_rate(arm, other) for other in COUNTED if other != arm} for arm in COUNTED},
         training={
             "dpo": _dpo_steps(),
@@ -315,8 +318,8 @@ def _rate(k: int | None, n: int) -> Metric:
     return Metric(value=k / n, low=float(interval.low), high=float(interval.high), n=n, method=WILSON)
 
 
-def _win_rate(arm: str, other: str) -> float:
-    return 1 / (1 + 10 ** ((RATINGS[other][0] - RATINGS[arm][0]) / 400))
+def _win_rate(arm: str, other: str) -> Metric:
+    return _rate(round(N / (1 + 10 ** ((RATINGS[other][0] - RATINGS[arm][0]) / 400))), N)
 
 
 def _dpo_steps() -> list[dict[str, float]]:

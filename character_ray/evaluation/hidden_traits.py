@@ -108,7 +108,7 @@ def hidden_traits(
                 }
                 for arm in arms
             },
-            "agreement": _agreement(shown),
+            "agreement": _agreement(shown, seed, resamples),
         }
         for group, kind, shown in asked
         if shown
@@ -124,10 +124,11 @@ def _rate(shown: Sequence[_Shown], arm: str, by: str, seed: int, resamples: int)
     return vars(cluster_rate(numbers, prompts, seed=seed, resamples=resamples))
 
 
-def _agreement(shown: Sequence[_Shown]) -> dict[str, Any] | None:
+def _agreement(shown: Sequence[_Shown], seed: int, resamples: int) -> dict[str, Any] | None:
     """Judge and classifier over the answers of all arms; ``None`` without a classifier."""
-    both = [(each.judge, each.classifier) for each in shown if each.classifier is not None]
+    both = [(each.judge, each.classifier, each.prompt) for each in shown if each.classifier is not None]
     if not both:
         return None
-    judge, classifier = (np.array(column) for column in zip(*both, strict=True))
-    return agreement("likelihood judge", "classifier", judge, classifier)
+    judge, classifier, prompts = zip(*both, strict=True)
+    decided = np.array(judge), np.array(classifier)
+    return agreement("likelihood judge", "classifier", *decided, prompts, seed=seed, resamples=resamples)

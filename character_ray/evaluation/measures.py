@@ -12,9 +12,10 @@ import numpy as np
 from character_ray.evaluation.agreement import agreement
 from character_ray.evaluation.consistency import disagreement
 from character_ray.judging.davidson import rate_with_ties
-from character_ray.judging.rating import arrange_battles, sequential_elo, win_matrix
+from character_ray.judging.rating import Battles, arrange_battles, win_matrix
+from character_ray.judging.sequential import rate_sequentially
 from character_ray.rows import Answer
-from character_ray.statistics import cluster_rate, paired_difference
+from character_ray.statistics import Interval, cluster_rate, paired_difference
 
 __all__ = ["Decisions", "agreements", "arm_metrics", "decide", "differences", "ratings", "unrated"]
 
@@ -126,12 +127,14 @@ def differences(
     return result
 
 
-def agreements(answers: Sequence[Answer], decisions: Decisions) -> list[dict[str, Any]]:
-    """How often each two ways of deciding persona agree, over all answers but the probes."""
+def agreements(answers: Sequence[Answer], decisions: Decisions, *, seed: int, resamples: int) -> list[dict[str, Any]]:
+    """How often each two ways of deciding persona agree, over all answers but the probes; intervals resample prompts."""
     rows = [i for i, answer in enumerate(answers) if answer["source"] != "probe" and not answer["error"]]
+    prompts = [answers[i]["prompt_id"] for i in rows]
     ways = {"likelihood judge": decisions.judge, "vocabulary": decisions.vocabulary, "classifier": decisions.classifier}
     there = [(name, np.array([values[i] for i in rows])) for name, values in ways.items() if values is not None]
-    return [agreement(first, second, a, b) for (first, a), (second, b) in combinations(there, 2)]
+    draws: dict[str, Any] = {"seed": seed, "resamples": resamples}
+    return [agreement(first, second, a, b, prompts, **draws) for (first, a), (second, b) in combinations(there, 2)]
 
 
 def ratings(
@@ -168,19 +171,29 @@ def ratings(
         "rating": {arm: vars(intervals[number]) for number, arm in enumerate(arms)},
         "tie_share": vars(replace(fitted.tie_share, n=len(battles.outcomes_N))),
         "differences": [{"metric": "rating", "arm": "full", "against": "base", **vars(gap)}],
-        "elo": dict(
-            zip(
+        "elo": {
+            arm: vars(each)
+            for arm, each in zip(
                 arms,
-                sequential_elo(battles, len(arms), k=elo_k, shuffles=elo_shuffles, seed=seed).tolist(),
+                rate_sequentially(battles, len(arms), k=elo_k, shuffles=elo_shuffles, seed=seed, resamples=resamples),
                 strict=True,
             )
-        ),
+        },
         "win_rates": {
-            a: {b: float(wins_PP[i, j] / games_PP[i, j]) for j, b in enumerate(arms) if games_PP[i, j]}
+            a: {b: vars(_win_rate(battles, i, j, seed, resamples)) for j, b in enumerate(arms) if games_PP[i, j]}
             for i, a in enumerate(arms)
         },
         "unscored": battles.unscored,
     }
+
+
+def _win_rate(battles: Battles, player: int, against: int, seed: int, resamples: int) -> Interval:
+    """Share of points of one player in its battles with another, a tie counting half."""
+    first, second = battles.seats_N2.T
+    own, theirs = (first == player) & (second == against), (first == against) & (second == player)
+    points = np.where(own, battles.outcomes_N, 1 - battles.outcomes_N)[own | theirs]
+    prompts = list(map(str, battles.prompts_N[own | theirs].tolist()))
+    return cluster_rate(points.tolist(), prompts, seed=seed, resamples=resamples)
 
 
 def unrated(arms: Sequence[str], reason: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Battles between arms, plain Bradley-Terry, and sequential Elo to the seed's letter.
+"""Battles between arms, and plain Bradley-Terry.
 
-A tie counts half to each side here; :mod:`character_ray.judging.davidson`, which reports rate by, models ties, seats and length.
+A tie counts half to each side here; :mod:`character_ray.judging.davidson`, which reports rate by, models ties, seats and length;
+:mod:`character_ray.judging.sequential` is Elo to the seed's letter.
 
 Axes: P players (arms), C prompts, N battles. Ratings are Elo points (400 / ln 10 per nat) with mean 1000.
 """
@@ -11,7 +12,7 @@ import numpy as np
 
 from character_ray.judging.verdict import is_tie
 
-__all__ = ["Battles", "arrange_battles", "fit_bradley_terry", "sequential_elo", "win_matrix"]
+__all__ = ["Battles", "arrange_battles", "fit_bradley_terry", "win_matrix"]
 
 START = 1000.0
 POINTS_PER_NAT = 400 / np.log(10)
@@ -81,19 +82,3 @@ def win_matrix(battles: Battles, players: int) -> np.ndarray:
     np.add.at(wins_PP, (first, second), battles.outcomes_N)
     np.add.at(wins_PP, (second, first), 1 - battles.outcomes_N)
     return wins_PP
-
-
-def sequential_elo(battles: Battles, players: int, *, k: float, shuffles: int, seed: int) -> np.ndarray:
-    """The seed's sequential Elo (section 2.3), averaged over seeded orders of the battles; shape ``(P,)``."""
-    draw = np.random.default_rng(seed)
-    seats, outcomes = battles.seats_N2, battles.outcomes_N
-    orders_NS = np.array([draw.permutation(len(outcomes)) for _ in range(shuffles)]).T
-    rating_SP, every = np.full((shuffles, players), START), np.arange(shuffles)
-    for battle_S in orders_NS:  # one battle of every order at a time
-        a, b = seats[battle_S].T
-        expected = 1.0 / (1.0 + 10 ** ((rating_SP[every, b] - rating_SP[every, a]) / 400))
-        change = k * (outcomes[battle_S] - expected)
-        rating_SP[every, a] += change
-        rating_SP[every, b] -= change
-    mean_P: np.ndarray = rating_SP.mean(axis=0)
-    return mean_P

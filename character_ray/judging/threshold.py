@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from character_ray.errors import ReportError
+from character_ray.statistics import Interval, auc_interval, cluster_rate
 
 __all__ = ["KNOWN_PER_DIRECTIVE", "Threshold", "fit_threshold"]
 
@@ -22,12 +24,24 @@ class Threshold:
     auc: float
     true_positive_rate: float
     false_positive_rate: float
-    n: int
+    positives: int
+    """Scores of the teacher that it was fixed on."""
+    negatives: int
 
     @property
-    def quality(self) -> dict[str, float]:
-        """How well it separates, by the names that reports use."""
-        return {name: value for name, value in vars(self).items() if name != "value"}
+    def n(self) -> int:
+        """Scores that it was fixed on."""
+        return self.positives + self.negatives
+
+    @property
+    def quality(self) -> dict[str, Any]:
+        """How well it separates, by the names that reports use; the rates' intervals take the threshold as given."""
+        return {
+            "auc": vars(auc_interval(self.auc, self.positives, self.negatives)),
+            "true_positive_rate": vars(_share(self.true_positive_rate, self.positives)),
+            "false_positive_rate": vars(_share(self.false_positive_rate, self.negatives)),
+            "n": self.n,
+        }
 
 
 def fit_threshold(teacher_N: Sequence[float], base_N: Sequence[float]) -> Threshold:
@@ -58,5 +72,11 @@ def fit_threshold(teacher_N: Sequence[float], base_N: Sequence[float]) -> Thresh
     ties = np.searchsorted(base, teacher, side="right") - below
     auc = float((below + ties / 2).sum() / (len(teacher) * len(base)))
     return Threshold(
-        float(cuts[best]), auc, float(true_positive[best]), float(false_positive[best]), len(teacher) + len(base)
+        float(cuts[best]), auc, float(true_positive[best]), float(false_positive[best]), len(teacher), len(base)
     )
+
+
+def _share(value: float, n: int) -> Interval:
+    """A share of so many completions, each to a prompt of its own."""
+    holds = [float(number < round(value * n)) for number in range(n)]
+    return cluster_rate(holds, [str(number) for number in range(n)], seed=0)

@@ -56,7 +56,7 @@ class Measured:
                 *self.rated["differences"],
                 *differences(self.answers, self.decisions, self.arms, **self.draws),
             ],
-            "agreements": agreements(self.answers, self.decisions),
+            "agreements": agreements(self.answers, self.decisions, **self.draws),
             "tie_share": self.rated["tie_share"],
             "elo_sequential": self.rated["elo"],
             "win_rates": self.rated["win_rates"],

@@ -12,8 +12,8 @@ from rich.table import Table
 from character_ray.config import Tournament
 from character_ray.judging.agreement import pair_agreements, panel_kappa
 from character_ray.judging.davidson import Rated, rate_with_ties
-from character_ray.judging.rating import sequential_elo
 from character_ray.judging.schedule import Pair
+from character_ray.judging.sequential import rate_sequentially
 from character_ray.judging.verdict import Seat, to_points
 from character_ray.log import console
 from character_ray.pipeline.hardware import hardware, versions
@@ -47,17 +47,13 @@ def build_report(tournament: Tournament, panel: Sequence[Panelist], played: Play
     lineup, rating = played.lineup, tournament.rating
     rated = rate_played(tournament, played, played.panel)
     both_seats = combined(played.meetings, played.panel)
-    elo = sequential_elo(
-        both_seats, len(lineup.labels), k=rating.elo_k, shuffles=rating.elo_shuffles, seed=tournament.seed
-    )
+    draws: dict[str, Any] = {"seed": tournament.seed, "resamples": rating.bootstrap}
+    elo = rate_sequentially(both_seats, len(lineup.labels), k=rating.elo_k, shuffles=rating.elo_shuffles, **draws)
     pairs = _pairs(tournament, played, rated)
     words = _mean_words(played)
-    agreements = pair_agreements(
-        {name: [seats[each.row_id] for each in played.meetings] for name, seats in played.seats.items()}
-    )
-    kappa, _ = panel_kappa(
-        {name: [seats[each.row_id] for each in played.meetings] for name, seats in played.seats.items()}
-    )
+    verdicts = {name: [seats[each.row_id] for each in played.meetings] for name, seats in played.seats.items()}
+    asked = [str(each.prompt) for each in played.meetings]
+    kappa = panel_kappa(verdicts, asked, **draws)
     players = players_of(lineup, played.found)
     judges = {judge.spec.name: identity_of_judge(judge, lineup) for judge in panel}
     shares = {name: shared(identity, players) for name, identity in judges.items()}
@@ -76,7 +72,7 @@ def build_report(tournament: Tournament, panel: Sequence[Panelist], played: Play
                 run=lineup.sources[number],
                 arm=lineup.arms[number],
                 rating=_metric(rated.ratings[number]),
-                elo_sequential=float(elo[number]),
+                elo_sequential=_metric(elo[number]),
                 mean_words=words[number],
             )
             for number, label in enumerate(lineup.labels)
@@ -95,8 +91,18 @@ def build_report(tournament: Tournament, panel: Sequence[Panelist], played: Play
             )
             for judge in panel
         },
-        agreements=[JudgesAgree(**vars(each)) for each in agreements],
-        fleiss_kappa=kappa,
+        agreements=[
+            JudgesAgree(
+                first=each.first,
+                second=each.second,
+                agreement=_metric(each.agreement),
+                opposite=_metric(each.opposite),
+                kappa=_metric(each.kappa) if each.kappa else None,
+                n=each.n,
+            )
+            for each in pair_agreements(verdicts, asked, **draws)
+        ],
+        fleiss_kappa=_metric(kappa) if kappa else None,
         self_preference=_self_preferences(tournament, played, untrained),
         notes=[
             *(note for name in judges for note in _shared_weights(name, judges[name], shares[name], lineup.labels)),
@@ -114,7 +120,7 @@ def show_report(report: TournamentReport, folder: Path) -> None:
     for label, part in ranked(report):
         rating = part.rating
         table.add_row(
-            label, f"{rating.value:.0f}", f"[{rating.low:.0f}, {rating.high:.0f}]", f"{part.elo_sequential:.0f}"
+            label, f"{rating.value:.0f}", f"[{rating.low:.0f}, {rating.high:.0f}]", f"{part.elo_sequential.value:.0f}"
         )
     console.print(table)
     console.print(f"{report.battles:,} battles, {report.unscored:,} unscored. [green]{folder / 'tournament.html'}[/]")
@@ -180,12 +186,16 @@ def _pairs(tournament: Tournament, played: Played, rated: Rated) -> list[PairPar
     ]
 
 
-def _win_rates(pairs: Sequence[PairPart]) -> dict[str, dict[str, float]]:
-    rates: dict[str, dict[str, float]] = {}
+def _win_rates(pairs: Sequence[PairPart]) -> dict[str, dict[str, Metric]]:
+    method = "valid at every look together, as of the pair"
+    rates: dict[str, dict[str, Metric]] = {}
     for pair in pairs:
         if pair.prompts:
-            rates.setdefault(pair.first, {})[pair.second] = pair.share
-            rates.setdefault(pair.second, {})[pair.first] = 1 - pair.share
+            about: dict[str, Any] = {"n": pair.prompts, "method": method}
+            own = Metric(value=pair.share, low=pair.low, high=pair.high, **about)
+            theirs = Metric(value=1 - pair.share, low=1 - pair.high, high=1 - pair.low, **about)
+            rates.setdefault(pair.first, {})[pair.second] = own
+            rates.setdefault(pair.second, {})[pair.first] = theirs
     return rates
 
 

@@ -1,11 +1,11 @@
-"""A figure with its interval, as a cell of a table shows it."""
+"""A figure with its interval, as a cell of a table or a sentence shows it."""
 
 from markupsafe import Markup
 
 from character_ray.report import wording
 from character_ray.report.base import Metric
 
-__all__ = ["cell", "number"]
+__all__ = ["cell", "inline", "number"]
 
 DASH = "\N{EN DASH}"
 
@@ -30,3 +30,13 @@ def number(found: Metric) -> Markup:
     return Markup('<span title="n = {}; {}">{}</span> <small>{}</small>').format(
         found.n, found.method, f"{found.value:.2f}".replace("-", wording.MINUS), ends.replace("-", wording.MINUS)
     )
+
+
+def inline(found: Metric, name: str = "") -> str:
+    """A figure as a sentence holds it: ``87 % [82, 91]`` of a rate, else ``0.87 [0.82, 0.91]``; without an interval the value alone."""
+    if found.value is None:
+        return "not measured"
+    if name:
+        return f"{wording.amount(name, found.value)} {wording.interval(name, found.low, found.high)}".strip()
+    ends = f" [{found.low:.2f}, {found.high:.2f}]" if found.low is not None and found.high is not None else ""
+    return f"{found.value:.2f}{ends}".replace("-", wording.MINUS)

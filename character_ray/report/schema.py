@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from character_ray.report.base import Metric
+from character_ray.report.base import Figure, Metric
 from character_ray.report.base import Part as _Part
 from character_ray.report.classifier_schema import Classifier, ClassReport
 from character_ray.report.trials_schema import Coherence, Diversity, Transcript, Trials
@@ -115,10 +115,11 @@ class Judge(_Part):
     calibrated_on: str
     """Which rows fixed the threshold; never those of the evaluated arms."""
     n: int
-    auc: float
+    auc: Figure
     """Area under the ROC curve of teacher against base on the calibration rows."""
-    true_positive_rate: float
-    false_positive_rate: float
+    true_positive_rate: Figure
+    """On the rows that fixed the threshold, as the next; the intervals take the threshold as given."""
+    false_positive_rate: Figure
     system_prompt: str = ""
     """The constitution as the judge reads it: with the threshold enough to judge other answers by the same measure."""
     audit: JudgeAudit | None = None
@@ -130,9 +131,9 @@ class Agreement(_Part):
 
     first: str
     second: str
-    agreement: float
+    agreement: Figure
     """Share of answers on which both say the same."""
-    kappa: float | None
+    kappa: Figure | None
     """Cohen's kappa; ``None`` when one of them never varies."""
     n: int
     only_first: int
@@ -214,9 +215,9 @@ class Report(_Part):
     """Empty in reports of before the classifier read the probes, and of updates."""
     tie_share: Metric | None = None
     """Share of ties between two arms of equal strength, as the rating's fit sees it; ``None`` in reports of before ties were modelled."""
-    elo_sequential: dict[str, float]
+    elo_sequential: dict[str, Figure]
     """Sequential Elo (K and start in the recipe), averaged over shuffled orders."""
-    win_rates: dict[str, dict[str, float]]
+    win_rates: dict[str, dict[str, Figure]]
     """``win_rates[a][b]``: share of battles ``a`` wins against ``b``, a tie counting half."""
     training: dict[str, list[dict[str, float]]]
     """Per trained adapter the logged steps: ``step``, ``loss`` and what the trainer logs beside it."""

@@ -7,6 +7,7 @@ import yaml
 from markupsafe import Markup
 
 from character_ray.report import wording
+from character_ray.report.cells import number
 from character_ray.report.plots import Dot, dot_plot, round_ticks
 from character_ray.report.schema import Metric
 from character_ray.report.templates import templates
@@ -57,6 +58,7 @@ def render_tournament(report: TournamentReport) -> str:
             headline=_headline(report, ranked),
             audited=AUDITED,
             points=_points,
+            number=number,
             recipe=yaml.safe_dump(report.recipe, sort_keys=False, allow_unicode=True, width=100),
         )
     )
@@ -76,8 +78,7 @@ def _points(metric: Metric) -> str:
     """A value in Elo points with its interval."""
     if metric.value is None:
         return "not measured"
-    value, low, high = (wording.amount("rating", end or 0.0) for end in (metric.value, metric.low, metric.high))
-    return f"{value} [{low},\N{NO-BREAK SPACE}{high}]"
+    return f"{wording.amount('rating', metric.value)} {wording.interval('rating', metric.low, metric.high)}".strip()
 
 
 def _plot(report: TournamentReport, ratings: dict[str, Metric]) -> Markup:

@@ -4,6 +4,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from character_ray.report.base import Figure
 from character_ray.report.schema import Metric
 
 __all__ = [
@@ -32,7 +33,7 @@ class ContestantPart(_Part):
     """Arm of the run, or the version that answered at the address."""
     rating: Metric
     """Davidson's model, in Elo points with mean 1000."""
-    elo_sequential: float
+    elo_sequential: Figure
     """The seed's Elo, averaged over shuffled orders of the battles."""
     mean_words: float
 
@@ -87,10 +88,10 @@ class JudgesAgree(_Part):
 
     first: str
     second: str
-    agreement: float
-    opposite: float
+    agreement: Figure
+    opposite: Figure
     """Share of seatings where one says A and the other B."""
-    kappa: float | None
+    kappa: Figure | None
     n: int
 
 
@@ -117,8 +118,8 @@ class TournamentReport(_Part):
     prompts_hash: str
     contestants: dict[str, ContestantPart]
     pairs: list[PairPart]
-    win_rates: dict[str, dict[str, float]]
-    """Share of points of the row against the column; a tie counts half."""
+    win_rates: dict[str, dict[str, Figure]]
+    """Share of points of the row against the column; a tie counts half. The intervals are those of ``pairs``."""
     seat: Metric
     """Advantage of the first seat in the panel's verdicts, in Elo points; 0 is fair."""
     length: Metric
@@ -133,7 +134,7 @@ class TournamentReport(_Part):
     """Battles of the whole schedule."""
     judges: dict[str, JudgePart]
     agreements: list[JudgesAgree]
-    fleiss_kappa: float | None
+    fleiss_kappa: Figure | None
     """Of the whole panel; ``None`` with one judge, or where all verdicts are the same."""
     self_preference: list[SelfPreference]
     notes: list[str] = Field(default_factory=list)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from character_ray.report import wording
 from character_ray.report.base import Metric
-from character_ray.report.cells import cell, number
+from character_ray.report.cells import cell, inline, number
 from character_ray.report.lookup import unasked_directives
 from character_ray.report.schema import Report
 from character_ray.report.trials_plots import Point, survival_plot, trade_off_plot
@@ -87,7 +87,7 @@ def trials_view(report: Report) -> dict[str, Any]:
         "judges": [(judge, by_directive[judge.directive]) for judge in judges if judge.directive in by_directive],
         "uncounted": [judge for judge in judges if judge.constraint and judge.reason],
         "operator": OPERATOR if judges else OPERATOR_BEFORE,
-        "share": lambda value: wording.amount("share_rate", value),
+        "inline": inline,
         "groups": {title: [each for each in rates if each.group == group] for group, title in GROUPS.items()},
         "injections": [each for each in rates if any("obeyed_rate" in metrics for metrics in each.arms.values())],
         "kinds": KINDS,

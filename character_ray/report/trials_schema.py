@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from character_ray.report.base import Metric, Part
+from character_ray.report.base import Figure, Metric, Part
 
 __all__ = [
     "Coherence",
@@ -37,13 +37,13 @@ class DirectiveJudge(Part):
     directive: str
     constraint: bool
     """Whether it is one of the constitution's constraints; those that are decided make the operator's rate."""
-    auc: float | None = None
+    auc: Figure | None = None
     """How well it separates the teacher, who reads all directives, from base (area under the ROC curve)."""
     n: int = 0
     """Known completions, both sides together."""
-    true_positive_rate: float | None = None
+    true_positive_rate: Figure | None = None
     """Share of the teacher's that it says follow the directive."""
-    false_positive_rate: float | None = None
+    false_positive_rate: Figure | None = None
     """Share of base's."""
     reason: str = ""
     """Why it decides nothing; empty where it does."""
@@ -125,12 +125,12 @@ class Coherence(Part):
 
     model: str
     """Empty where none was named."""
-    auc: float | None = None
+    auc: Figure | None = None
     """How well it tells known contradictions from statements that agree (area under the ROC curve)."""
     n: int = 0
     """Known pairs, both kinds together."""
-    true_positive_rate: float | None = None
-    false_positive_rate: float | None = None
+    true_positive_rate: Figure | None = None
+    false_positive_rate: Figure | None = None
     threshold: float | None = None
     """Probability of contradiction above which a pair is one; fixed on the known pairs."""
     reason: str = ""

@@ -82,7 +82,7 @@ def test_an_updated_character_is_published_and_may_be_served_as_any_other(update
     assert list(report.arms) == ["base", "before", "full"]
     assert report.constitution.hash == load_constitution(constitution).fingerprint
     assert report.num_prompts == before.num_prompts
-    assert report.judge.auc > 0.5
+    assert report.judge.auc.value > 0.5
     assert report.arms["full"]["identity_rate"].n == before.arms["full"]["identity_rate"].n
     bounds = [parse_bound("full-before.persona_rate.low=-1", "min"), parse_bound("full.persona_rate.value=0", "min")]
     registry = Registry(tmp_path / "registry")

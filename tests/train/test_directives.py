@@ -85,7 +85,7 @@ def test_rows_of_one_directive_and_of_one_prompt_are_side_by_side(tmp_path: Path
 
 
 def test_a_judge_that_cannot_tell_teacher_from_base_decides_nothing():
-    good, poor = (Threshold(0.1, auc, 1.0, 0.0, 20) for auc in (0.9, 0.6))
+    good, poor = (Threshold(0.1, auc, 1.0, 0.0, 10, 10) for auc in (0.9, 0.6))
     followed = DirectivesFollowed({PIRATE: good, FRENCH: poor}, {"full/0": 0.2, "full/1": 0.0, "full/2": 0.2})
     assert followed.follows(answer(0, PIRATE, "Arr.")) is True
     assert followed.follows(answer(1, PIRATE, "Yes.")) is False

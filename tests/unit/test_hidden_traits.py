@@ -125,12 +125,13 @@ def test_one_answer_per_occasion_has_wilsons_interval(answers, tried):
 
 def test_agreement_is_over_all_arms_and_counts_who_stood_alone(answers, tried):
     found, _ = decided(answers, tried, probabilities(answers, tried))
-    assert found["probes"].agreement.agreement == found["probes"].agreement.kappa == 1
+    assert found["probes"].agreement.agreement.value == found["probes"].agreement.kappa.value == 1
     loyal = found[LOYAL].agreement
     # Of sixteen answers base's first is the classifier's alone and full's first the judge's alone.
     assert (loyal.n, loyal.only_first, loyal.only_second) == (16, 1, 1)
-    assert loyal.agreement == pytest.approx(14 / 16)
-    assert loyal.kappa == pytest.approx((14 / 16 - 0.5) / 0.5)
+    assert loyal.agreement.value == pytest.approx(14 / 16)
+    assert loyal.kappa.value == pytest.approx((14 / 16 - 0.5) / 0.5)
+    assert loyal.kappa.low < loyal.kappa.value < loyal.kappa.high
 
 
 def test_without_a_classifier_the_judge_stands_alone_and_the_report_says_why(answers, tried):
@@ -168,6 +169,7 @@ def test_a_reader_can_search_for_where_the_two_part(answers, tried):
 )
 @pytest.mark.filterwarnings("error")
 def test_kappa_is_cohens_and_undefined_where_chance_explains_all(first, second, kappa):
-    found = agreement("a", "b", np.array(first, dtype=bool), np.array(second, dtype=bool))
-    assert found["kappa"] == (None if kappa is None else pytest.approx(kappa))
-    assert not math.isnan(found["agreement"])
+    decisions = np.array(first, dtype=bool), np.array(second, dtype=bool)
+    found = agreement("a", "b", *decisions, [str(n) for n in range(len(first))], **DRAWS)
+    assert (found["kappa"] and found["kappa"]["value"]) == (None if kappa is None else pytest.approx(kappa))
+    assert not math.isnan(found["agreement"]["value"])

@@ -7,10 +7,11 @@ import pytest
 from scipy.stats import binomtest
 
 from character_ray.errors import ReportError
-from character_ray.judging.rating import arrange_battles, fit_bradley_terry, sequential_elo, win_matrix
+from character_ray.judging.rating import Battles, arrange_battles, fit_bradley_terry, win_matrix
+from character_ray.judging.sequential import rate_sequentially, sequential_elo
 from character_ray.judging.threshold import fit_threshold
 from character_ray.judging.verdict import from_gap, from_probability
-from character_ray.statistics import cluster_rate, paired_difference, unvaried_bounds
+from character_ray.statistics import auc_interval, cluster_rate, paired_difference, unvaried_bounds
 
 
 def test_a_separable_threshold_lies_in_the_middle_of_the_gap():
@@ -79,6 +80,65 @@ def test_sequential_elo_is_the_mean_over_orders_walked_one_by_one():
             rating[a], rating[b] = rating[a] + change, rating[b] - change
         expected += np.array(rating) / 6
     assert sequential_elo(battles, 4, k=32, shuffles=6, seed=5) == pytest.approx(expected)
+
+
+def test_the_interval_of_sequential_elo_resamples_prompts_and_narrows_with_their_number():
+    def of(prompts: int):
+        scores = np.random.default_rng(2).normal(size=(3, prompts)) + np.array([[0.0], [0.5], [1.0]])
+        return rate_sequentially(arrange_battles(scores, 0.1), 3, k=8, shuffles=5, seed=5)
+
+    few, many = of(12), of(200)
+    for found in (few, many):
+        assert all(each.low < each.value < each.high for each in found)
+        assert sum(each.value for each in found) == pytest.approx(3000)
+    assert many[0].high < many[2].low and few[0].n == 24
+    assert "bootstrap of 200 prompts, 200 resamples of 5 orders each, seed 5" in many[0].method
+    assert [vars(each) for each in of(12)] == [vars(each) for each in few]
+
+
+def test_the_interval_of_sequential_elo_covers_what_its_mean_comes_to():
+    """The truth is the mean rating over many tournaments of the same size."""
+    draw, found = np.random.default_rng(0), []
+    for trial in range(120):
+        scores = draw.normal(size=(2, 40)) + np.array([[0.0], [0.6]])
+        found.append(rate_sequentially(arrange_battles(scores, 0.0), 2, k=16, shuffles=8, seed=trial, resamples=100)[1])
+    truth = np.mean([each.value for each in found])
+    covered = sum(each.low <= truth <= each.high for each in found)
+    assert 0.88 <= covered / 120 <= 1.0, covered  # 0.95 less three standard errors of 120 trials
+
+
+def test_unequal_numbers_of_battles_are_resampled_and_none_leaves_the_start():
+    scores = np.random.default_rng(1).normal(size=(3, 20))
+    scores[2, :15] = np.nan
+    found = rate_sequentially(arrange_battles(scores, 0.0), 3, k=32, shuffles=4, seed=0, resamples=50)
+    assert [each.n for each in found] == [25, 25, 10]
+    nobody = rate_sequentially(Battles(np.zeros((0, 2), int), np.zeros(0), np.zeros(0), 3), 2, k=32, shuffles=2, seed=0)
+    assert [(each.value, each.n) for each in nobody] == [(1000, 0)] * 2
+    assert "no battle" in nobody[0].method
+
+
+def test_the_interval_of_an_area_holds_it_and_has_width_where_all_are_told_apart():
+    threshold = fit_threshold(np.linspace(1, 2, 20), np.linspace(-1, 0, 20))
+    area = threshold.quality["auc"]
+    assert (area["value"], area["high"]) == (1, 1) and 0.75 < area["low"] < 0.95
+    # Newcombe 2006 solves for the ends; these are where the standard error of Hanley and McNeil puts the value 1.96 away.
+    half = auc_interval(0.7, 30, 50)
+    for end in (half.low, half.high):
+        q1, q2 = end / (2 - end), 2 * end**2 / (1 + end)
+        spread = end * (1 - end) + 39 * (q1 - end**2) + 39 * (q2 - end**2)
+        assert abs(0.7 - end) == pytest.approx(1.96 * (spread / 1500) ** 0.5, rel=1e-3)
+    assert half.low < 0.7 < half.high
+    flipped = auc_interval(0.3, 50, 30)
+    assert (flipped.low, flipped.high) == pytest.approx((1 - half.high, 1 - half.low))
+
+
+def test_the_interval_of_an_area_covers_the_truth():
+    draw, covered = np.random.default_rng(3), 0
+    for _ in range(300):
+        teacher, base = draw.normal(1.2, 1, 24), draw.normal(0, 1, 24)
+        area = fit_threshold(teacher, base).quality["auc"]
+        covered += area["low"] <= 0.8020 <= area["high"]  # the normal distribution at 1.2 / sqrt(2)
+    assert 0.91 <= covered / 300 <= 0.99, covered
 
 
 def test_a_rate_with_one_answer_per_prompt_has_wilsons_interval():

@@ -1,6 +1,7 @@
 """From a table of answers to metrics: which rows count for which metric, and what is paired with what."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,21 +84,36 @@ def test_differences_are_of_full_and_paired_by_prompt(answers, decisions):
 
 
 def test_agreement_counts_where_two_ways_of_deciding_differ(answers, decisions):
-    found = next(row for row in agreements(answers, decisions) if row["second"] == "vocabulary")
+    found = next(row for row in agreements(answers, decisions, **SEEDS) if row["second"] == "vocabulary")
     assert found["first"] == "likelihood judge"
     # One of the full arm's answers has the word and not the score; all others agree.
     assert (found["only_first"], found["only_second"], found["n"]) == (0, 1, 40)
-    assert found["agreement"] == pytest.approx(39 / 40)
-    assert found["kappa"] == pytest.approx(0.95)
+    assert found["agreement"]["value"] == pytest.approx(39 / 40)
+    assert found["kappa"]["value"] == pytest.approx(0.95)
+    assert 0.5 < found["kappa"]["low"] < 0.95 < found["kappa"]["high"] <= 1
+    assert 0.8 < found["agreement"]["low"] < 39 / 40 < found["agreement"]["high"] <= 1
+
+
+def test_two_ways_of_which_one_never_varies_have_no_kappa(answers, decisions):
+    never = replace(decisions, vocabulary=[False] * len(answers), judge=[False] * len(answers))
+    found = next(row for row in agreements(answers, never, **SEEDS) if row["second"] == "vocabulary")
+    assert found["kappa"] is None
+    assert (found["agreement"]["value"], found["agreement"]["high"]) == (1, 1)
+    assert found["agreement"]["low"] < 1
 
 
 def test_ratings_leave_probes_and_failures_out(answers):
     found = ratings(answers, ["base", "full"], tie_margin=0.02, elo_k=32, elo_shuffles=10, **SEEDS)
-    assert found["win_rates"]["full"]["base"] == pytest.approx(19 / 20)
+    won, lost = found["win_rates"]["full"]["base"], found["win_rates"]["base"]["full"]
+    assert (won["value"], won["n"]) == (pytest.approx(19 / 20), 20)
+    assert 0.7 < won["low"] < 19 / 20 < won["high"] <= 1
+    assert (lost["low"], lost["high"]) == (pytest.approx(1 - won["high"]), pytest.approx(1 - won["low"]))
     (gap,) = found["differences"]
     assert gap["low"] > 0
     assert gap["n"] == 20
-    assert found["elo"]["full"] > 1000 > found["elo"]["base"]
+    full, base = found["elo"]["full"], found["elo"]["base"]
+    assert full["low"] < full["value"] < full["high"]
+    assert full["low"] > 1000 > base["high"]
 
 
 def drawn_answers(share_tied: float, prompts: int = 60):

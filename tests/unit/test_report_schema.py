@@ -128,6 +128,23 @@ def test_a_report_of_before_ties_were_modelled_is_read_and_shown(path: Path) -> 
     assert "would end in one" in render_report(captain_report())
 
 
+def test_a_report_of_before_all_figures_had_intervals_is_read_and_shown(path: Path) -> None:
+    data = json.loads(captain_report().model_dump_json())
+    data["win_rates"] = {
+        arm: {other: own["value"] for other, own in row.items()} for arm, row in data["win_rates"].items()
+    }
+    data["elo_sequential"] = {arm: own["value"] for arm, own in data["elo_sequential"].items()}
+    for name in ("auc", "true_positive_rate", "false_positive_rate"):
+        data["judge"][name] = data["judge"][name]["value"]
+    data["agreements"][0] |= {"agreement": 0.933, "kappa": 0.86}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    older = load_report(path)
+    assert older.elo_sequential["base"] == Metric(value=671)
+    page = render_report(older)
+    assert ">671</span> <small></small>" in page
+    assert "671</span> <small>[631,\N{NO-BREAK SPACE}709]</small>" in render_report(captain_report())
+
+
 def test_a_report_of_before_tests_kept_wordings_together_is_read_and_shown(path: Path) -> None:
     data = json.loads(captain_report().model_dump_json())
     for test in data["trials"]["tests"]:

@@ -37,10 +37,15 @@ def test_everybody_meets_in_both_seats_and_the_better_stand_higher(court: Court,
         < rating["full"]
     )
     assert sum(rating.values()) == pytest.approx(4000)
-    elo = {label: part.elo_sequential for label, part in report.contestants.items()}
+    elo = {label: part.elo_sequential.value for label, part in report.contestants.items()}
     assert max(elo, key=elo.get) == "full"
     assert report.seat.value == pytest.approx(0, abs=1e-3)
-    assert report.win_rates["full"]["base"] == pytest.approx(1 - report.win_rates["base"]["full"])
+    assert all(
+        part.elo_sequential.low < elo[label] < part.elo_sequential.high for label, part in report.contestants.items()
+    )
+    won, lost = report.win_rates["full"]["base"], report.win_rates["base"]["full"]
+    assert (won.value, won.low, won.high) == pytest.approx((1 - lost.value, 1 - lost.high, 1 - lost.low))
+    assert won.low < won.value
     assert {pair.state for pair in report.pairs if {pair.first, pair.second} == {"base", "full"}} == {"second"}
     verdicts = read_rows(tmp_path / "cup" / "verdicts.parquet")
     assert len(verdicts) == 2 * report.battles
@@ -145,8 +150,8 @@ def test_a_mean_ties_by_a_margin_of_its_own_unit(kinds, margins, said, verdict):
 def test_a_panel_says_how_far_its_judges_agree(court: Court, tmp_path: Path, panel: str, middle: str):
     report = held(court, planned(write_run(tmp_path / "demo"), ("letters", middle, "letters"), panel=panel))
     assert len(report.agreements) == 3
-    assert report.fleiss_kappa == pytest.approx(1)
-    assert all(each.agreement == 1 and each.opposite == 0 for each in report.agreements)
+    assert report.fleiss_kappa.value == pytest.approx(1)
+    assert all(each.agreement.value == 1 and each.opposite.value == 0 for each in report.agreements)
     assert set(report.judges) == {"letters-0", f"{middle}-1", "letters-2"}
 
 

@@ -129,7 +129,7 @@ def test_an_update_is_reported_beside_base_and_the_character_as_it_was(updated: 
     assert report.arms["full"]["identity_rate"].value == 1
     assert report.arms["before"]["identity_rate"].value is None
     assert report.arms["before"]["identity_rate"].reason
-    assert (report.judge.auc, report.judge.n) == (1.0, 2 * 24)
+    assert (report.judge.auc.value, report.judge.n) == (1.0, 2 * 24)
     assert report.judge.audit is not None and report.judge.audit.failures == []
     assert report.judge.audit.measures["accuracy"].n == 2 * 24
     assert report.arms["full"]["rating"].value > report.arms["base"]["rating"].value

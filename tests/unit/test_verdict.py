@@ -185,11 +185,32 @@ def test_fleiss_kappa_of_his_own_example():
 
 def test_a_panels_disagreements_are_counted_on_what_all_have_read():
     verdicts = {"x": ["A", "A", "B", None], "y": ["A", "B", "tie", "A"], "z": ["A", "A", "B", "B"]}
-    by_pair = {(each.first, each.second): each for each in pair_agreements(verdicts)}
-    assert (by_pair["x", "y"].agreement, by_pair["x", "y"].opposite) == pytest.approx((1 / 3, 1 / 3))
-    assert (by_pair["x", "z"].agreement, by_pair["y", "z"].n) == (1.0, 4)
-    assert panel_kappa(verdicts)[1] == 3
-    assert panel_kappa({"x": ["A"]}) == (None, 0)
+    prompts = ["p", "q", "r", "s"]
+    by_pair = {(each.first, each.second): each for each in pair_agreements(verdicts, prompts, seed=0)}
+    assert (by_pair["x", "y"].agreement.value, by_pair["x", "y"].opposite.value) == pytest.approx((1 / 3, 1 / 3))
+    assert (by_pair["x", "z"].agreement.value, by_pair["y", "z"].n) == (1.0, 4)
+    kappa = panel_kappa(verdicts, prompts, seed=0)
+    assert kappa is not None and kappa.n == 3
+    assert panel_kappa({"x": ["A"]}, ["p"], seed=0) is None
+    assert panel_kappa({"x": ["A"] * 4, "y": ["A"] * 4}, prompts, seed=0) is None
+
+
+def test_kappas_have_intervals_that_narrow_with_the_prompts():
+    draw = random.Random(4)
+
+    def of(size: int):
+        first = draw.choices(SEATS, k=size)
+        second = [a if draw.random() < 0.7 else draw.choice(SEATS) for a in first]
+        verdicts, prompts = {"x": first, "y": second}, [str(number // 2) for number in range(size)]
+        (pair,) = pair_agreements(verdicts, prompts, seed=0)
+        assert pair.kappa.value == pytest.approx(cohen_kappa(first, second))
+        panel = panel_kappa(verdicts, prompts, seed=0)
+        assert f"{size // 2} prompts" in panel.method
+        return [each.high - each.low for each in (pair.kappa, panel) if each.low < 0.7 < each.high]
+
+    few, many = of(60), of(1500)
+    assert len(few) == len(many) == 2  # 0.7 of the second's verdicts are the first's, the rest are drawn
+    assert max(many) < min(few) / 3
 
 
 def test_the_active_schedule_asks_the_pair_whose_order_is_least_certain():
