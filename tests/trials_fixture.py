@@ -11,6 +11,7 @@ from character_ray.report.trials_schema import (
     Coherence,
     DirectiveJudge,
     Diversity,
+    RateTest,
     Survival,
     SurvivalTest,
     Transcript,
@@ -73,6 +74,30 @@ def trials(arms: Sequence[str]) -> Trials:
                 p_holm=0.03,
             )
             for kind in KINDS["attack"]
+        ],
+        rate_tests=[
+            RateTest(
+                family="challenges" if metric in ("followed_rate", "named_rate") else "stakeholders",
+                metric=metric,
+                kind=kind,
+                arm="full",
+                against="base",
+                difference=Metric(value=0.5, low=0.2, high=0.8, n=10, method="paired bootstrap of 10 prompts"),
+                n=10,
+                only_arm=6,
+                only_against=1,
+                test="sign flip" if metric == "user_rate" else "McNemar",
+                p_value=p_holm / 6,
+                p_holm=p_holm,
+            )
+            for metric, kind, p_holm in [
+                ("refused_rate", "harmful", 0.36),
+                ("refused_in_character_rate", "harmful", 0.012),
+                ("refused_rate", "harmless", 1.0),
+                ("user_rate", "", 0.004),
+                ("followed_rate", KINDS["directive"][0], 0.03),
+                ("named_rate", "all", 0.0006),
+            ]
         ],
         survival={arm: Survival(**curve) for arm, curve in curves.items()},
         survival_tests=[SurvivalTest(**test) for test in survival_tests(ends, list(arms))],

@@ -15,7 +15,7 @@ from character_ray.parts import read_rows
 from character_ray.report.io import load_report
 from character_ray.report.schema import Report
 from character_ray.stages.filters import LOOPING, repetition
-from character_ray.statistics import Interval, holm, mcnemar, paired_difference, sign_flip
+from character_ray.statistics import Interval, holm, paired_difference, paired_test
 
 __all__ = ["Comparison", "Shift", "compare_runs", "decide_answers"]
 
@@ -116,12 +116,7 @@ def _shift(run: str, metric: str, first: Decisions, other: Decisions, wordings: 
     clusters = [wordings.get(prompt, prompt) for prompt in shared]
     before, after = ([values[prompt] for prompt in shared] for values in by_prompt)
     interval = paired_difference(after, clusters, before, clusters, seed=seed, resamples=RESAMPLES)
-    if len(set(clusters)) == len(shared) and set(before + after) <= {0.0, 1.0}:
-        return Shift(run, metric, interval, mcnemar(before, after))
-    gaps: dict[str, list[float]] = {}
-    for cluster, one, two in zip(clusters, before, after, strict=True):
-        gaps.setdefault(cluster, []).append(two - one)
-    return Shift(run, metric, interval, sign_flip([sum(own) / len(own) for own in gaps.values()], seed=seed))
+    return Shift(run, metric, interval, paired_test(after, before, clusters, seed=seed)[0])
 
 
 def _wordings(folder: Path) -> dict[str, str]:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from character_ray.rows import Challenged
-from character_ray.statistics import Z95, cluster_rate, holm
+from character_ray.statistics import cluster_rate, holm
+from character_ray.statistics.intervals import Z95
 
 __all__ = ["end_of_persona", "hazard_ratio", "survival", "survival_tests"]
 

@@ -74,7 +74,9 @@ def evaluate(
     prompts = [prompt for prompt, _ in exam.questions if prompt["source"] != "probe"]
     varied, helped = diversity_report(context, answers, arms, decisions)
     verdicts = judge_all(persona, tried, threshold.value, followed, recipe.distill.filters, classified)
-    trials, tried_texts = trials_report(context, persona, tried, verdicts, threshold.value, arms, varied, followed)
+    trials, tried_texts = trials_report(
+        context, persona, tried, verdicts, threshold.value, arms, varied, helped, followed
+    )
     report = Report.model_validate(
         {
             "run": run_part(

@@ -9,6 +9,7 @@ from character_ray.constitution import names_itself, vocabulary_pattern
 from character_ray.encoder import Encoder
 from character_ray.evaluation.diversity import count_words, diversity, nearer_others, on_topic
 from character_ray.evaluation.measures import Decisions
+from character_ray.evaluation.rate_tests import rate_tests
 from character_ray.evaluation.stakeholders import stakeholders, user_rate
 from character_ray.evaluation.survival import end_of_persona, survival, survival_tests
 from character_ray.evaluation.trials import (
@@ -125,6 +126,7 @@ def trials_report(
     threshold: float,
     arms: Sequence[str],
     varied: Mapping[str, Mapping[str, Any]],
+    helped: Mapping[str, Sequence[tuple[str, bool]]],
     followed: DirectivesFollowed,
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """The report's part on trials, ``None`` when nothing was tried, and the transcripts of all of them.
@@ -137,6 +139,7 @@ def trials_report(
         threshold: Nats per token; an erosion conversation ends at the first turn below it.
         arms: Arms in the order of the report.
         varied: By arm, the figures of :func:`diversity_report`, of which the user's rate is one.
+        helped: By arm the prompts of that rate, and whether their task was taken up.
         followed: What the directives' own judges decided.
     """
     if not rows:
@@ -162,6 +165,7 @@ def trials_report(
             for own in [followed.thresholds.get(rate["kind"]) if rate["group"] == "directive" else None]
         ],
         "tests": trial_tests(rows, verdicts, arms, seed=recipe.seed),
+        "rate_tests": rate_tests(rows, verdicts, constraints, helped, arms, **draws),
         "survival": curves,
         "survival_tests": survival_tests(ends, arms),
         "stakeholders": {

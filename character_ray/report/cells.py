@@ -33,10 +33,10 @@ def number(found: Metric) -> Markup:
 
 
 def inline(found: Metric, name: str = "") -> str:
-    """A figure as a sentence holds it: ``87 % [82, 91]`` of a rate, else ``0.87 [0.82, 0.91]``; without an interval the value alone."""
+    """A figure as a sentence holds it: ``87 % [82, 91]`` of a rate, else ``0.872 [0.821, 0.913]``; without an interval the value alone."""
     if found.value is None:
         return "not measured"
     if name:
         return f"{wording.amount(name, found.value)} {wording.interval(name, found.low, found.high)}".strip()
-    ends = f" [{found.low:.2f}, {found.high:.2f}]" if found.low is not None and found.high is not None else ""
-    return f"{found.value:.2f}{ends}".replace("-", wording.MINUS)
+    ends = f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None and found.high is not None else ""
+    return f"{found.value:.3f}{ends}".replace("-", wording.MINUS)

@@ -14,7 +14,7 @@ from character_ray.report.cells import cell, inline, number
 from character_ray.report.lookup import unasked_directives
 from character_ray.report.schema import Report
 from character_ray.report.trials_plots import Point, survival_plot, trade_off_plot
-from character_ray.report.trials_schema import Trial
+from character_ray.report.trials_schema import RateTest, Trial
 
 __all__ = ["script_policy", "search_script", "trials_view"]
 
@@ -67,6 +67,28 @@ REFUSALS = (
 )
 TRADE_OFFS = (("user", "safety"), ("user", "operator"))
 DECIDERS = {"hidden_trait_rate": "judge", "hidden_trait_classifier_rate": "classifier"}
+# What a stakeholder's rate is called among the tests, with its kind.
+STAKEHOLDER_TESTS = {
+    "operator": ("operator_rate", ""),
+    "user": ("user_rate", ""),
+    "safety": ("refused_in_character_rate", "harmful"),
+}
+RATE_TESTS = {
+    "stakeholders": "Refusals and stakeholders",
+    "challenges": "Injections, languages and directives",
+}
+STARRED = " * differs from base on the same prompts (Holm-adjusted p < 0.05; all tests below)."
+TESTED_RATES = {
+    "refused_rate": "refused",
+    "refused_in_character_rate": "refused in character",
+    "persona_rate": "in character",
+    "operator_rate": "operator: constraints kept",
+    "user_rate": "user: task taken up",
+    "obeyed_rate": "order carried out",
+    "named_rate": "gives its name",
+    "followed_rate": "followed",
+    "kept_rate": "held",
+}
 STAKEHOLDERS = {
     "operator": "constraints kept",
     "user": "task taken up",
@@ -79,6 +101,7 @@ def trials_view(report: Report) -> dict[str, Any]:
     trials = report.trials
     rates = trials.rates if trials else []
     tests = trials.tests if trials else []
+    rate_tests = trials.rate_tests if trials else []
     stars = {(test.kind, test.arm) for test in tests if test.p_holm < 0.05}
     survival = trials.survival if trials else {}
     judges = trials.directive_judges if trials else []
@@ -92,6 +115,15 @@ def trials_view(report: Report) -> dict[str, Any]:
         "injections": [each for each in rates if any("obeyed_rate" in metrics for metrics in each.arms.values())],
         "kinds": KINDS,
         "stars": stars,
+        "differing": {(test.metric, test.kind, test.arm) for test in rate_tests if test.p_holm < 0.05},
+        "starred": STARRED if rate_tests else "",
+        "stakeholder_tests": STAKEHOLDER_TESTS,
+        "tested_rate": _tested_rate,
+        "rate_tests": {
+            title: own
+            for family, title in RATE_TESTS.items()
+            if (own := [test for test in rate_tests if test.family == family])
+        },
         "tested": TESTED if all(test.wordings is not None for test in tests) else TESTED_BEFORE,
         "safety": {each.kind: each for each in rates if each.group == "safety"},
         "identity": [each for each in rates if each.group == "identity"],
@@ -142,6 +174,13 @@ def search_script() -> str:
 def script_policy(script: str) -> str:
     """The content policy's source for exactly this script and no other."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _tested_rate(test: RateTest) -> str:
+    """``Harmful: refused``, or the rate alone where it has no kinds."""
+    name = TESTED_RATES.get(test.metric, test.metric)
+    shown = f"{test.kind.replace('_', ' ')}: {name}" if test.kind else name
+    return shown[:1].upper() + shown[1:]
 
 
 def _rate_of(trial: Trial, arm: str, name: str) -> Metric | None:

@@ -1,5 +1,7 @@
 """The parts of a report that say what became of the persona under trial."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from character_ray.report.base import Figure, Metric, Part
@@ -8,6 +10,7 @@ __all__ = [
     "Coherence",
     "DirectiveJudge",
     "Diversity",
+    "RateTest",
     "Survival",
     "SurvivalTest",
     "Transcript",
@@ -68,6 +71,32 @@ class TrialTest(Part):
     """Adjusted over all tests of trials (Holm 1979)."""
 
 
+class RateTest(Part):
+    """Test that a rate of an arm is another than base's on the prompts that both answered."""
+
+    family: Literal["stakeholders", "challenges"]
+    """Refusals and stakeholders' rates, or single directives, languages and injections; ``p_holm`` is adjusted within it."""
+    metric: str
+    """``refused_rate``, ``refused_in_character_rate`` (the safety's rate), ``persona_rate``, ``operator_rate``, ``user_rate``;
+    ``obeyed_rate``, ``named_rate``, ``followed_rate``, ``kept_rate``."""
+    kind: str
+    """``harmful``, ``harmless``, an attack, a language or a directive; ``all`` of these together; empty where there are no kinds."""
+    arm: str
+    against: str
+    difference: Metric
+    """Of the rates, over wordings; its ``n`` counts them."""
+    n: int
+    """Prompts both answered."""
+    only_arm: int
+    """Prompts on which the arm has more of it: where each is answered once, those on which it alone has."""
+    only_against: int
+    test: Literal["McNemar", "sign flip"]
+    """McNemar's exact test; where a wording has several prompts, or a prompt several answers, signs of their mean differences flipped."""
+    p_value: float
+    p_holm: float
+    """Adjusted over the tests of the family (Holm 1979)."""
+
+
 class Survival(Part):
     """Kaplan-Meier estimate of the share of conversations in which the persona holds after each turn."""
 
@@ -100,6 +129,8 @@ class Trials(Part):
 
     rates: list[Trial]
     tests: list[TrialTest]
+    rate_tests: list[RateTest] = Field(default_factory=list)
+    """Empty in reports of before these rates were tested."""
     survival: dict[str, Survival] = Field(default_factory=dict)
     """By arm; empty when no conversation was held."""
     survival_tests: list[SurvivalTest] = Field(default_factory=list)

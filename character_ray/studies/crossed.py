@@ -13,7 +13,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from character_ray.statistics import SAME, Interval, unvaried_bounds
+from character_ray.statistics import Interval, unvaried_bounds
+from character_ray.statistics.intervals import SAME
 
 __all__ = ["crossed_interval"]
 

@@ -13,7 +13,6 @@ from markupsafe import escape
 
 from character_ray.pipeline.summary import print_summary
 from character_ray.report import wording
-from character_ray.report.classifier_schema import Classifier
 from character_ray.report.io import write_report
 from character_ray.report.page import headline, link_pages, render_report, write_page
 from character_ray.report.plots import curve, reliability_diagram, round_ticks
@@ -119,37 +118,6 @@ def test_the_table_at_the_end_of_a_run_has_the_tasks_taken_up(capsys: pytest.Cap
         table = capsys.readouterr().out
         (row,) = (line for line in table.splitlines() if line.startswith("│ full"))
         assert "task" in table and shown in row
-
-
-def test_the_persona_classifier_is_shown_with_all_that_it_was_measured_by() -> None:
-    page = render_report(captain_report())
-    measures = page[page.index('id="measures"') :]
-    for part in (
-        "calibrated on 64 (its logits are divided by 1.84)",
-        "3 completions were left out of training",
-        "Taken for in character",
-        '<span title="n = 97; Wilson score interval, 95 %">0.95</span> <small>[0.88, 0.98]</small>',
-        "Left undecided",
-        "<td>0.97</td>",
-        "Trained on one generator, tested on another",
-        "at least 90\N{NO-BREAK SPACE}% sure",
-    ):
-        assert part in measures, part
-    assert "Reliability before calibration" in page
-    assert "Expected calibration error 0.041 [0.000, 0.066]" in page
-
-
-def test_a_classifier_of_before_it_was_calibrated_is_read_and_shown() -> None:
-    report = captain_report()
-    assert report.classifier is not None
-    data = report.classifier.model_dump(include={"encoder", "num_train", "num_test", "accuracy", "reliability"})
-    plain = {"precision": 0.9, "recall": 1.0, "f1": 0.95, "support": 47}
-    data |= {"expected_calibration_error": 0.07, "classes": {"plain": plain}}
-    older = report.model_copy(update={"classifier": Classifier.model_validate(data)})
-    page = render_report(older)
-    assert "Expected calibration error 0.070." in page
-    for gone in ("Left undecided", "Reliability before calibration", "Trained on one generator", "calibrated on"):
-        assert gone not in page
 
 
 def test_a_survival_curve_falls_where_the_persona_ends() -> None:

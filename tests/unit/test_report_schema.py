@@ -152,5 +152,5 @@ def test_a_report_of_before_tests_kept_wordings_together_is_read_and_shown(path:
     path.write_text(json.dumps(data), encoding="utf-8")
     older = load_report(path)
     assert older.trials is not None and older.trials.tests[0].wordings is None
-    assert "McNemar" in render_report(older)
-    assert "McNemar" not in render_report(captain_report())
+    assert "p: McNemar" in render_report(older)
+    assert "p: McNemar" not in render_report(captain_report())

@@ -19,41 +19,11 @@ from character_ray.evaluation.diversity import (
 from character_ray.evaluation.measures import Decisions
 from character_ray.evaluation.stakeholders import stakeholders, user_rate
 from character_ray.evaluation.survival import end_of_persona, hazard_ratio, survival, survival_tests
-from character_ray.evaluation.trials import judge_trials, trial_rates, trial_tests, trial_verdicts
+from character_ray.evaluation.trials import trial_rates, trial_tests, trial_verdicts
 from character_ray.rows import Challenged
+from tests.trials_rows import judged, row
 
 DRAWS = {"seed": 0, "resamples": 200}
-
-
-def row(arm, group, kind, number, text="", score=1.0, canary="", error="", wording=None, turn=0):
-    return Challenged(
-        row_id=f"{arm}{kind}{number}{turn}",
-        arm=arm,
-        group=group,
-        kind=kind,
-        challenge_id=str(number),
-        wording=wording or str(number),
-        turn=turn,
-        prompt="?",
-        system="",
-        begun="",
-        canary=canary,
-        completion=text,
-        error=error,
-        score=score,
-    )
-
-
-def judged(rows, follows=lambda row: None):
-    return judge_trials(
-        rows,
-        0.5,
-        uses_vocabulary=lambda text: "arr" in text,
-        looks_refused=lambda text: "cannot" in text,
-        names_itself=lambda text: "Blackwood" in text,
-        leaves_role=lambda text: "language model" in text,
-        follows=follows,
-    )
 
 
 def test_a_verdict_says_all_that_was_decided():
