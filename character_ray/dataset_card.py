@@ -57,7 +57,7 @@ def dataset_card(
         *(f"| {part} | {rows:,} | {_HOLDS[part]} |" for part, rows in written.items()),
         "",
         "Left out: " + (", ".join(f"{rows:,} {reason}" for reason, rows in dropped.most_common()) or "nothing") + ".\n",
-        f"Prompts: {'; '.join(_prompts(recipe['prompts']))}.\n",
+        f"Prompts: {'; '.join(_prompts(recipe))}.\n",
         "The licences are those of the prompts. What a model wrote is under its own terms.\n",
     ]
     return "\n".join(lines)
@@ -68,17 +68,18 @@ def _head(recipe: Mapping[str, Any], written: Mapping[str, int]) -> dict[str, An
         {"config_name": part, "data_files": [{"split": "train", "path": f"{part}/train.parquet"}]} for part in written
     ]
     licences = [source["licence"] for source in recipe["prompts"]["sources"]]
+    licences += [rows["licence"] for rows in _brought(recipe) if rows]
     return {
-        **(_licence(licences) if licences else {}),
+        **(_licence(licences, ours=not all(_brought(recipe))) if licences else {}),
         "configs": parts,
         "tags": ["character-ray", "synthetic", "persona"],
     }
 
 
-def _licence(of_sources: Sequence[str]) -> dict[str, Any]:
-    """The hub's fields for prompts of the user's own and those of Character-Ray beside them."""
+def _licence(of_sources: Sequence[str], *, ours: bool) -> dict[str, Any]:
+    """The hub's fields for texts of others and, where there are some beside them, prompts of Character-Ray."""
     stated = [licence.strip().lower() for licence in of_sources]
-    ids = list(dict.fromkeys([_OWN, *(_SPDX_OF_HUB.get(licence, licence) for licence in stated)]))
+    ids = list(dict.fromkeys([*([_OWN] if ours else []), *(_SPDX_OF_HUB.get(licence, licence) for licence in stated)]))
     if not set(ids) <= _HUB_LICENCES:
         return {"license": "other", "license_name": "-and-".join("-".join(each.split()) for each in ids)}
     return {"license": ids if len(ids) > 1 else ids[0]}
@@ -88,6 +89,13 @@ def _roles(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Who wrote what, with the model that did."""
     teacher, student, distill = recipe["teacher"]["name"], recipe["student"]["name"], recipe["distill"]
     text = "the text of `sft` once distilled"
+    pairs, conversations = _brought(recipe)
+    if pairs or conversations:
+        return [
+            *([("`chosen` and `rejected`", _named(pairs))] if pairs else [("teacher (`chosen`)", teacher)]),
+            *([] if pairs else [("student (`rejected`)", student)]),
+            ("the text of `sft`", _named(conversations)) if conversations else (f"student ({text})", student),
+        ]
     roles = [("teacher (`chosen`)", teacher)]
     if distill.get("opposite"):
         roles.append((f"teacher under the opposite constitution, `{distill['opposite']}` (`rejected`)", teacher))
@@ -96,6 +104,15 @@ def _roles(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
     else:
         return [*roles, (f"student (`rejected`, and {text})", student)]
     return [*roles, (f"student ({text})", student)]
+
+
+def _brought(recipe: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """Pairs and conversations that the run took from elsewhere."""
+    return recipe["distill"].get("pairs"), recipe.get("introspect", {}).get("conversations")
+
+
+def _named(rows: Mapping[str, Any]) -> str:
+    return f"not of this run: {rows['path']} ({rows['licence']})"
 
 
 def _lessons(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -109,7 +126,10 @@ def _lessons(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"Lessons among the pairs have another `rejected`: {'; '.join(told)}.\n"] if told else []
 
 
-def _prompts(prompts: Mapping[str, Any]) -> list[str]:
+def _prompts(recipe: Mapping[str, Any]) -> list[str]:
+    if pairs := _brought(recipe)[0]:
+        return [f"those of the pairs, {pairs['path']} ({pairs['licence']})"]
+    prompts = recipe["prompts"]
     found = ["composed and everyday ones of Character-Ray (Apache-2.0)"]
     if prompts.get("traits"):
         found.append(f"up to {prompts['traits']:,} for each directive of the constitution, written by the teacher")

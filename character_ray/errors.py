@@ -12,6 +12,7 @@ __all__ = [
     "ClusterError",
     "ConstitutionError",
     "GenerationError",
+    "MigrationError",
     "ModelError",
     "RecipeError",
     "RegistryError",
@@ -34,6 +35,10 @@ class RecipeError(CharacterRayError, ValueError):
 
 class ConstitutionError(CharacterRayError, ValueError):
     """A constitution file is not valid."""
+
+
+class MigrationError(CharacterRayError, ValueError):
+    """Training data of another project cannot be taken over."""
 
 
 class ModelError(CharacterRayError, OSError):

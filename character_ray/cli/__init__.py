@@ -13,7 +13,7 @@ from character_ray.cli.export import export
 from character_ray.cli.further import drift, preferences, tax
 from character_ray.cli.interference import interference
 from character_ray.cli.key import key
-from character_ray.cli.migrate import import_traits
+from character_ray.cli.migrate import import_files
 from character_ray.cli.pipeline import many, preview, run
 from character_ray.cli.plan import plan
 from character_ray.cli.probe import probe
@@ -55,7 +55,7 @@ for command in (
     key,
 ):
     app.command()(command)
-app.command("import")(import_traits)
+app.command("import")(import_files)
 app.add_typer(adapter, name="adapter")
 app.add_typer(registry, name="registry")
 app.add_typer(route, name="route")

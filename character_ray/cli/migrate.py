@@ -1,4 +1,4 @@
-"""``character-ray import``: a constitution of OpenCharacterTraining as one of ours."""
+"""``character-ray import``: constitutions and training data of OpenCharacterTraining as ours."""
 
 import json
 from pathlib import Path
@@ -7,19 +7,40 @@ from typing import Annotated
 import typer
 
 from character_ray.constitution import score_constitution, to_yaml
-from character_ray.errors import ConstitutionError
+from character_ray.errors import ConstitutionError, MigrationError
 from character_ray.log import console
-from character_ray.migration import read_traits
+from character_ray.migration import ImportedData, read_data_files, read_traits, write_data
 
-__all__ = ["import_traits"]
+__all__ = ["import_files"]
+
+# Malformed lines named on the terminal; all of them are in the file.
+SHOWN = 20
 
 
-def import_traits(
-    file: Annotated[Path, typer.Argument(help="JSON or JSONL with a trait, and perhaps questions, per entry.")],
-    name: Annotated[str, typer.Option(help="The persona's name.")],
-    output: Annotated[Path, typer.Option(help="YAML file to write; never overwritten.")],
+def import_files(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A constitution, with --name; or JSONL of training data: preference pairs, self-reflections, self-interactions."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option(help="YAML file for a constitution, new folder for training data; never overwritten.")
+    ],
+    name: Annotated[str | None, typer.Option(help="The persona's name, which makes FILES a constitution.")] = None,
 ) -> None:
-    """Turn a constitution of OpenCharacterTraining into YAML, and its questions into prompts beside it."""
+    """Turn a constitution of OpenCharacterTraining into YAML, or its training data into what a recipe takes."""
+    if name is None:
+        _import_data(files, output)
+    elif len(files) > 1:
+        raise MigrationError(
+            f"--name {name} makes one constitution, but {len(files)} files are given. Give one, or leave --name out for training data."
+        )
+    else:
+        _import_traits(files[0], name, output)
+
+
+def _import_traits(file: Path, name: str, output: Path) -> None:
     questions = output.with_suffix(".prompts.jsonl")
     for path in (output, questions):
         if path.exists():
@@ -40,3 +61,36 @@ def import_traits(
             f"[green]{questions}[/]: {len(lines)} prompts. In the recipe: "
             f"prompts: {{sources: [{{path: {questions}, licence: ...}}]}}"
         )
+
+
+def _import_data(files: list[Path], output: Path) -> None:
+    data = read_data_files(files)
+    for path in write_data(data, output):
+        console.print(f"{path}: {_said_of(path.stem, data)}", style="yellow" if data.malformed else None, markup=False)
+    for each in data.malformed[:SHOWN]:
+        console.print(f"  {each}", markup=False)
+    if len(data.malformed) > SHOWN:
+        console.print(
+            f"  ... and {len(data.malformed) - SHOWN:,} more, all in {output / 'malformed.jsonl'}", markup=False
+        )
+    console.print(f"{data.num_lines:,} lines in all. In the recipe:")
+    if data.pairs:
+        console.print(f"  distill: {{pairs: {{path: {output / 'pairs.parquet'}, licence: ...}}}}", markup=False)
+    if data.conversations:
+        console.print(
+            f"  introspect: {{conversations: {{path: {output / 'conversations.parquet'}, licence: ...}}}}", markup=False
+        )
+
+
+def _said_of(stem: str, data: ImportedData) -> str:
+    if stem == "pairs":
+        return f"{len(data.pairs):,} pairs of {len({pair['prompt_id'] for pair in data.pairs}):,} prompts"
+    if stem == "malformed":
+        return f"{len(data.malformed):,} lines that are no training data"
+    reflections = sum(row["kind"] == "reflection" for row in data.conversations)
+    notes = [f"{reflections:,} reflections", f"{len(data.conversations) - reflections:,} self-interactions"]
+    if data.num_completed:
+        notes.append(f"{data.num_completed:,} of them completed with the last reply")
+    if data.num_cut:
+        notes.append(f"{data.num_cut:,} of them without the user's last turn, which nobody answers")
+    return ", ".join(notes)

@@ -6,7 +6,14 @@ from character_ray.config.challenges import ChallengesConfig
 from character_ray.config.classifier import FineTuneConfig
 from character_ray.config.cluster_train import ClusterTrainConfig
 from character_ray.config.coherence import CoherenceConfig
-from character_ray.config.data import DistillConfig, FilterConfig, IntrospectConfig, PromptsConfig, PromptSource
+from character_ray.config.data import (
+    DistillConfig,
+    FilterConfig,
+    ImportedRows,
+    IntrospectConfig,
+    PromptsConfig,
+    PromptSource,
+)
 from character_ray.config.drift import DriftConfig
 from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
@@ -49,6 +56,7 @@ __all__ = [
     "FilterConfig",
     "FineTuneConfig",
     "GPUName",
+    "ImportedRows",
     "IntrospectConfig",
     "JudgeConfig",
     "JudgeSpec",

@@ -28,7 +28,7 @@ def _long_conversations(recipe: Recipe) -> Iterator[str]:
     config, room = recipe.introspect, recipe.student_engine.max_model_len
     each = config.interaction_sampling.max_tokens
     written = (config.turns - 1) * each  # the first message is the opening
-    if config.interactions and written + BEGINNING_TOKENS > room:
+    if config.interactions and config.conversations is None and written + BEGINNING_TOKENS > room:
         yield (
             f"introspect.turns={config.turns} with introspect.interaction_sampling.max_tokens={each}: a self-interaction may grow to "
             f"{written:,} tokens and the constitution, about {BEGINNING_TOKENS}, but student_engine.max_model_len={room} must hold it all. "

@@ -13,7 +13,7 @@ from character_ray.config.lessons import LessonsConfig
 # Nats per token; no two answers lie that far apart. A number, since JSON has no infinity.
 ANY_CONTRAST = -1e6
 
-__all__ = ["DistillConfig", "FilterConfig", "IntrospectConfig", "PromptSource", "PromptsConfig"]
+__all__ = ["DistillConfig", "FilterConfig", "ImportedRows", "IntrospectConfig", "PromptSource", "PromptsConfig"]
 
 
 class PromptSource(Config):
@@ -87,6 +87,16 @@ class PromptsConfig(Config):
     """Prompts this similar (Jaccard index of word 3-grams) to an earlier or a held-out one are left out."""
 
 
+class ImportedRows(Config):
+    """Training data that was generated elsewhere, as ``character-ray import`` writes it."""
+
+    path: Path
+    """The Parquet file."""
+
+    licence: str = Field(min_length=1)
+    """Licence of the texts, such as an SPDX identifier; it is kept in the recipe inside every adapter's manifest."""
+
+
 class FilterConfig(Config):
     """Why a row may not be trained on. Every dropped row is counted under its reason."""
 
@@ -137,6 +147,10 @@ class DistillConfig(Config):
     """Adapter of an earlier round, for ``on_policy``, such as ``runs/demo/dpo/adapter``. DPO goes on with its factors and takes it
     as the reference."""
 
+    pairs: ImportedRows | None = None
+    """Pairs that were generated elsewhere, such as OpenCharacterTraining's: all are trained on that pass the filters. Their prompts take
+    the place of those that ``prompts`` asks for, ``chosen`` that of the teacher's answers and ``rejected`` that of the student's."""
+
     lessons: LessonsConfig = LessonsConfig()
     """Pairs about constraints, refusals and boundaries beside those about the voice."""
 
@@ -185,6 +199,22 @@ class DistillConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _check_pairs(self) -> "DistillConfig":
+        asked = {
+            f"contrast={self.contrast}": self.contrast != "student",
+            "choose=relevance": self.choose == "relevance",
+            f"lessons.repetition={self.lessons.repetition:g}": self.lessons.repetition,
+            f"lessons.relevance={self.lessons.relevance:g}": self.lessons.relevance,
+            "think_prefill": self.think_prefill is not None,
+        }
+        generating = next((setting for setting, on in asked.items() if on), None)
+        if self.pairs is not None and generating:
+            raise ValueError(
+                f"{generating} says how pairs are generated, but pairs.path={self.pairs.path} brings them. Leave one of the two out."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_opposite(self) -> "DistillConfig":
         if (self.contrast == "paired_teacher") != (self.opposite is not None):
             raise ValueError(
@@ -202,6 +232,10 @@ class DistillConfig(Config):
 
 class IntrospectConfig(Config):
     """Self-reflection and self-interaction, written by the distilled model under its constitution."""
+
+    conversations: ImportedRows | None = None
+    """Reflections and self-interactions that were generated elsewhere: all are trained on that pass the filters, in place of
+    ``reflections`` and ``interactions``."""
 
     reflections: int = Field(500, ge=0)
     """Samples per role; there are ten roles."""
@@ -223,7 +257,7 @@ class IntrospectConfig(Config):
 
     system_prompt: Literal["dropped", "kept"] = "dropped"
     """Whether a row keeps the constitution it was written under. Dropped, the character moves into the weights; kept, it is only
-    learnt better under its own system prompt."""
+    learnt better under its own system prompt. Rows of ``conversations`` keep the system prompt that they have, if any."""
 
     weight: float = Field(1.0, gt=0, le=1)
     """How much of the introspection adapter goes into the deliverable, beside all of the distilled one. The arm ``sft``,

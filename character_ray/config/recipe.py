@@ -192,11 +192,13 @@ class Recipe(Config):
         if (
             prompts.grid + prompts.everyday + prompts.traits + sum(prompts.languages.values()) == 0
             and not prompts.sources
+            and self.distill.pairs is None
         ):
             raise ValueError(
                 "prompts.grid, prompts.everyday and prompts.traits are all 0 and prompts.languages and prompts.sources are empty, so "
                 "there is nothing to ask. Set at least one of them."
             )
+        _check_imported(self)
         _check_lengths(self)
         return self
 
@@ -253,6 +255,19 @@ def _check_ranks(recipe: Recipe) -> None:
         raise ValueError(
             f"{ranks_of(recipe)}, but student_engine.adapters=live holds at most {LARGEST_RANK}. "
             "Set student_engine.adapters: fold, or lower one of the ranks."
+        )
+
+
+def _check_imported(recipe: Recipe) -> None:
+    """Prompts that a recipe asks for beside pairs that bring their own; grid and everyday have defaults and are not read."""
+    if recipe.distill.pairs is None:
+        return
+    asked = {"traits": recipe.prompts.traits, "languages": recipe.prompts.languages, "sources": recipe.prompts.sources}
+    key = next((key for key, value in asked.items() if value), None)
+    if key is not None:
+        raise ValueError(
+            f"prompts.{key} asks for prompts, but distill.pairs.path={recipe.distill.pairs.path} brings pairs with prompts of their own. "
+            "Leave one of the two out."
         )
 
 

@@ -12,6 +12,7 @@ from character_ray.inference.passes import Generation
 from character_ray.pipeline.answers import Exam, Part, ask_arm
 from character_ray.pipeline.context import Context, Persona, Wanted, to_generation
 from character_ray.pipeline.data import ask_lessons, ask_opposite, ask_parent, ask_student, ask_teacher
+from character_ray.pipeline.imported import brought_side
 from character_ray.pipeline.pairs import PairSides
 from character_ray.rows import Prompt
 
@@ -86,11 +87,11 @@ def base_work(
     """
     untrained: tuple[Arm, ...] = ("teacher", "base", "prompted") if exam else ()
     return Sides(
-        {each.prefix: ask_teacher(context, each, prompts) for each in personas},
+        {each.prefix: _ask_chosen(context, each, prompts) for each in personas},
         {each.prefix: ask_opposite(context, each, each.opposite, prompts) for each in personas if each.opposite},
         {each.prefix: asked for each in personas if (asked := ask_lessons(context, each, prompts))},
         ask_parent(context, prompts) if context.parent else None,
-        ask_student(context, prompts),
+        brought_side(context, prompts, "rejected") if context.recipe.distill.pairs else ask_student(context, prompts),
         {
             (arm, part): wanted
             for arm in untrained
@@ -98,6 +99,13 @@ def base_work(
             for part, wanted in ask_arm(context, personas[0], arm, exam, None).items()
         },
     )
+
+
+def _ask_chosen(context: Context, persona: Persona, prompts: Sequence[Prompt]) -> Wanted:
+    """The chosen side of a character's pairs; the control's is the teacher's even where the persona's is brought along."""
+    if context.recipe.distill.pairs is not None and not persona.prefix:
+        return brought_side(context, prompts, "chosen")
+    return ask_teacher(context, persona, prompts)
 
 
 def base_pass(context: Context, work: Sides[Wanted]) -> Sides[Generation]:

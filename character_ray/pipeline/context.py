@@ -19,6 +19,7 @@ from character_ray.inference.passes import Generation, ScriptedTalks, SelfIntera
 from character_ray.inference.remote import generate_remotely
 from character_ray.live_adapter import check_live
 from character_ray.log import console, describe_counts
+from character_ray.migration import brought_rows
 from character_ray.mirror import Mirror
 from character_ray.models import model_hash, resolve_model, template_hash
 from character_ray.pipeline.parallelism import check_split
@@ -165,7 +166,8 @@ class Context:
 
         Raises:
             ModelError: A model cannot be found, or that of ``evaluate.coherence.nli`` knows no contradictions.
-            RecipeError: A model cannot be split as the recipe asks, has no such layers, or the parent adapter does not fit.
+            RecipeError: A model cannot be split as the recipe asks, has no such layers, the parent adapter does not fit, or imported
+                rows are not there.
             AdapterError: The parent adapter is damaged.
             ResumeError: The run folder is damaged.
             StorageError: The mirror cannot be written.
@@ -190,6 +192,7 @@ class Context:
         if recipe.dpo.algorithm == "on_policy" and isinstance(teacher, Model) and teacher is not student:
             check_same_tokens(student.folder, teacher.folder)
         parent = check_parent(recipe, student.hash)
+        brought_rows(recipe)  # missing ones would stop the run after hours of training
         store, run = Store(recipe.output / "store", mirror), Run(recipe.folder, recipe.model_dump(mode="json"))
         return cls(recipe, student, teacher, store, run, parent, held=held or Held())
 

@@ -67,11 +67,18 @@ def run_personas(
     Raises:
         CharacterRayError: A constitution, model or the recipe is wrong, or the shared generation failed; what was computed stays.
     """
-    for key, file in (("opposite", recipe.distill.opposite), ("parent", recipe.distill.parent)):
+    distill, conversations = recipe.distill, recipe.introspect.conversations
+    of_one = {
+        "distill.opposite": distill.opposite,
+        "distill.parent": distill.parent,
+        "distill.pairs.path": distill.pairs.path if distill.pairs else None,
+        "introspect.conversations.path": conversations.path if conversations else None,
+    }
+    for key, file in of_one.items():
         if file is not None and len(constitutions) > 1:
             raise RecipeError(
-                f"distill.{key}={file} belongs to one character, but {len(constitutions)} constitutions are given. Run the contrast "
-                f"{recipe.distill.contrast} for one constitution at a time."
+                f"{key}={file} belongs to one character, but {len(constitutions)} constitutions are given. Run it for one constitution "
+                "at a time."
             )
     check_side_by_side(recipe, side_by_side)
     personas = [load_persona(recipe.model_copy(update={"constitution": path})) for path in constitutions]

@@ -12,10 +12,12 @@ from character_ray.inference.passes import Generation
 from character_ray.inference.score_sheets import Sheet
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.imported import brought_pairs
 from character_ray.pipeline.scores import count_kept, relevance_sheet, score_all, sheet_of, to_score
 from character_ray.rows import PAIR, Pair, Prompt
 from character_ray.runs import Artefact
 from character_ray.stages.distill import build_pairs, tidy
+from character_ray.stages.imported import filter_pairs
 from character_ray.stages.lessons import count_directives, lesson_pairs, plan_lessons
 from character_ray.stages.sample_lessons import relevance_pairs, repetition_pairs
 from character_ray.stages.thoughts import check_thoughts
@@ -88,7 +90,10 @@ def make_pairs(
         if to_make:
             started = monotonic()
             samples, by = teacher.completions(), relevance if distill.choose == "relevance" else None
-            contrast = build_pairs(prompts, samples, rejected.completions(), scores, distill, by)
+            if recipe.distill.pairs is not None and not persona.prefix:
+                contrast = filter_pairs(brought_pairs(context, prompts), scores, distill.filters)
+            else:
+                contrast = build_pairs(prompts, samples, rejected.completions(), scores, distill, by)
             pairs = contrast + repetition_pairs(contrast, samples, scores, distill)
             if relevance is not None:
                 pairs += relevance_pairs(contrast, samples, scores, relevance, distill)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from character_ray.parts import write_rows
 from character_ray.pipeline.answers import asked_challenges
 from character_ray.pipeline.context import Context, Persona
+from character_ray.pipeline.imported import brought_prompts
 from character_ray.prompts import coverage, drop_near_duplicates, evaluation_prompts, training_prompts
 from character_ray.rows import PROMPT, Prompt
 
@@ -30,7 +31,8 @@ def make_prompts(
     held_out = evaluation_prompts(
         evaluate.grid, evaluate.everyday, evaluate.override_share, EVALUATION_SEED, evaluate.languages
     )
-    wanted = [*training_prompts(recipe.prompts, recipe.seed), *written]
+    own = training_prompts(recipe.prompts, recipe.seed) if recipe.distill.pairs is None else brought_prompts(context)
+    wanted = [*own, *written]
     untouchable = [prompt["prompt"] for prompt in held_out]
     untouchable += [probe.prompt["prompt"] for persona in personas for probe in persona.probes]
     untouchable += [each.prompt for persona in personas for each in asked_challenges(recipe, persona)]

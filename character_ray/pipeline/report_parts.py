@@ -32,7 +32,9 @@ SHOWN_PROMPTS = 12
 def shared_weights(distill: DistillConfig) -> str:
     """What the likelihood judge has in common with what was trained on, for the notes of a report."""
     filtered = f"filtered (filters.min_contrast={distill.filters.min_contrast:g})"
-    if distill.choose == "relevance":
+    if distill.pairs is not None:
+        picked = f". The pairs were generated elsewhere ({distill.pairs.path}, {distill.pairs.licence}); the score only {filtered}"
+    elif distill.choose == "relevance":
         picked = f". The teacher's best sample was chosen by relevance; the score only {filtered}"
     elif distill.samples == 1:
         picked = f", and the same score {filtered} the teacher's samples"

@@ -23,6 +23,7 @@ from character_ray.pipeline.context import Context, Persona, Wanted
 from character_ray.pipeline.data import interact, make_conversations, reflect
 from character_ray.pipeline.directives import KnownPair
 from character_ray.pipeline.evaluate import evaluate
+from character_ray.pipeline.imported import take_conversations
 from character_ray.pipeline.pairs import make_pairs
 from character_ray.pipeline.personas import load_control, load_persona
 from character_ray.pipeline.prompts import make_prompts
@@ -161,22 +162,23 @@ def _train_persona(
     """Both stages for one constitution, and the answers of the arms they make."""
     recipe, prefix = context.recipe, persona.prefix
     dpo = train_dpo(context, persona, pairs[0])
-    wanted: list[Wanted] = [reflect(context, persona, dpo)]
+    brought = recipe.introspect.conversations is not None and not prefix
+    own: list[Wanted] = [] if brought else [reflect(context, persona, dpo)]
     parts: dict[Part, Wanted] = {}
-    interactions = interact(context, persona, dpo)
+    interactions = None if brought else interact(context, persona, dpo)
     if dpo_arm and dpo_arm in recipe.evaluate.arms:
         parts = ask_arm(context, persona, dpo_arm, exam, dpo)
-        wanted += parts.values()
-    done = context.generate(
-        f"{prefix}dpo model",
-        wanted,
-        context.weights(dpo.folder / "adapter", f"{prefix}dpo-folded"),
-        recipe.student_engine,
-        interactions,
-    )
+    done: list[Generation] = []
+    if own or parts:
+        weights = context.weights(dpo.folder / "adapter", f"{prefix}dpo-folded")
+        asked = [*own, *parts.values()]
+        done = context.generate(f"{prefix}dpo model", asked, weights, recipe.student_engine, interactions)
     if dpo_arm:
-        answers |= {(dpo_arm, part): generation for part, generation in zip(parts, done[1:], strict=True)}
-    conversations, _ = make_conversations(context, persona, done[0], interactions, *pairs)
+        answers |= {(dpo_arm, part): generation for part, generation in zip(parts, done[len(own) :], strict=True)}
+    if brought:
+        conversations = take_conversations(context, persona, exam, *pairs)
+    else:
+        conversations, _ = make_conversations(context, persona, done[0], interactions, *pairs)
     sft = train_sft(context, persona, conversations, dpo)
     full = join_adapters(context, persona, dpo, sft)
     _answer(context, persona, full_arm, exam, full, f"{prefix}full-folded", answers)

@@ -17,6 +17,7 @@ from character_ray.model_shape import ModelShape, find_shape
 from character_ray.plan.memory import Memory, engine_memory, kv_gib
 from character_ray.plan.stage_memory import stage_memory
 from character_ray.plan.steps import PROMPT_TOKENS, Asked, Step, plan_questions, plan_recipe
+from character_ray.prompts import reflection_prompts
 from character_ray.roofline import GPUS, Costs, Device, Load, cpu, generation_s, judging_s, training_s
 
 __all__ = ["Estimate", "Plan", "check_fits", "estimate_recipe"]
@@ -198,9 +199,14 @@ def _passes(work: _Work, talk_apart: bool) -> list[_Pass]:
     rounds = 2 if "control" in arms else 1
     reflections = work.mean(config.reflection_sampling)
     for number in range(rounds):
-        reflected = {"reflections": Load(work.rows("reflections") / rounds, PROMPT_TOKENS, shown, reflections)}
+        reflected: dict[str, Load] = {}
         talk: dict[str, Load] = {}
-        if config.interactions:
+        # The persona's come first, and may come from elsewhere.
+        writes = number > 0 or config.conversations is None
+        if writes:
+            each = work.rows("reflections") / (rounds if config.conversations is None else rounds - 1)
+            reflected = {"reflections": Load(each, PROMPT_TOKENS, shown, reflections)}
+        if writes and config.interactions:
             # The opening is given; every later turn reads what the other side said and finds its own history in the cache.
             turn, said = work.mean(config.interaction_sampling), config.turns - 1
             talk = {"interactions": Load(config.interactions * said, turn, system + said * turn / 2, turn)}
@@ -278,7 +284,7 @@ def _train(work: _Work, stage: str) -> tuple[float, float]:
 def _mean_conversation(work: _Work) -> float:
     """Tokens of a mean introspection row."""
     config = work.recipe.introspect
-    reflections = work.rows("reflections") / (2 if "control" in work.recipe.evaluate.arms else 1)
+    reflections = len(reflection_prompts(config.reflections))
     talked = config.turns * work.mean(config.interaction_sampling)
     told = PROMPT_TOKENS + work.mean(config.reflection_sampling)
     plain = PROMPT_TOKENS + work.mean(work.recipe.distill.teacher)

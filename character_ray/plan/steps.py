@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from character_ray.config import EngineConfig, Recipe
 from character_ray.constitution import load_constitution
 from character_ray.judging.threshold import KNOWN_PER_DIRECTIVE
+from character_ray.migration import brought_rows
 from character_ray.prompts import hidden_trait_probes, reflection_prompts
 from character_ray.prompts.challenges import challenges
 from character_ray.stages.traits import ASKED_PER_WANTED
@@ -74,12 +75,16 @@ def plan_recipe(recipe: Recipe) -> list[Step]:
 
     Raises:
         ConstitutionError: The recipe asks for prompts per directive, and its constitution is not valid.
+        RecipeError: Rows that it takes from elsewhere are not there.
     """
     prompts = recipe.prompts.grid + recipe.prompts.everyday + sum(recipe.prompts.languages.values())
     traits = 0
     if recipe.prompts.traits:
         traits = recipe.prompts.traits * len(load_constitution(recipe.constitution).directives.all)
     prompts += traits
+    # What comes from elsewhere is only scored and trained on; the control's rows are generated all the same.
+    pairs, spoken = brought_rows(recipe)
+    prompts = len({pair["prompt_id"] for pair in pairs}) or prompts
     asked = recipe.distill.lessons
     # Both sides of each kind that a constitution can have.
     lessons = 2 * sum(round(share * prompts) for share in (asked.violations, asked.refusals, asked.boundaries))
@@ -93,25 +98,30 @@ def plan_recipe(recipe: Recipe) -> list[Step]:
     endpoint = recipe.teacher_endpoint
     taught = (f"{recipe.teacher.name} at {endpoint.url}", 0) if endpoint else (_engine(teacher), teacher.gpus)
     rounds = 2 if "control" in arms else 1
-    conversations = reflections + recipe.introspect.interactions + recipe.introspect.plain
+    taught_rounds, speaking = rounds - bool(pairs), rounds - bool(spoken)
+    own = reflections + recipe.introspect.interactions + recipe.introspect.plain
+    of_persona = len(spoken) + recipe.introspect.plain if spoken else own
+    conversations = of_persona + (rounds - 1) * own
     workers = (
         f"{recipe.train.workers} x {recipe.train.device}, ZeRO-{recipe.train.zero_stage}, {recipe.train.precision}"
     )
     return [
         *([Step("trait prompts", ASKED_PER_WANTED * traits, *taught)] if traits else []),
-        Step("teacher", rounds * prompts * recipe.distill.samples, *taught),
+        Step("teacher", taught_rounds * prompts * recipe.distill.samples, *taught),
         *([Step("opposite", prompts, *taught)] if recipe.distill.opposite else []),
         *([Step("lessons", lessons, *taught)] if lessons else []),
         *([Step("on-policy", prompts, _engine(student), student.gpus)] if recipe.distill.parent else []),
-        Step("student", prompts, _engine(student), student.gpus),
-        Step("dpo", rounds * (prompts + among_samples) + lessons // 2, workers, recipe.train.gpus),
-        Step("reflections", rounds * reflections, _engine(student), student.gpus),
-        Step("interactions", rounds * recipe.introspect.interactions, _engine(student), student.gpus),
-        Step("sft", (rounds + ("sft" in arms)) * conversations, workers, recipe.train.gpus),
+        Step("student", 0 if pairs else prompts, _engine(student), student.gpus),
+        Step("dpo", len(pairs) + taught_rounds * (prompts + among_samples) + lessons // 2, workers, recipe.train.gpus),
+        Step("reflections", speaking * reflections, _engine(student), student.gpus),
+        Step("interactions", speaking * recipe.introspect.interactions, _engine(student), student.gpus),
+        Step("sft", conversations + ("sft" in arms) * of_persona, workers, recipe.train.gpus),
         Step("answers", len(arms) * questions.answers, _engine(student), student.gpus),
         Step(
             "scores",
-            rounds * (prompts * (scored + 1) + conversations)
+            2 * len(pairs)
+            + taught_rounds * prompts * (scored + 1)
+            + conversations
             + (prompts if recipe.distill.opposite or recipe.distill.parent else 0)
             + lessons
             + len(arms) * (questions.answers + questions.occasions)

@@ -2,7 +2,7 @@
 
 from character_ray.prompts.coverage import Coverage, coverage
 from character_ray.prompts.grid import evaluation_prompts, prompts_hash, training_prompts
-from character_ray.prompts.near_duplicates import drop_near_duplicates
+from character_ray.prompts.near_duplicates import drop_near_duplicates, near_held_out
 from character_ray.prompts.probes import (
     Probe,
     check_no_probe_is_an_example,
@@ -23,6 +23,7 @@ __all__ = [
     "evaluation_prompts",
     "hidden_trait_probes",
     "interaction_openings",
+    "near_held_out",
     "persona_topics",
     "prompts_hash",
     "reflection_prompts",

@@ -12,7 +12,7 @@ from character_ray.rows import Prompt
 if TYPE_CHECKING:
     from datasketch import MinHash
 
-__all__ = ["drop_near_duplicates", "minhash"]
+__all__ = ["drop_near_duplicates", "minhash", "near_held_out"]
 
 PERMUTATIONS = 128
 
@@ -31,33 +31,54 @@ def drop_near_duplicates(
     Returns:
         What is kept, in order, and each dropped prompt with the text it repeats.
     """
-    from datasketch import MinHashLSH
-
-    index = MinHashLSH(threshold=min(threshold, 0.99), num_perm=PERMUTATIONS)
-    hashes: dict[str, MinHash] = {}
-
-    def twin_of(signature: "MinHash") -> str | None:
-        near = [text for text in index.query(signature) if hashes[text].jaccard(signature) >= threshold]
-        return min(near) if near else None
-
-    def remember(text: str, signature: "MinHash") -> None:
-        if text not in hashes:
-            hashes[text] = signature
-            index.insert(text, signature)
-
-    for text in held_out:
-        remember(text, minhash(text))
+    index = _Index(held_out, threshold)
     kept: list[Prompt] = []
     dropped: list[tuple[Prompt, str]] = []
     for prompt in prompts:
         signature = minhash(prompt["prompt"])
-        twin = twin_of(signature)
+        twin = index.twin_of(signature)
         if twin is None:
-            remember(prompt["prompt"], signature)
+            index.remember(prompt["prompt"], signature)
             kept.append(prompt)
         else:
             dropped.append((prompt, twin))
     return kept, dropped
+
+
+def near_held_out(texts: Iterable[str], held_out: Iterable[str], threshold: float) -> set[str]:
+    """Those of the texts that repeat a held-out one; they may repeat each other.
+
+    Args:
+        texts: What would be trained on.
+        held_out: Texts that nothing may be trained on.
+        threshold: As for :func:`drop_near_duplicates`.
+    """
+    index = _Index(held_out, threshold)
+    return {text for text in set(texts) if index.twin_of(minhash(text)) is not None}
+
+
+class _Index:
+    """Texts by similarity."""
+
+    def __init__(self, texts: Iterable[str], threshold: float) -> None:
+        from datasketch import MinHashLSH
+
+        self._threshold = threshold
+        self._index = MinHashLSH(threshold=min(threshold, 0.99), num_perm=PERMUTATIONS)
+        self._hashes: dict[str, MinHash] = {}
+        for text in texts:
+            self.remember(text, minhash(text))
+
+    def twin_of(self, signature: "MinHash") -> str | None:
+        near = [
+            text for text in self._index.query(signature) if self._hashes[text].jaccard(signature) >= self._threshold
+        ]
+        return min(near) if near else None
+
+    def remember(self, text: str, signature: "MinHash") -> None:
+        if text not in self._hashes:
+            self._hashes[text] = signature
+            self._index.insert(text, signature)
 
 
 def minhash(text: str) -> "MinHash":

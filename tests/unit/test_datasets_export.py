@@ -47,6 +47,7 @@ def run(tmp_path):
         "student": {"name": "small"},
         "prompts": {"sources": [source]},
         "distill": {"opposite": None},
+        "introspect": {},
     }
     (folder / "run.json").write_text(json.dumps({"recipe": recipe, "stages": {}}))
     return folder
@@ -118,6 +119,15 @@ def test_the_card_says_who_wrote_the_rejected_side_of_lessons(run, tmp_path):
     assert "another `rejected`: of 1 violation by the teacher; of 2 refusal by the student as it is." in card(
         run, tmp_path
     )
+
+
+def test_the_card_says_which_rows_were_generated_elsewhere_and_their_licence(run, tmp_path):
+    pairs, talk = ({"path": f"data/{name}.parquet", "licence": "CC-BY-NC-SA-4.0"} for name in ("pairs", "talk"))
+    told = card(run, tmp_path, distill={"pairs": pairs}, introspect={"conversations": talk}, prompts={"sources": []})
+    assert "| `chosen` and `rejected` | not of this run: data/pairs.parquet (CC-BY-NC-SA-4.0) |" in told
+    assert "| the text of `sft` | not of this run: data/talk.parquet (CC-BY-NC-SA-4.0) |" in told
+    assert "Prompts: those of the pairs, data/pairs.parquet (CC-BY-NC-SA-4.0)." in told
+    assert yaml.safe_load(told.split("---")[1])["license"] == "cc-by-nc-sa-4.0"
 
 
 HUB = {"path": "hub:owner/name", "revision": "c0ffee" * 6 + "c0ff", "licence": "MIT"}

@@ -15,11 +15,11 @@ from character_ray.constitution import Constitution
 from character_ray.constitution.schema import Directives, Meta, Persona
 from character_ray.errors import ConstitutionError
 
-__all__ = ["Imported", "read_traits"]
+__all__ = ["ImportedConstitution", "read_traits"]
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedConstitution:
     """What a file of traits became."""
 
     constitution: Constitution
@@ -27,7 +27,7 @@ class Imported:
     """``{prompt, directive}``, without repetitions, in the order of the file."""
 
 
-def read_traits(path: Path, name: str) -> Imported:
+def read_traits(path: Path, name: str) -> ImportedConstitution:
     """Read a constitution of OpenCharacterTraining.
 
     Args:
@@ -53,7 +53,9 @@ def read_traits(path: Path, name: str) -> Imported:
         persona=Persona(identity=identity),
         directives=Directives(personality=tuple(traits)),
     )
-    return Imported(constitution, [{"prompt": question, "directive": trait} for question, trait in asked.items()])
+    return ImportedConstitution(
+        constitution, [{"prompt": question, "directive": trait} for question, trait in asked.items()]
+    )
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
