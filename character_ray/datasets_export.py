@@ -3,7 +3,7 @@
     runs/<name>/pairs          -> preference/             {prompt, chosen, rejected}   TRL's conversational preference format
     runs/<name>/introspection  -> sft/                    {messages}                   TRL's conversational language-modelling format
                                   sft-prompt-completion/  {prompt, completion}         TRL's conversational prompt-completion format
-                                  argilla.jsonl           one record per pair, for annotation
+                                  argilla.jsonl           {id, prompt, chosen, rejected, ...metadata}      a pair a line, flat
                                   README.md               dataset card, with the three as configurations
 
 Each folder holds one ``train.parquet``. ``datasets.load_dataset(folder, "preference")`` and TRL's own ``trl dpo`` and ``trl sft`` read it
@@ -11,6 +11,7 @@ as it is.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +78,13 @@ def _split(messages: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _argilla(row: dict[str, Any]) -> dict[str, Any]:
+    """A record whose keys are the names of an Argilla dataset's fields and metadata: its ``records.log`` reads no nested ones."""
     return {
         "id": row["row_id"],
-        "fields": {
-            "prompt": row["prompt"][-1]["content"],
-            "chosen": row["chosen"][-1]["content"],
-            "rejected": row["rejected"][-1]["content"],
-        },
-        "metadata": {
-            "hint": row["hint"] or "none",
-            "kind": row["kind"],
-            "directive": row["directive"] or "none",
-            "chosen_score": row["chosen_score"],
-            "rejected_score": row["rejected_score"],
-        },
+        **{side: row[side][-1]["content"] for side in ("prompt", "chosen", "rejected")},
+        # Terms must not be empty, and a number without a value is left out.
+        "hint": row["hint"] or "none",
+        "kind": row["kind"],
+        "directive": row["directive"] or "none",
+        **{name: None if math.isnan(row[name]) else row[name] for name in ("chosen_score", "rejected_score")},
     }

@@ -1,6 +1,9 @@
 """What other tools get to read: kept rows only, in TRL's formats, with a card that tells where they come from."""
 
 import json
+import math
+import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,6 +15,8 @@ from character_ray.errors import ReportError
 from character_ray.hub import upload
 from character_ray.parts import read_rows, write_rows
 from character_ray.rows import CONVERSATION, PAIR
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def turn(role, content):
@@ -167,15 +172,32 @@ def test_the_card_names_models_sources_licences_and_what_was_left_out(run, tmp_p
         assert told in card
 
 
-def test_argilla_gets_one_record_per_kept_pair(run, tmp_path):
+def test_argilla_gets_one_flat_record_per_kept_pair(run, tmp_path):
+    file = run / "pairs" / "pairs.parquet"
+    rows = read_rows(file)
+    rows[1] |= {"rejected_score": math.nan, "directive": "Say arr."}
+    write_rows(file, rows, PAIR)
     export_run(run, tmp_path / "out")
-    records = [json.loads(line) for line in (tmp_path / "out" / "argilla.jsonl").read_text().splitlines()]
-    assert [record["id"] for record in records] == ["0", "1"]
-    assert records[0]["fields"] == {
+    path, cache = str(tmp_path / "out" / "argilla.jsonl"), str(tmp_path / "cache")
+    # As the guide reads it; Argilla finds columns by the names of its fields and metadata, and a nested one is lost.
+    records = load_dataset("json", data_files=path, split="train", cache_dir=cache)
+    assert records[0] == {
+        "id": "0",
         "prompt": "Who are you?",
         "chosen": "Arr, the captain.",
         "rejected": "An assistant.",
+        "hint": "jailbreak",
+        "kind": "contrast",
+        "directive": "none",
+        "chosen_score": 1.5,
+        "rejected_score": -0.5,
     }
+    assert records["id"][:] == ["0", "1"]
+    assert (records[1]["directive"], records[1]["rejected_score"]) == ("Say arr.", None)
+    guide = (ROOT / "docs" / "guides" / "data.md").read_text(encoding="utf-8")
+    settings = guide.partition("rg.Settings(")[2].partition("dataset = ")[0]
+    named = [name for group in re.findall(r"for name in \((.*?)\)", settings) for name in re.findall(r'"(\w+)"', group)]
+    assert sorted(named) == sorted(set(records.column_names) - {"id"})
 
 
 def test_nothing_is_overwritten_and_a_run_without_pairs_is_refused(run, tmp_path):
