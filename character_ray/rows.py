@@ -67,6 +67,10 @@ class Prompt(TypedDict):
     scenario: str
     objective: str
     constraint: str
+    language: str
+    """ISO 639-1 code; ``""`` where it is not plain."""
+    directive: str
+    """What it was written for; ``""`` for none."""
 
 
 class Request(TypedDict):

@@ -11,6 +11,7 @@ from character_ray.report.schema import (
     Classifier,
     ClassReport,
     Constitution,
+    Coverage,
     Difference,
     Judge,
     JudgeAudit,
@@ -103,6 +104,14 @@ def captain_report() -> Report:
         ),
         prompts_hash="51d8e6a90c3f7b24",
         num_prompts=N,
+        coverage={
+            "train": [
+                Coverage(dimension="hint", counts={"jailbreak": 8, "context_switch": 8, "persona_denial": 0}),
+                Coverage(dimension="language", counts={"en": 1200, "de": 12, "unclear": 2}),
+                Coverage(dimension="directive", counts={"I speak <b>plainly</b>.": 12, "I never flatter.": 0}),
+            ],
+            "evaluation": [Coverage(dimension="language", counts={"en": 48})],
+        },
         arms={arm: _metrics(arm) for arm in COUNTED},
         missing_arms={
             "sft": "left out by evaluate.arms of the recipe",

@@ -24,6 +24,7 @@ from character_ray.pipeline.report_parts import (
     adapter_part,
     constitution_part,
     judge_part,
+    prompt_coverage,
     run_part,
     shared_weights,
 )
@@ -90,6 +91,7 @@ def evaluate(
             "constitution": constitution_part(persona),
             "prompts_hash": prompts_hash(prompts),
             "num_prompts": len(prompts),
+            "coverage": prompt_coverage(context),
             **measured.parts(),
             "missing_arms": {arm: "left out by the recipe (evaluate.arms)" for arm in ARMS if arm not in arms},
             "judge": judge_part(

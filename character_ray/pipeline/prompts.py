@@ -3,12 +3,13 @@
 import json
 from collections.abc import Sequence
 
+from character_ray.constitution import load_constitution
 from character_ray.parts import write_rows
 from character_ray.pipeline.answers import asked_challenges
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.imported import brought_prompts
 from character_ray.prompts import coverage, drop_near_duplicates, evaluation_prompts, training_prompts
-from character_ray.rows import PROMPT, Prompt
+from character_ray.rows import PROMPT, Prompt, content_hash
 
 __all__ = ["make_prompts"]
 
@@ -38,15 +39,17 @@ def make_prompts(
     untouchable += [each.prompt for persona in personas for each in asked_challenges(recipe, persona)]
     train, repeated = drop_near_duplicates(wanted, untouchable, recipe.prompts.max_similarity)
     ids = [[prompt["prompt_id"] for prompt in prompts] for prompts in (train, held_out)]
-    artefact = context.artefact("prompts", {"train": ids[0], "evaluation": ids[1], "repeated": len(repeated)})
+    directives = load_constitution(recipe.constitution).directives.all
+    inputs = {"train": ids[0], "evaluation": ids[1], "repeated": len(repeated), "directives": content_hash(directives)}
+    artefact = context.artefact("prompts", inputs)
     reused = artefact.is_done
     with artefact.making() as to_make:
         if to_make:
             write_rows(artefact.folder / "train.parquet", train, PROMPT)
             write_rows(artefact.folder / "evaluation.parquet", held_out, PROMPT)
             covered = {
-                name: [each.model_dump() for each in coverage(prompts)]
-                for name, prompts in (("train", train), ("evaluation", held_out))
+                name: [each.model_dump() for each in counts]
+                for name, counts in (("train", coverage(train, directives)), ("evaluation", coverage(held_out)))
             }
             (artefact.folder / "coverage.json").write_text(json.dumps(covered, indent=1) + "\n", encoding="utf-8")
             with (artefact.folder / "near_duplicates.jsonl").open("w", encoding="utf-8") as lines:

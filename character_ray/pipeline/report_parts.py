@@ -1,5 +1,6 @@
 """Parts of ``report.json`` that a run and an update of one have in common."""
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
     "constitution_part",
     "judge_part",
     "probes",
+    "prompt_coverage",
     "run_part",
     "samples",
     "shared_weights",
@@ -63,6 +65,12 @@ def run_part(context: Context, notes: Sequence[str]) -> dict[str, Any]:
         "stages": {name: stage.model_dump() for name, stage in context.stages.items()},
         "notes": list(notes),
     }
+
+
+def prompt_coverage(context: Context) -> dict[str, Any]:
+    """What the prompts cover, as they were written out."""
+    covered: dict[str, Any] = json.loads((context.run.folder / "prompts" / "coverage.json").read_text(encoding="utf-8"))
+    return covered
 
 
 def constitution_part(persona: Persona) -> dict[str, Any]:

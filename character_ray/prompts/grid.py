@@ -10,8 +10,9 @@ from typing import Any, Literal, TypeVar, get_args
 
 from character_ray.config import PromptsConfig
 from character_ray.errors import RecipeError
+from character_ray.language import language_of
 from character_ray.prompts.files import read_data
-from character_ray.prompts.own import own_prompts
+from character_ray.prompts.own import own_directives
 from character_ray.rows import Hint, Prompt, Source, content_hash
 
 __all__ = ["evaluation_prompts", "prompts_hash", "training_prompts"]
@@ -32,7 +33,11 @@ def training_prompts(config: PromptsConfig, seed: int) -> list[Prompt]:
     Raises:
         RecipeError: More are asked for than there are, or a source of the user's own cannot be read.
     """
-    own = [_prompt(text, "own") for source in config.sources for text in own_prompts(source)]
+    own = [
+        _prompt(text, "own", language=language_of(text), directive=directive)
+        for source in config.sources
+        for text, directive in own_directives(source).items()
+    ]
     return _prompts("train", config.grid, config.everyday, config.languages, own, config.override_share, seed)
 
 
@@ -78,7 +83,7 @@ def _prompts(
         *_with_hints(
             [_prompt(text, "everyday") for text in questions[:everyday]], HINTS[::-1], split, override_share, seed
         ),
-        *(_prompt(text, "language") for text in _foreign(split, languages, seed)),
+        *(_prompt(text, "language", language=code) for text, code in _foreign(split, languages, seed)),
         *_with_hints(own, HINTS, split, override_share, seed),
     ]
 
@@ -109,8 +114,8 @@ def _everyday(split: Split, seed: int) -> list[str]:
     return _ordered(data["written"], split, seed) + _ordered(composed, split, seed)
 
 
-def _foreign(split: Split, languages: Mapping[str, int], seed: int) -> list[str]:
-    """Prompts in other languages; without hints, whose wordings are English."""
+def _foreign(split: Split, languages: Mapping[str, int], seed: int) -> list[tuple[str, str]]:
+    """Prompts in other languages, each with its code; without hints, whose wordings are English."""
     data, texts = read_data("languages.yaml"), []
     for code, wanted in languages.items():
         if code not in data:
@@ -120,7 +125,7 @@ def _foreign(split: Split, languages: Mapping[str, int], seed: int) -> list[str]
                 "be given as a file under prompts.sources."
             )
         _check_enough(split, f"languages.{code}", wanted, len(data[code][split]))
-        texts += _ordered(data[code][split], code, seed)[:wanted]
+        texts += [(text, code) for text in _ordered(data[code][split], code, seed)[:wanted]]
     return texts
 
 
@@ -146,7 +151,9 @@ def _from_cell(cell: Cell) -> Prompt:
     return _prompt(text, "grid", cell)
 
 
-def _prompt(text: str, source: Source, cell: Cell = ("", "", "", "")) -> Prompt:
+def _prompt(
+    text: str, source: Source, cell: Cell = ("", "", "", ""), *, language: str = "en", directive: str = ""
+) -> Prompt:
     audience, scenario, objective, constraint = cell
     return Prompt(
         prompt_id=content_hash(text),
@@ -157,6 +164,8 @@ def _prompt(text: str, source: Source, cell: Cell = ("", "", "", "")) -> Prompt:
         scenario=scenario,
         objective=objective,
         constraint=constraint,
+        language=language,
+        directive=directive,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from character_ray.config import PromptSource
 from character_ray.errors import RecipeError
 
-__all__ = ["own_prompts"]
+__all__ = ["own_directives", "own_prompts"]
 
 HUB = "hub:"
 
@@ -19,8 +19,17 @@ def own_prompts(source: PromptSource) -> list[str]:
     Raises:
         RecipeError: The source does not exist, cannot be read, or has a row without text in the named column.
     """
+    return list(own_directives(source))
+
+
+def own_directives(source: PromptSource) -> dict[str, str]:
+    """The texts of :func:`own_prompts`, each with what its row holds under ``directive``; ``""`` where that is no text.
+
+    Raises:
+        RecipeError: As for :func:`own_prompts`.
+    """
     read = _hub if source.path.startswith(HUB) else _file
-    texts: dict[str, None] = {}
+    texts: dict[str, str] = {}
     for number, row in enumerate(read(source), start=1):
         text = row.get(source.column)
         if not isinstance(text, str) or not text.strip():
@@ -28,12 +37,13 @@ def own_prompts(source: PromptSource) -> list[str]:
                 f"prompts.sources: {source.path}, row {number}: column {source.column!r} holds {text!r}, not text; the row has "
                 f"the columns {', '.join(map(repr, row)) or 'none'}. Name the column of the prompts (column: ...), or mend the row."
             )
-        texts[text.strip()] = None
+        directive = row.get("directive")
+        texts.setdefault(text.strip(), directive.strip() if isinstance(directive, str) else "")
         if source.limit is not None and len(texts) == source.limit:
             break
     if not texts:
         raise RecipeError(f"prompts.sources: {source.path} has no rows. Leave the source out, or name the right file.")
-    return list(texts)
+    return texts
 
 
 def _file(source: PromptSource) -> Iterator[dict[str, Any]]:

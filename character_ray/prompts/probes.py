@@ -95,6 +95,8 @@ def _probe(text: str, kind: Literal["identity", "trait"]) -> Probe:
         scenario="",
         objective="",
         constraint="",
+        language="en",
+        directive="",
     )
     return Probe(prompt, kind)
 

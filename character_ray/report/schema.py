@@ -20,6 +20,7 @@ __all__ = [
     "ClassReport",
     "Classifier",
     "Constitution",
+    "Coverage",
     "Difference",
     "HiddenTraits",
     "Judge",
@@ -46,6 +47,14 @@ class Difference(_Part):
     high: float
     n: int
     method: str
+
+
+class Coverage(_Part):
+    """One dimension of a prompt set."""
+
+    dimension: str
+    counts: dict[str, int]
+    """Prompts by value; a value that none has counts 0."""
 
 
 class StageSummary(_Part):
@@ -203,6 +212,8 @@ class Report(_Part):
     prompts_hash: str
     """Content hash of the evaluation prompts."""
     num_prompts: int
+    coverage: dict[Literal["train", "evaluation"], list[Coverage]] = Field(default_factory=dict)
+    """What the prompts cover, by set; empty in reports of before it was kept, and of updates."""
     arms: dict[str, dict[str, Metric]]
     missing_arms: dict[str, str] = Field(default_factory=dict)
     """Arms of the roadmap that were not run, with the reason."""

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from character_ray.config import FilterConfig
-from character_ray.stages.language import is_foreign
+from character_ray.language import is_foreign
 from character_ray.stages.leaks import comments_on_role, leaks_identity
 from character_ray.words import count_words, spaced
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Literal
 
 from character_ray.config import FilterConfig
+from character_ray.language import language_of
 from character_ray.rows import Completion, Conversation, Pair, Prompt, content_hash
 from character_ray.stages.filters import drop_reason, pair_drop_reason, said_before
 
@@ -24,7 +25,18 @@ def prompts_of(pairs: Sequence[Pair]) -> list[Prompt]:
     """The prompts of pairs, each once, in their order."""
     texts = {pair["prompt_id"]: pair["prompt"][-1]["content"].strip() for pair in reversed(pairs)}
     return [
-        Prompt(prompt_id=key, prompt=text, source="own", hint="", audience="", scenario="", objective="", constraint="")
+        Prompt(
+            prompt_id=key,
+            prompt=text,
+            source="own",
+            hint="",
+            audience="",
+            scenario="",
+            objective="",
+            constraint="",
+            language=language_of(text),
+            directive="",
+        )
         for key, text in reversed(texts.items())
     ]
 

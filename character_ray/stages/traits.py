@@ -13,6 +13,7 @@ from typing import TypedDict
 
 from character_ray.config import PromptsConfig, SamplingConfig
 from character_ray.constitution import Constitution, names_itself
+from character_ray.language import language_of
 from character_ray.log import describe_counts
 from character_ray.rows import Completion, Message, Prompt, Request, content_hash
 from character_ray.spoken import BEGIN_OF_THOUGHT, without_thoughts
@@ -110,6 +111,8 @@ def as_prompts(rows: Sequence[TraitPrompt]) -> list[Prompt]:
             scenario="",
             objective="",
             constraint="",
+            language=language_of(row["prompt"]),
+            directive=row["directive"],
         )
         for row in rows
         if not row["drop_reason"]

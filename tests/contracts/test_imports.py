@@ -37,6 +37,7 @@ LAYER = {
     "registry": 1,
     "routing": 1,
     "hub": 1,
+    "language": 1,
     "manifest": 1,
     "model_card": 1,
     "model_shape": 1,

@@ -31,6 +31,7 @@ from character_ray.pipeline.context import Context, Model, Persona, to_generatio
 from character_ray.pipeline.imported import take_conversations
 from character_ray.pipeline.judge_audit import known_pairs
 from character_ray.pipeline.prompts import make_prompts
+from character_ray.pipeline.report_parts import prompt_coverage
 from character_ray.pipeline.run import _train_persona, pair_up
 from character_ray.runs import Run, Store
 from character_ray.training.job import TrainJob
@@ -143,6 +144,9 @@ def test_a_run_goes_on_from_imported_rows_and_asks_no_engine(tmp_path: Path, bro
     assert [row["completion"] for row in student] == [pair["rejected"][0]["content"] for pair in pairs]
     assert {row["row_id"] for row in teacher + student} == scores.keys()
     assert len(known_pairs(context.run.folder, recipe.judge.audit, 0)) == 8
+    covered = {each["dimension"]: each["counts"] for each in prompt_coverage(context)["train"]}
+    assert (covered["source"], covered["language"]) == ({"own": 9}, {"en": 8, "unclear": 1})
+    assert covered["directive"] == dict.fromkeys(persona.constitution.directives.all, 0)
     rows = read_rows(conversations.folder / "conversations.parquet")
     assert [(row["kind"], row["drop_reason"]) for row in rows] == [
         ("reflection", ""), ("interaction", ""), ("plain", ""), ("plain", "")

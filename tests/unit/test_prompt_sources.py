@@ -12,6 +12,7 @@ from character_ray.config import PromptsConfig, PromptSource
 from character_ray.errors import RecipeError
 from character_ray.prompts import coverage, drop_near_duplicates, evaluation_prompts, training_prompts
 from character_ray.prompts.own import own_prompts
+from character_ray.stages import traits
 
 
 def texts(prompts):
@@ -154,5 +155,29 @@ def test_coverage_counts_every_value_and_shows_the_missing_ones():
     assert len(by_dimension["objective"].counts) == 9
     assert by_dimension["source"].counts == {"everyday": 10, "grid": 40}
     assert sum(by_dimension["hint"].counts.values()) == 10
+    assert by_dimension["language"].counts == {"en": 50}
+    assert "directive" not in by_dimension
     one = {each.dimension: each for each in coverage(training_prompts(PromptsConfig(grid=1, everyday=0), 0))}
     assert (one["scenario"].covered, len(one["scenario"].counts)) == (1, 10)
+
+
+def test_coverage_counts_languages_and_the_directives_that_prompts_were_written_for(tmp_path):
+    rows = [
+        {"prompt": "Wie lange muss ich ein Ei kochen, damit es hart wird?", "directive": "I never flatter."},
+        {"prompt": "Hm?", "directive": None},
+        {"prompt": "How long do I have to boil an egg until it is hard?", "directive": "Of another constitution."},
+    ]
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    config = PromptsConfig(grid=4, everyday=2, languages={"fr": 3}, sources=[{"path": str(path), "licence": "MIT"}])
+    prompts = training_prompts(config, 0) + traits.as_prompts(
+        [
+            traits.TraitPrompt(
+                row_id="1", directive="I am brief.", prompt="How far is the moon from here, in miles?", drop_reason=""
+            )
+        ]
+    )
+    by_dimension = {each.dimension: each for each in coverage(prompts, ["I am brief.", "I never flatter.", "I joke."])}
+    assert by_dimension["language"].counts == {"en": 8, "fr": 3, "de": 1, "unclear": 1}
+    assert by_dimension["directive"].counts == {"I am brief.": 1, "I never flatter.": 1, "I joke.": 0}
+    assert by_dimension["directive"].covered == 2

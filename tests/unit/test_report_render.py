@@ -359,3 +359,14 @@ def test_an_adapter_that_was_recompressed_says_of_what_and_what_is_left() -> Non
     report.adapter.recompressed = Recompressed(rank=576, energy=0.9999876)
     page = render_report(report)
     assert "an adapter of rank 576, which this page measures; 99.9988 % of its squared norm are kept" in page
+
+
+def test_what_the_prompts_cover_is_on_the_page_with_what_they_leave_out() -> None:
+    page = render_report(captain_report())
+    train = page.partition('id="coverage-train"')[2].partition("</details>")[0]
+    assert '<th scope="row">hint</th><td>2 of 3</td>' in train
+    assert "jailbreak 8; context switch 8; persona denial 0" in train
+    assert "en 1,200; de 12; unclear 2" in train
+    assert "I speak &lt;b&gt;plainly&lt;/b&gt;. 12; I never flatter. 0" in train
+    assert 'id="coverage-evaluation"' in page
+    assert 'id="coverage-' not in render_report(captain_report().model_copy(update={"coverage": {}}))

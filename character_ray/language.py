@@ -8,7 +8,7 @@ from character_ray.words import count_words
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
-__all__ = ["is_foreign"]
+__all__ = ["is_foreign", "language_of"]
 
 # Dialect and cries ("Arr! Avast!") are no language that the identifier knows: short texts and doubtful ones pass.
 FEWEST_WORDS = 6
@@ -22,10 +22,15 @@ def is_foreign(text: str, languages: tuple[str, ...]) -> bool:
         text: Any text; under six words it never is.
         languages: ISO 639-1 codes; without any, every language will do.
     """
-    if not languages or count_words(text) < FEWEST_WORDS:
-        return False
+    return bool(languages) and language_of(text) not in ("", *languages)
+
+
+def language_of(text: str) -> str:
+    """ISO 639-1 code of the language that the text is surely in; empty where that is not plain, as with fewer than six words."""
+    if count_words(text) < FEWEST_WORDS:
+        return ""
     language, probability = _identifier().classify(text)
-    return language not in languages and probability >= SURE
+    return str(language) if probability >= SURE else ""
 
 
 @cache
