@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from character_ray.cli.numbers import to_numbers
 from character_ray.config import load_recipe
 
 __all__ = ["many", "preview", "run"]
@@ -33,14 +34,21 @@ def many(
     override: Annotated[
         list[str] | None, typer.Option("--set", help="Override, such as dpo.lora.rank=16; may be given again.")
     ] = None,
+    seeds: Annotated[
+        str, typer.Option(metavar="0,1,2", help="A run of every persona for each seed; by default one, the recipe's.")
+    ] = "",
     pairs_only: Annotated[bool, typer.Option(help="Stop after the preference pairs.")] = False,
-    side_by_side: Annotated[int, typer.Option(min=1, help="Personas trained and evaluated at once.")] = 1,
+    side_by_side: Annotated[int, typer.Option(min=1, help="Runs trained and evaluated at once.")] = 1,
 ) -> None:
-    """Run one recipe for many personas; one pass of each engine writes the data of all."""
+    """Run one recipe for many personas, and seeds; one pass of each engine writes the data of all."""
     from character_ray.pipeline import run_personas
 
     outcomes = run_personas(
-        load_recipe(recipe, override or ()), constitutions, pairs_only=pairs_only, side_by_side=side_by_side
+        load_recipe(recipe, override or ()),
+        constitutions,
+        seeds=to_numbers(seeds),
+        pairs_only=pairs_only,
+        side_by_side=side_by_side,
     )
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ from typing import Annotated, get_args
 import typer
 from rich.table import Table
 
+from character_ray.cli.numbers import to_numbers
 from character_ray.config import GPUName, Recipe, load_recipe, recipe_warnings
 from character_ray.log import console
 from character_ray.model_shape import assumed_shape
@@ -96,14 +97,9 @@ def _scaled(
     hours = [each for each in planned.estimates if each.step.gpus and each.seconds]
     price = max((each.usd / each.seconds / each.step.gpus for each in hours), default=0.0) * 3600
     held = [(int(gpus), load_report(Path(path))) for gpus, _, path in (item.partition("=") for item in measured)]
-    return scaling_page(load_report(against), str(against), _numbers(scale), _numbers(personas), storage, price, held)
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(each) for each in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no list of whole numbers such as 1,8,64") from None
+    return scaling_page(
+        load_report(against), str(against), to_numbers(scale), to_numbers(personas), storage, price, held
+    )
 
 
 def _stages(title: str, planned: Plan) -> Table:

@@ -26,11 +26,11 @@ TRAIT_PROMPT = pa.schema({name: pa.string() for name in TraitPrompt.__annotation
 
 
 def write_trait_prompts(contexts: Sequence[Context], personas: Sequence[Persona]) -> list[list[Prompt]]:
-    """The prompts of every persona, in one engine pass; all empty when the recipe asks for none.
+    """The prompts of every run, in one engine pass; all empty when the recipe asks for none.
 
     Args:
-        contexts: One run per persona, of one recipe.
-        personas: The characters.
+        contexts: The runs, of one recipe whose seeds and constitutions may differ.
+        personas: The character of each.
     """
     recipe = contexts[0].recipe
     wanted = recipe.prompts.traits
@@ -38,7 +38,7 @@ def write_trait_prompts(contexts: Sequence[Context], personas: Sequence[Persona]
         return [[] for _ in personas]
     asked = []
     for context, persona in zip(contexts, personas, strict=True):
-        requests = trait_requests(persona.constitution, recipe.prompts, recipe.seed)
+        requests = trait_requests(persona.constitution, recipe.prompts, context.recipe.seed)
         inputs = {
             "constitution": persona.constitution.fingerprint,
             "teacher": context.teacher.identity,

@@ -1,5 +1,6 @@
 """Every interval and test used in a report."""
 
+from character_ray.statistics.crossed import crossed_interval
 from character_ray.statistics.intervals import (
     Interval,
     auc_interval,
@@ -18,6 +19,7 @@ __all__ = [
     "auc_interval",
     "cluster_rate",
     "cluster_statistic",
+    "crossed_interval",
     "expanded_levels",
     "holm",
     "mcnemar",

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from character_ray.report import wording
-from character_ray.statistics import Interval, cluster_rate
-from character_ray.studies.crossed import crossed_interval
+from character_ray.statistics import Interval, cluster_rate, crossed_interval
 from character_ray.studies.finished import Finished
 
 __all__ = ["COLUMNS", "arms_of", "label", "measure", "of_cell"]

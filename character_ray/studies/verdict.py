@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from character_ray.judging.verdict import is_tie
-from character_ray.statistics import Interval
-from character_ray.studies.crossed import crossed_interval
+from character_ray.statistics import Interval, crossed_interval
 from character_ray.studies.finished import Decided, Finished
 from character_ray.studies.schema import DEFAULT_ARM, Claim
 
@@ -35,7 +34,7 @@ def judge_claim(claim: Claim, runs: Sequence[Finished]) -> Verdict:
     """Whether the 95 % interval of the difference lies on one side of zero.
 
     Differences are taken between runs of the same seed, prompt by prompt; the interval is over seeds and prompts
-    (:mod:`character_ray.studies.crossed`).
+    (:func:`character_ray.statistics.crossed_interval`).
 
     Args:
         claim: The claim.

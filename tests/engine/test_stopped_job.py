@@ -25,10 +25,19 @@ def ray_job(cluster: dict[str, str], *words: str) -> subprocess.CompletedProcess
 
 
 def pairs_job(output: Path) -> list[str]:
-    """Entry point of a job that writes two personas' pairs, small enough for two cores."""
-    overrides = [f"output={output}", "prompts.grid=24", "prompts.everyday=24", "student_engine.batch_size=8"]
+    """Entry point of a job that writes the pairs of two personas and two seeds, small enough for two cores."""
+    overrides = [f"output={output}", "prompts.grid=12", "prompts.everyday=12", "student_engine.batch_size=8"]
     sets = [word for override in overrides for word in ("--set", override)]
-    start = [sys.executable, "-c", "from character_ray.cli import app; app()", "many", "--pairs-only", *sets]
+    start = [
+        sys.executable,
+        "-c",
+        "from character_ray.cli import app; app()",
+        "many",
+        "--pairs-only",
+        "--seeds",
+        "0,1",
+        *sets,
+    ]
     constitutions = (ROOT / f"constitutions/{name}.yaml" for name in ("captain-blackwood", "coach-reyes"))
     return [*start, str(ROOT / "tests/engine/miniature.yaml"), *map(str, constitutions)]
 
@@ -60,13 +69,13 @@ def test_a_job_that_is_stopped_midway_goes_on_when_it_is_submitted_again(cluster
     again = ray_job(cluster, "submit", "--", *pairs_job(tmp_path))
     assert again.returncode == 0, again.stdout[-3000:]
     after = rows_of(tmp_path)
-    # Two teachers and the student, whose scores under both constitutions come from one start of the judge.
-    assert [len(rows) for rows in after.values()] == [48, 48, 48]
+    # For each seed two teachers and the student, asked once; all scores come from one start of the judge.
+    assert [len(rows) for rows in after.values()] == [24] * 6
     assert "scores of all pairs: " in again.stdout
-    assert len(re.findall(r"scores-pairs: .* reused", again.stdout)) == 2
+    assert len(re.findall(r"scores-pairs: .* reused", again.stdout)) == 4
     for stage, rows in after.items():
         assert set(Counter(row["row_id"] for row in rows).values()) == {1}
         text = {row["row_id"]: row["completion"] for row in rows}
         assert all(text[row["row_id"]] == row["completion"] for row in before.get(stage, []))
     pairs = list(tmp_path.glob("*/pairs/pairs.parquet"))
-    assert [len(read_rows(path)) for path in pairs] == [48, 48]
+    assert [len(read_rows(path)) for path in pairs] == [24] * 4

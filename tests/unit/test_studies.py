@@ -13,9 +13,9 @@ from character_ray.errors import CharacterRayError, RecipeError, ReportError
 from character_ray.parts import write_rows
 from character_ray.report.io import write_report
 from character_ray.rows import DECIDED, Decided
+from character_ray.statistics import crossed_interval
 from character_ray.studies import Claim, load_study, select_cells
 from character_ray.studies import run as studies_run
-from character_ray.studies.crossed import crossed_interval
 from character_ray.studies.definition import definition_changes
 from character_ray.studies.finished import Finished, read_finished
 from character_ray.studies.pack import read_packs, write_pack

@@ -6,15 +6,14 @@ The value of seed s on prompt p is taken as ``mean + a_s + b_p + e_sp``. With S 
 
 of the two-way analysis of variance, and Satterthwaite's degrees of freedom. With one seed nothing is known of ``a``: the interval is then
 over prompts alone, and is called so. Where prompts show no spread, as when all values are the same, the interval is
-:func:`character_ray.statistics.unvaried_bounds` on their number.
+:func:`~character_ray.statistics.unvaried_bounds` on their number.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from character_ray.statistics import Interval, unvaried_bounds
-from character_ray.statistics.intervals import SAME
+from character_ray.statistics.intervals import SAME, Interval, unvaried_bounds
 
 __all__ = ["crossed_interval"]
 
