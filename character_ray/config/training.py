@@ -70,7 +70,8 @@ class TrainingConfig(Config):
     """Examples (pairs or conversations) per optimizer step, over all workers."""
 
     micro_batch_size: int = Field(4, ge=1)
-    """Examples per forward pass of one worker; the rest of the batch is accumulated."""
+    """Examples per forward pass of one worker; the rest of the batch is accumulated. Introspection reads conversations of similar lengths
+    together: there it is their number on average, and no pass is larger than this many of the step's longest."""
 
     epochs: float = Field(1.0, gt=0)
     """Passes over the data."""

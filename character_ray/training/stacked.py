@@ -3,13 +3,14 @@
 The base keeps its own number format: folding the first adapter into bfloat16 weights would lose its small updates.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peft import LoraConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
 from trl import SFTTrainer
 
 from character_ray.training.arguments import lora_config
 from character_ray.training.job import TrainJob
+from character_ray.training.micro_batches import StepSampler
 from character_ray.training.saves_together import SavesTogether
 from character_ray.training.step_rows import KnowsItsRows
 
@@ -38,10 +39,25 @@ def stack(model: "PreTrainedModel", job: TrainJob) -> PeftModel:
 
 
 class StackedSFTTrainer(KnowsItsRows, SavesTogether, SFTTrainer):
-    """TRL's trainer, except that resuming restores the trained adapter and leaves the frozen one active.
+    """TRL's trainer, except that micro-batches hold rows of similar lengths, and that resuming leaves the frozen adapter active.
 
     The stock trainer reloads every adapter of a checkpoint and then activates a single one, which would silently drop the parent.
     """
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        args: Any = self.args
+        if args.train_sampling_strategy != "random" or args.dataloader_drop_last:  # of ``train.trainer``
+            return super()._get_train_sampler(train_dataset)
+        data: Any = self.train_dataset if train_dataset is None else train_dataset
+        return StepSampler(
+            [len(ids) for ids in data["input_ids"]],
+            micro_batch_size=args.train_batch_size,
+            accumulation=args.gradient_accumulation_steps,
+            workers=args.world_size,
+            rank=args.process_index,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            epoch=lambda steps_an_epoch: self.state.global_step // steps_an_epoch,
+        )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: "Module | None" = None) -> None:
         target = model or self.model

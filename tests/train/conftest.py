@@ -38,11 +38,12 @@ def after_step(job: TrainJob, step: int, act: Callable[[], object]) -> threading
 
 
 def kill_workers() -> list[int]:
-    """Ends the training's processes without warning; returns their ids."""
+    """Ends the training processes of this process's own Ray without warning; returns their ids."""
+    own = {child.pid for child in psutil.Process().children(recursive=True)}
     found = [
         process.pid
         for process in psutil.process_iter(["cmdline"])
-        if "RayTrainWorker" in " ".join(process.info["cmdline"] or [])
+        if process.pid in own and "RayTrainWorker" in " ".join(process.info["cmdline"] or [])
     ]
     for pid in found:
         os.kill(pid, signal.SIGKILL)

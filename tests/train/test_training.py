@@ -42,9 +42,13 @@ def pairs(tmp_path: Path) -> Path:
 @pytest.fixture
 def conversations(tmp_path: Path) -> Path:
     path = tmp_path / "conversations.parquet"
-    messages = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "Arr, the captain."}]
-    row = {"kind": "reflection", "role": "diary", "messages": messages, "score": 1.0, "drop_reason": ""}
-    write_rows(path, [row | {"row_id": str(number)} for number in range(24)], CONVERSATION)
+    row = {"kind": "reflection", "role": "diary", "score": 1.0, "drop_reason": ""}
+    answers = ["Arr, the captain." * (1 + number % 3) for number in range(24)]
+    said = [
+        [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": answer}] for answer in answers
+    ]
+    rows = [row | {"row_id": str(number), "messages": messages} for number, messages in enumerate(said)]
+    write_rows(path, rows, CONVERSATION)
     return path
 
 
@@ -56,7 +60,7 @@ def job(tmp_path: Path, tiny_base: Path):
         folder = tmp_path / name
         folder.mkdir()
         kind = DPOConfig if stage == "dpo" else SFTConfig
-        config = kind(**SMALL, learning_rate=1e-2, **changes)
+        config = kind(**SMALL | {"learning_rate": 1e-2} | changes)
         return TrainJob(stage, tiny_base, data, folder, config, cluster, seed=7, parent=parent, turns=TURNS)
 
     return make
@@ -132,7 +136,12 @@ def test_sft_trains_its_own_adapter_and_leaves_the_one_beneath(job, conversation
 
 @pytest.mark.parametrize(
     ("stage", "round_of", "changes"),
-    [("dpo", 1, {}), ("dpo", 2, {}), ("sft", 2, {"watch": WatchConfig(steps=5, max_tokens=8)}), ("dpo", 1, ON_POLICY)],
+    [
+        ("dpo", 1, {}),
+        ("dpo", 2, {}),
+        ("sft", 2, {"watch": WatchConfig(steps=5, max_tokens=8)}),
+        ("dpo", 1, ON_POLICY),
+    ],
 )
 def test_a_killed_worker_changes_nothing(job, pairs, conversations, tmp_path, random_adapter, stage, round_of, changes):
     data = pairs if stage == "dpo" else conversations

@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 import ray
 
-from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig
+from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig, SFTConfig
 from character_ray.errors import TrainingError
 from character_ray.parts import write_rows
-from character_ray.rows import PAIR
+from character_ray.rows import CONVERSATION, PAIR
 from character_ray.training.job import TrainJob
 from character_ray.training.launch import read_metrics, train
 from character_ray.training.worker import FATAL, train_worker
-from tests.train.conftest import pair_row
+from tests.train.conftest import after_step, assert_nothing_changed, kill_workers, pair_row
 
 STEPS = 4
+ROWS = 21
 CONFIG = DPOConfig(
     lora=LoRAConfig(rank=4, alpha=8),
     batch_size=12,
@@ -67,6 +68,41 @@ def test_more_workers_reach_the_same_loss_curve(curves, workers):
         assert len(one) == len(more) == STEPS
         assert more == pytest.approx(one, rel=2e-3, abs=2e-4), metric
     assert curves[1][-1]["rewards/margins"] > 0.05
+
+
+@pytest.fixture
+def of_two(tmp_path: Path, tiny_base: Path):
+    """A training of two workers over rows of many lengths, the last step of an epoch a short one."""
+
+    def make(stage: str, name: str) -> TrainJob:
+        said = {"kind": "reflection", "role": "diary", "score": 1.0, "drop_reason": ""}
+        rows = [pair_row(n, f"Arr, {n}." * (1 + n % 7), f"It is {n}.") for n in range(ROWS)]
+        talks = [said | {"row_id": row["row_id"], "messages": [*row["prompt"], *row["chosen"]]} for row in rows]
+        data = tmp_path / f"{stage}.parquet"
+        write_rows(data, *((rows, PAIR) if stage == "dpo" else (talks, CONVERSATION)))
+        cluster = ClusterTrainConfig(
+            device="cpu", precision="float32", cpus_per_worker=1, report_to=(), workers=2, checkpoint_steps=4
+        )
+        config = (DPOConfig if stage == "dpo" else SFTConfig)(
+            lora=LoRAConfig(rank=4, alpha=8), batch_size=8, micro_batch_size=2, learning_rate=1e-2, epochs=4
+        )
+        (tmp_path / name).mkdir()
+        return TrainJob(stage, tiny_base, data, tmp_path / name, config, cluster, seed=7)
+
+    return make
+
+
+@pytest.mark.parametrize("stage", ["dpo", "sft"])
+def test_two_workers_that_are_killed_in_a_later_epoch_go_on_with_the_rows_that_were_due(of_two, stage):
+    undisturbed, disturbed = of_two(stage, "undisturbed"), of_two(stage, "disturbed")
+    train(undisturbed, stage, ROWS)
+    killed: list[int] = []
+    # Three steps an epoch: the checkpoint of step 4 lies in the second.
+    watcher = after_step(disturbed, 6, lambda: killed.extend(kill_workers()))
+    train(disturbed, stage, ROWS)
+    watcher.join()
+    assert killed
+    assert_nothing_changed(undisturbed, disturbed)
 
 
 class OneCannotCopy(TrainJob):
