@@ -125,6 +125,8 @@ def _train(
         "train": recipe.train.numerics,
         "seed": seed,
     }
+    if stage == "dpo" and config.lora.dropout and (recipe.dpo.algorithm == "dpo" or parent):
+        inputs["dropout"] = "drawn"  # TRL turned it off once
     turns = tuple(teacher_messages(persona.constitution, "")[:-1])
     teacher = None
     if stage == "dpo" and recipe.dpo.algorithm == "on_policy":

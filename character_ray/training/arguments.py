@@ -73,6 +73,8 @@ def _decided(job: TrainJob) -> dict[str, Any]:
                 "beta": config.beta,
                 "loss_type": [config.loss],
                 "label_smoothing": config.label_smoothing,
+                # All of it, the adapter's too; character_ray.training.dropout says whose stays.
+                "disable_dropout": False,
             }
         if config.held_out:
             arguments |= {

@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, load_peft_weights, set_p
 from trl import SFTTrainer
 
 from character_ray.training.arguments import lora_config
+from character_ray.training.dropout import TRAINED
 from character_ray.training.job import TrainJob
 from character_ray.training.micro_batches import StepSampler
 from character_ray.training.saves_together import SavesTogether
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StackedSFTTrainer", "stack"]
 
-TRAINED, FROZEN = "default", "parent"
+FROZEN = "parent"
 
 
 def stack(model: "PreTrainedModel", job: TrainJob) -> PeftModel:

@@ -99,6 +99,7 @@ def _build_trainer(job: TrainJob) -> "KnowsItsRows":
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from character_ray.training.compiled_layers import compile_layers
+    from character_ray.training.dropout import leave_dropout_to
     from character_ray.training.fused_lora import fuse_lora
     from character_ray.training.guards import LossHolds, MetricsFile
     from character_ray.training.liger import use_liger
@@ -133,6 +134,7 @@ def _build_trainer(job: TrainJob) -> "KnowsItsRows":
         trainer = _on_policy_trainer(job, rows, _continued(job, model), tokenizer, callbacks)
     else:
         trainer = _dpo_trainer(job, rows, _continued(job, model), tokenizer, callbacks, kernels)
+    leave_dropout_to(trainer.model)
     if job.cluster.zero_stage != 3 and not trainer.is_fsdp_enabled:
         fuse_lora(trainer.model)
     unmask_right_padding(model)
@@ -168,11 +170,15 @@ def _continued(job: TrainJob, model: Any) -> Any:
     """The model, with the parent's factors to go on with where there is one."""
     if job.parent is None:
         return model
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
 
+    config = LoraConfig.from_pretrained(str(job.parent))
+    config.lora_dropout = job.config.lora.dropout  # of its factors the parent decides everything else
     # Given a trainable adapter, DPO's trainer keeps a frozen copy of it as the reference.
     autocast = job.cluster.zero_stage != 3
-    return PeftModel.from_pretrained(model, str(job.parent), is_trainable=True, autocast_adapter_dtype=autocast)
+    return PeftModel.from_pretrained(
+        model, str(job.parent), is_trainable=True, config=config, autocast_adapter_dtype=autocast
+    )
 
 
 def _watch(
@@ -257,6 +263,8 @@ def _dpo_trainer(
         callbacks.append(WritesReference(cache))
     pairs, held_out = split_pairs(rows, job.config.held_out, job.seed)
     stops = [] if job.config.harder_pairs else [StopsWhenSaturated(job.config.stop_when_saturated)]
+    # With dropout a policy whose factors are not 0 begins around its reference, not at it.
+    starts = [] if job.parent and job.config.lora.dropout else [StartsAtReference(compiled=kernels == "compiled")]
     trainer: KnowsItsRows = PersonaDPOTrainer(
         model=model,
         terms=job.config,
@@ -266,7 +274,7 @@ def _dpo_trainer(
         eval_dataset=_pairs(job, held_out, tokenizer, held_out=True) if held_out else None,
         processing_class=tokenizer,
         peft_config=None if job.parent else lora_config(job),
-        callbacks=[StartsAtReference(compiled=kernels == "compiled"), *stops, *callbacks],
+        callbacks=[*starts, *stops, *callbacks],
     )
     return trainer
 

@@ -138,7 +138,7 @@ def test_sft_trains_its_own_adapter_and_leaves_the_one_beneath(job, conversation
     ("stage", "round_of", "changes"),
     [
         ("dpo", 1, {}),
-        ("dpo", 2, {}),
+        ("dpo", 2, {"lora": LoRAConfig(rank=4, alpha=8, dropout=0.2)}),
         ("sft", 2, {"watch": WatchConfig(steps=5, max_tokens=8)}),
         ("dpo", 1, ON_POLICY),
     ],
