@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from character_ray.config.base import Config, WaitsForNodes
 
@@ -13,6 +13,24 @@ __all__ = ["EngineConfig", "ModelConfig", "SamplingConfig"]
 OF_MEMORY = frozenset(
     {"kv_cache_memory_bytes", "num_gpu_blocks_override", "swap_space", "cpu_offload_gb", "max_num_batched_tokens"}
 )
+
+
+# Arguments of vLLM that a field of the recipe sets, by the name of that field: checks, plans and bookings read the field.
+OF_A_FIELD = {
+    "dtype": "dtype",
+    "max_model_len": "max_model_len",
+    "max_num_seqs": "max_num_seqs",
+    "tensor_parallel_size": "tensor_parallel",
+    "pipeline_parallel_size": "pipeline_parallel",
+    "data_parallel_size": "replicas",
+    "gpu_memory_utilization": "gpu_memory_utilization",
+    "enforce_eager": "enforce_eager",
+    "enable_lora": "adapters",
+    "max_loras": "serve.max_loras",
+    "max_cpu_loras": "serve.max_cpu_loras",
+    "max_lora_rank": "serve.max_lora_rank",
+    "stream_interval": "serve.stream_interval",
+}
 
 
 class ModelConfig(Config):
@@ -106,7 +124,18 @@ class EngineConfig(WaitsForNodes):
     """Folder of block sizes for vLLM's LoRA kernels on this GPU, as ``benchmarks.tune_lora_kernels`` writes; vLLM's own without."""
 
     vllm: dict[str, Any] = Field(default_factory=dict)
-    """Further vLLM engine arguments, passed through as they are."""
+    """Further vLLM engine arguments, passed through as they are: those without a field here or in ``serve``."""
+
+    @field_validator("vllm")
+    @classmethod
+    def _check_further(cls, further: dict[str, Any]) -> dict[str, Any]:
+        twice = [name for name in OF_A_FIELD if name in further]
+        if twice:
+            raise ValueError(
+                f"{', '.join(f'{name}={further[name]!r}' for name in twice)} would pass by the recipe's own "
+                f"{', '.join(OF_A_FIELD[name] for name in twice)}, which checks, plans and the booking of GPUs read. Set that instead."
+            )
+        return further
 
     @model_validator(mode="after")
     def _check_replicas(self) -> "EngineConfig":

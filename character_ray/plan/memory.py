@@ -52,15 +52,15 @@ def engine_memory(section: str, engine: EngineConfig, shape: ModelShape, device:
     """
     gpus = engine.tensor_parallel * engine.pipeline_parallel
     weights = shape.weight_bytes(engine.dtype) / gpus / GIB
+    stated = engine.vllm.get("kv_cache_memory_bytes")
     if engine.device == "cpu":
-        return Memory({"weights": weights, "KV cache": engine.kv_cache_gib}, None)
+        return Memory({"weights": weights, "KV cache": stated / GIB if stated else engine.kv_cache_gib}, None)
     lora = shape.lora(lora_size(lora_rank), tuple(LORA_TARGETS)) * 2 / gpus / GIB if lora_rank else 0.0
     working = ENGINE_WORKSPACE + 3 * 4 * engine.max_num_seqs * shape.vocabulary / engine.tensor_parallel / GIB
     assert device.memory_gib is not None
     limit = engine.gpu_memory_utilization * device.memory_gib
     fixed = {"weights": weights, "adapter": lora, "working": working}
     token = kv_gib(engine, shape)
-    stated = engine.vllm.get("kv_cache_memory_bytes")
     # Where the cache's size is stated, vLLM does not look at the share of the card.
     limit = device.memory_gib if stated else limit
     cache = stated / GIB if stated else max(limit - sum(fixed.values()), 0.0)

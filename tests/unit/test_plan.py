@@ -157,6 +157,8 @@ def test_an_engine_holds_weights_adapter_and_what_is_left_for_the_cache():
     assert memory.shortage == ""
     fixed = EngineConfig(vllm={"kv_cache_memory_bytes": 10 * 2**30}, gpu_memory_utilization=0.2)
     assert engine_memory("student_engine", fixed, shape, GPUS["h100"]).parts["KV cache"] == 10
+    on_cpu = fixed.model_copy(update={"device": "cpu"})
+    assert engine_memory("student_engine", on_cpu, shape, cpu(2, 0.0)).parts["KV cache"] == 10
 
 
 def test_a_cache_too_small_for_one_sequence_is_refused_with_both_numbers():
