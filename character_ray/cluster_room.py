@@ -10,11 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from character_ray.errors import ClusterError
 
-__all__ = ["Need", "RoomWatch", "alive_nodes", "is_autoscaled", "nodes_may_join", "room_for"]
+__all__ = ["Need", "RoomWatch", "alive_nodes", "is_autoscaled", "nodes_may_join", "room_for", "shortage"]
 
 # Between two looks at the cluster, in seconds.
 LOOK_EVERY_S = 1.0
@@ -39,6 +38,8 @@ class Need:
     """How many there must be."""
     remedy: str
     """What the user may do besides adding nodes, as the end of a sentence."""
+    resumes: bool = True
+    """Whether what was finished is kept, so that the same command goes on."""
 
 
 def alive_nodes() -> list[dict[str, float]]:
@@ -76,6 +77,16 @@ def room_for(need: Need, nodes: Sequence[Mapping[str, float]]) -> int:
     )
 
 
+def shortage(need: Need, nodes: Sequence[Mapping[str, float]]) -> str:
+    """What is needed and what there is, as the beginning of a sentence."""
+    kinds = Counter(_describe(node) for node in nodes)
+    present = ", ".join(f"{number} with {kind}" for kind, number in kinds.items())
+    return (
+        f"{need.what} needs {_several(need.count, need.unit, _describe(need.resources))}, but the nodes of the cluster "
+        f"that are alive have room for {room_for(need, nodes)} ({present or 'there are none'})"
+    )
+
+
 class RoomWatch:
     """Finds out that a cluster has had too little room for too long.
 
@@ -107,13 +118,12 @@ class RoomWatch:
         if now >= self._next_look:
             self._next_look = now + LOOK_EVERY_S
             nodes = self._nodes()
-            room = room_for(self._need, nodes)
-            if room >= self._need.count:
+            if room_for(self._need, nodes) >= self._need.count:
                 self._short_since = None
             elif self._short_since is None:
                 self._short_since = now
             if self._short_since is not None and now - self._short_since >= self._patience_s:
-                raise ClusterError(self._explain(room, nodes))
+                raise ClusterError(self._explain(nodes))
         return self._short_since is None
 
     def wait(self, at_most_s: float) -> None:
@@ -126,14 +136,14 @@ class RoomWatch:
         while not self.check() and self._clock() < until:
             time.sleep(LOOK_EVERY_S / 2)
 
-    def _explain(self, room: int, nodes: Sequence[Mapping[str, Any]]) -> str:
+    def _explain(self, nodes: Sequence[Mapping[str, float]]) -> str:
         need = self._need
-        kinds = Counter(_describe(node) for node in nodes)
-        present = ", ".join(f"{number} with {kind}" for kind, number in kinds.items())
+        add, again = (
+            ("What is finished is kept: add", "run again to continue") if need.resumes else ("Add", "start again")
+        )
         return (
-            f"{need.what} needs {_several(need.count, need.unit, _describe(need.resources))}, but the nodes of the cluster "
-            f"that are alive have room for {room} ({present or 'there are none'}), and no others joined within "
-            f"wait_for_nodes_s={self._patience_s:g}. What is finished is kept: add nodes, or {need.remedy}, and run again to continue."
+            f"{shortage(need, nodes)}, and no others joined within wait_for_nodes_s={self._patience_s:g}. {add} nodes, or {need.remedy}, "
+            f"and {again}."
         )
 
 

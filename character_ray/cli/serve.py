@@ -66,11 +66,13 @@ def serve(
     ] = None,
 ) -> None:
     """Serve personas until Ctrl-C; the first run's recipe decides engine and address."""
+    from character_ray.cluster_room import RoomWatch
     from character_ray.config import AutoConfig, DriftConfig
     from character_ray.log import console
     from character_ray.registry import Registry
     from character_ray.serving.app import build_persona_app, open_catalogue
     from character_ray.serving.keys import load_keys
+    from character_ray.serving.room import needed_to_serve
     from character_ray.serving.running import check_port, connected, metrics_address, running
     from character_ray.serving.runs import open_run
 
@@ -101,10 +103,12 @@ def serve(
     if config.keys is not None:
         load_keys(config.keys)
     check_port(config)
+    need = needed_to_serve(engine, config.min_replicas)
     try:
-        with connected(engine, config.min_replicas):
+        with connected(need):
             console.print(f"starting the engine on {first.base.name} …")
-            with running(build_persona_app(first.base, adapters, config, engine, registry), config) as url:
+            app = build_persona_app(first.base, adapters, config, engine, registry)
+            with running(app, config, RoomWatch(need, engine.wait_for_nodes_s)) as url:
                 _announce(url, catalogue, config, engine)
                 if registry:
                     console.print(f"{registry} is looked into every {config.registry_poll_s:g} s.", markup=False)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from character_ray.cluster_room import nodes_may_join
+from character_ray.cluster_room import alive_nodes, nodes_may_join
 from character_ray.config import Recipe
 from character_ray.errors import CharacterRayError, RecipeError
 from character_ray.log import console
@@ -41,23 +41,28 @@ def ray_session(recipe: Recipe, folder: Path | None = None) -> AbstractContextMa
     )
 
 
-def check_folder(folder: Path, working_directory: Path, num_nodes: int) -> None:
+def check_folder(folder: Path, working_directory: Path, num_nodes: int, may_grow: Callable[[], bool]) -> None:
     """Refuse a folder in one node's own copy of a job's working directory, where other nodes are to read and write it.
 
     Args:
         folder: As the user named it; a relative one starts at the working directory.
         working_directory: Of this process, absolute.
         num_nodes: Nodes of the cluster that are alive.
+        may_grow: Finds out whether an autoscaler may add nodes.
 
     Raises:
-        RecipeError: There are several nodes, and the folder lies in what Ray unpacked for the job.
+        RecipeError: There are several nodes, or may be, and the folder lies in what Ray unpacked for the job.
     """
     place = (working_directory / folder).resolve()
-    if num_nodes > 1 and UNPACKED in place.parts:
+    if UNPACKED in place.parts and (num_nodes > 1 or may_grow()):
+        others = (
+            f"of the {num_nodes} nodes of the cluster the others do not see it"
+            if num_nodes > 1
+            else "the nodes that the cluster's autoscaler adds do not see it"
+        )
         raise RecipeError(
-            f"{folder} lies in the copy of the working directory that Ray unpacked on this node for the job ({place}), so of the "
-            f"{num_nodes} nodes of the cluster the others do not see it, and it is lost after the job. Name an absolute path on storage "
-            "that every node sees, such as output=/shared/runs."
+            f"{folder} lies in the copy of the working directory that Ray unpacked on this node for the job ({place}), so {others}, "
+            "and it is lost after the job. Name an absolute path on storage that every node sees, such as output=/shared/runs."
         )
 
 
@@ -138,9 +143,9 @@ def ray_for(gpus: Mapping[str, float], kept: float = 0.0, folder: Path | None = 
         _quieten()
         try:
             if folder is not None:
-                check_folder(folder, Path.cwd(), sum(node["Alive"] for node in ray.nodes()))
+                check_folder(folder, Path.cwd(), len(alive_nodes()), nodes_may_join)
             available = ray.cluster_resources().get("GPU", 0)
-            if awaited := check_gpus(gpus, kept, available, lambda: not own and nodes_may_join()):
+            if awaited := check_gpus(gpus, kept, available, nodes_may_join):
                 console.print(f"[yellow]warning[/]: {awaited}")
             yield
         finally:

@@ -5,30 +5,37 @@ import os
 import re
 import socket
 import textwrap
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from character_ray.config import EngineConfig, ServeConfig
+from character_ray.cluster_room import LOOK_EVERY_S, Need, RoomWatch, alive_nodes, nodes_may_join
+from character_ray.config import ServeConfig
 from character_ray.errors import ServingError
+from character_ray.log import console
+from character_ray.serving.room import check_room
 from character_ray.serving.transport import use_transport
 
 if TYPE_CHECKING:
     from ray.serve import Application
 
-__all__ = ["check_port", "check_resources", "connected", "last_error", "metrics_address", "running"]
+__all__ = ["check_port", "connected", "last_error", "metrics_address", "running"]
 
 APPLICATION = "character-ray"
 
 
 @contextmanager
-def connected(engine: EngineConfig, replicas: int) -> Iterator[None]:
+def connected(need: Need) -> Iterator[None]:
     """Ray for the length of the block: a running cluster (a job's own, or that of ``RAY_ADDRESS``), else a new one.
 
+    Args:
+        need: The replicas that are always kept.
+
     Raises:
-        ServingError: It has too few GPUs or CPU cores for the replicas that are always kept.
+        ServingError: It has too few GPUs or CPU cores for them, and no autoscaler.
     """
     # Read when vLLM is first imported.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -45,7 +52,8 @@ def connected(engine: EngineConfig, replicas: int) -> Iterator[None]:
         ray.init(**options)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
-        check_resources(ray.cluster_resources(), engine, replicas)
+        if awaited := check_room(need, alive_nodes(), nodes_may_join):
+            console.print(f"[yellow]warning[/]: {awaited}")
         yield
     finally:
         if not was_running:
@@ -53,10 +61,16 @@ def connected(engine: EngineConfig, replicas: int) -> Iterator[None]:
 
 
 @contextmanager
-def running(app: "Application", config: ServeConfig) -> Iterator[str]:
+def running(app: "Application", config: ServeConfig, watch: RoomWatch) -> Iterator[str]:
     """The application answering at the URL this yields; taken down at the end of the block.
 
+    Args:
+        app: The application.
+        config: Where it listens.
+        watch: Of the room for its replicas, as long as they are not there.
+
     Raises:
+        ClusterError: Nodes that could hold the replicas did not join in time.
         ServingError: The cluster serves personas already, the engine did not start, or something else answers at the
             address.
     """
@@ -70,14 +84,9 @@ def running(app: "Application", config: ServeConfig) -> Iterator[str]:
         )
     serve.start(http_options={"host": config.host, "port": config.port})
     try:
-        try:
-            serve.run(app, name=APPLICATION, route_prefix="/")
-        except RuntimeError as cause:
-            deployments = serve.status().applications[APPLICATION].deployments.values()
-            raise ServingError(
-                f"the engine did not start: {last_error(' '.join(each.message for each in deployments) or str(cause))} "
-                "Change what it complains of; the whole story is in /tmp/ray/session_latest/logs/serve."
-            ) from cause
+        # ``serve.run`` would wait for room without end.
+        serve.run_many([serve.RunTarget(app, name=APPLICATION)], wait_for_applications_running=False)
+        _wait_until_running(watch)
         url = f"http://{'127.0.0.1' if config.host == '0.0.0.0' else config.host}:{config.port}/v1"
         _check_answers(url)
         yield url
@@ -112,23 +121,24 @@ def check_port(config: ServeConfig) -> None:
             ) from None
 
 
-def check_resources(available: Mapping[str, float], engine: EngineConfig, replicas: int) -> None:
-    """Find out whether a cluster could ever hold the replicas, since Ray Serve would wait for it forever.
+def _wait_until_running(watch: RoomWatch) -> None:
+    """Return once the application's replicas are there and every proxy knows its routes."""
+    from ray import serve
+    from ray.serve.context import _get_global_client
+    from ray.serve.schema import ApplicationStatus
 
-    Raises:
-        ServingError: It has too few GPUs or CPU cores.
-    """
-    workers = replicas * engine.tensor_parallel * engine.pipeline_parallel
-    gpu_needs = {"GPU": workers, "CPU": workers * engine.cpus}
-    needed = {"CPU": replicas * engine.cpus} if engine.device == "cpu" else gpu_needs
-    for resource, amount in needed.items():
-        found = int(available.get(resource, 0))
-        if found < amount:
+    while (state := serve.status().applications[APPLICATION]).status != ApplicationStatus.RUNNING:
+        if state.status == ApplicationStatus.DEPLOY_FAILED:
+            reasons = " ".join(each.message for each in state.deployments.values()) or state.message
             raise ServingError(
-                f"serving needs {resource}: {amount} ({replicas} x {amount // replicas}), but this Ray cluster has "
-                f"{found}. Use --device cpu for a small model, lower student_engine.cpus or serve.min_replicas, or "
-                "connect to a larger cluster."
+                f"the engine did not start: {last_error(reasons)} "
+                "Change what it complains of; the whole story is in /tmp/ray/session_latest/logs/serve."
             )
+        watch.check()
+        time.sleep(LOOK_EVERY_S)
+    client = _get_global_client()
+    assert client is not None  # Serve was started
+    client.wait_for_proxies_serving()
 
 
 def _check_answers(url: str) -> None:

@@ -11,10 +11,22 @@ HERE = Path("/srv/work")
 JOB = Path("/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_0a1b")
 
 
+def nobody_asks() -> bool:
+    """Whether nodes may join, where that decides nothing."""
+    pytest.fail("nobody needs to know whether nodes may join")
+
+
 @pytest.mark.parametrize("folder", ["runs", "deep/../runs", str(JOB / "runs")])
 def test_a_folder_in_the_copy_of_a_jobs_working_directory_is_refused_on_several_nodes(folder):
     with pytest.raises(RecipeError, match=rf"^{folder} lies in the copy .*of the 3 nodes.*output=/shared/runs"):
-        check_folder(Path(folder), JOB, 3)
+        check_folder(Path(folder), JOB, 3, nobody_asks)
+
+
+def test_so_is_it_on_one_node_to_which_an_autoscaler_adds_others():
+    with pytest.raises(
+        RecipeError, match=r"^runs lies in the copy .*the nodes that the cluster's autoscaler adds do not see it"
+    ):
+        check_folder(Path("runs"), JOB, 1, lambda: True)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +35,9 @@ def test_a_folder_in_the_copy_of_a_jobs_working_directory_is_refused_on_several_
     ids=["one node", "shared storage", "no copy"],
 )
 def test_any_other_folder_is_the_users_choice(folder, working_directory, num_nodes):
-    check_folder(Path(folder), working_directory, num_nodes)
+    check_folder(Path(folder), working_directory, num_nodes, lambda: False)
+    if working_directory is HERE or folder.startswith("/"):
+        check_folder(Path(folder), working_directory, num_nodes, nobody_asks)
 
 
 def test_a_link_out_of_the_copy_is_followed(tmp_path):
@@ -31,14 +45,14 @@ def test_a_link_out_of_the_copy_is_followed(tmp_path):
     copy.mkdir(parents=True)
     shared.mkdir()
     (copy / "runs").symlink_to(shared)
-    check_folder(Path("runs"), copy, 2)
+    check_folder(Path("runs"), copy, 2, nobody_asks)
 
 
 SECTIONS = {"student_engine": 1.0, "train": 8.0}
 
 
 def test_what_the_nodes_have_is_not_asked_about():
-    assert check_gpus(SECTIONS, 0, 8, lambda: pytest.fail("nobody needs to know")) == ""
+    assert check_gpus(SECTIONS, 0, 8, nobody_asks) == ""
 
 
 def test_a_cluster_that_nobody_adds_nodes_to_is_refused_at_once():

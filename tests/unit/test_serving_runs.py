@@ -10,7 +10,7 @@ import pytest
 from character_ray.adapters import BaseModelId, Manifest, weights_hash, write_manifest
 from character_ray.config import EngineConfig, Recipe, ServeConfig
 from character_ray.errors import AdapterError, ServingError
-from character_ray.serving.running import check_port, check_resources, last_error
+from character_ray.serving.running import check_port, last_error
 from character_ray.serving.runs import open_run
 from character_ray.vllm_options import engine_kwargs, lora_size
 
@@ -110,26 +110,6 @@ def test_a_port_in_use_is_noticed_before_an_engine_starts():
         with pytest.raises(ServingError, match=f"127.0.0.1:{config.port}"):
             check_port(config)
     check_port(config)
-
-
-@pytest.mark.parametrize(
-    ("available", "engine", "missing"),
-    [
-        ({"CPU": 1}, EngineConfig(device="cpu", cpus=2), "CPU: 2"),
-        ({"CPU": 8}, EngineConfig(tensor_parallel=2), "GPU: 2"),
-        ({"CPU": 3, "GPU": 2}, EngineConfig(tensor_parallel=2), "CPU: 4"),
-    ],
-)
-def test_a_cluster_too_small_is_noticed_before_an_engine_starts(
-    available: dict[str, float], engine: EngineConfig, missing: str
-):
-    with pytest.raises(ServingError, match=missing):
-        check_resources(available, engine, replicas=1)
-
-
-def test_a_cluster_large_enough_is_accepted():
-    check_resources({"CPU": 8, "GPU": 4}, EngineConfig(tensor_parallel=2), replicas=2)
-    check_resources({"CPU": 2}, EngineConfig(device="cpu", cpus=2), replicas=1)
 
 
 def test_the_last_error_of_a_traceback_is_the_one_that_counts():
