@@ -13,7 +13,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,10 @@ from character_ray.spoken import trim_unfinished, without_thoughts
 from character_ray.vllm_options import engine_environment, engine_kwargs
 from character_ray.words import count_words
 
-__all__ = ["Talker", "batches_at_once", "converse", "view_of", "whole_turn"]
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+__all__ = ["Talker", "batches_at_once", "converse", "through_talkers", "view_of", "whole_turn"]
 
 # What the side that spoke first is told: chat templates want a user turn before the first assistant turn.
 BEGIN = "(The conversation begins.)"
@@ -40,10 +43,17 @@ def converse(
 
     Dialogues begin first: they take longest, and requests fill the engine while the last of them end.
     """
+    dataset = through_talkers([*dialogues, *requests], weights, engine)
+    for finished in arriving(dataset, needed_by_talker(weights, engine), engine.wait_for_nodes_s):
+        yield [json.loads(row["row_json"]) for row in finished]
+
+
+def through_talkers(rows: Sequence[Dialogue | Scripted | Request], weights: Weights, engine: EngineConfig) -> "Dataset":
+    """The rows as a pool of engines answers them, not computed yet; each row is JSON."""
     import ray.data
 
-    rows = [{"row_json": json.dumps(row)} for row in (*dialogues, *requests)]
-    dataset = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // engine.batch_size)).map_batches(
+    packed = [{"row_json": json.dumps(row)} for row in rows]
+    return ray.data.from_items(packed, override_num_blocks=-(-len(rows) // engine.batch_size)).map_batches(
         Talker,
         fn_constructor_args=(weights, engine),
         batch_size=engine.batch_size,
@@ -53,8 +63,6 @@ def converse(
         num_gpus=engine.gpus_of_one,
         runtime_env={"env_vars": engine_environment(engine)},
     )
-    for finished in arriving(dataset, needed_by_talker(weights, engine), engine.wait_for_nodes_s):
-        yield [json.loads(row["row_json"]) for row in finished]
 
 
 def batches_at_once(engine: EngineConfig) -> int:

@@ -1,4 +1,4 @@
-"""GPUs booked for an engine over several of them are free after its pass; the GPUs are made up, what books them is Ray's own."""
+"""What is booked for engines, which is free after their pass; the GPUs are made up, what books them is Ray's own."""
 
 import time
 from collections.abc import Iterator
@@ -12,13 +12,18 @@ import ray
 from character_ray.config import EngineConfig
 from character_ray.inference.engine_places import giving_back
 from character_ray.inference.processor import build_processor
+from character_ray.inference.talker import through_talkers
+from character_ray.inference.weights import Weights
 
 
 @pytest.fixture(scope="module", autouse=True)
-def two_gpus() -> Iterator[None]:
-    ray.init(address="local", num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
+def four_gpus() -> Iterator[None]:
+    ray.init(address="local", num_cpus=8, num_gpus=4, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
+
+
+SPLIT = EngineConfig(tensor_parallel=2, pipeline_parallel=2, max_num_seqs=4, batch_size=4)
 
 
 class Echo:
@@ -43,8 +48,8 @@ def wait_for_gpus(count: float) -> None:
 
 
 @pytest.mark.parametrize("ends_well", [True, False])
-def test_an_engine_over_two_gpus_gives_them_back(tmp_path: Path, ends_well: bool):
-    processor = build_processor(tmp_path, EngineConfig(tensor_parallel=2, max_num_seqs=4, batch_size=4), [])
+def test_an_engine_books_every_gpu_of_its_pipeline_and_gives_them_back(tmp_path: Path, ends_well: bool):
+    processor = build_processor(tmp_path, SPLIT, [])
     stage = next(stage for name, stage in processor.stages.items() if "vLLM" in name)
     with nullcontext() if ends_well else pytest.raises(InterruptedError), giving_back(processor):
         book = stage.map_batches_kwargs["ray_remote_args_fn"]
@@ -54,4 +59,30 @@ def test_an_engine_over_two_gpus_gives_them_back(tmp_path: Path, ends_well: bool
         assert free_gpus() == 0  # Ray Data alone would leave it at that.
         if not ends_well:
             raise InterruptedError
-    wait_for_gpus(2)
+    wait_for_gpus(4)
+
+
+def pool_of(dataset: ray.data.Dataset, engine: str) -> tuple[Any, dict[str, Any]]:
+    """The pool of actors that Ray Data is asked for to run an engine, and what each of them books."""
+    operator = dataset._logical_plan.dag
+    while engine not in operator.name:
+        (operator,) = operator.input_dependencies
+    return operator.compute, operator.ray_remote_args
+
+
+@pytest.mark.parametrize(("max_replicas", "most"), [(None, 2), (5, 5)])
+def test_a_pool_starts_with_its_replicas_and_may_grow_to_as_many_as_the_recipe_says(
+    tmp_path: Path, max_replicas: int | None, most: int
+):
+    engine = SPLIT.model_copy(update={"replicas": 2, "max_replicas": max_replicas})
+    rows = [{"row_id": "r"}]
+    batch, booked_beside = pool_of(build_processor(tmp_path, engine, [])(ray.data.from_items(rows)), "vLLMEngine")
+    talks, booked = pool_of(through_talkers(rows, Weights(tmp_path, ()), engine), "Talker")
+    for pool in (batch, talks):
+        assert (pool.min_size, pool.initial_size, pool.max_size) == (2, 2, most)
+    assert booked["num_gpus"] == 4
+    assert booked_beside["num_gpus"] == 0  # its placement group books them, as above
+
+
+def test_a_kept_engine_books_every_gpu_of_its_pipeline():
+    assert SPLIT.model_copy(update={"keep": True, "replicas": 2}).kept_gpus == 8
