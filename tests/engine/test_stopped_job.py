@@ -1,6 +1,7 @@
-"""A submitted job that is stopped midway over the jobs API, and submitted again."""
+"""A job that is submitted with its working directory, stopped midway over the jobs API, and submitted again."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -8,11 +9,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from character_ray.parts import read_parts, read_rows
 
 ROOT = Path(__file__).parents[2]
+# Where Ray unpacks what was uploaded.
+UNPACKED = re.compile(r"^(/\S+/working_dir_files/_ray_pkg_\w+)/character_ray/__init__\.py$", re.MULTILINE)
 RAY = str(Path(sys.executable).parent / "ray")
 LIMIT_S = 300
 pytestmark = pytest.mark.timeout(3 * LIMIT_S)
@@ -24,22 +28,37 @@ def ray_job(cluster: dict[str, str], *words: str) -> subprocess.CompletedProcess
     return subprocess.run(command, env=cluster, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 
+@pytest.fixture
+def working_directory(tmp_path: Path) -> Path:
+    """What a user uploads: the code, constitutions and a recipe; away from it no path of the job leads anywhere."""
+    folder = tmp_path / "project"
+    for part in ("character_ray", "constitutions"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tests/engine/miniature.yaml", folder / "recipe.yaml")
+    return folder
+
+
 def pairs_job(output: Path) -> list[str]:
-    """Entry point of a job that writes the pairs of two personas and two seeds, small enough for two cores."""
+    """Entry point of a job that says whose code it runs and writes the pairs of two personas and two seeds, small enough for two cores."""
     overrides = [f"output={output}", "prompts.grid=12", "prompts.everyday=12", "student_engine.batch_size=8"]
     sets = [word for override in overrides for word in ("--set", override)]
-    start = [
-        sys.executable,
-        "-c",
-        "from character_ray.cli import app; app()",
-        "many",
-        "--pairs-only",
-        "--seeds",
-        "0,1",
-        *sets,
-    ]
-    constitutions = (ROOT / f"constitutions/{name}.yaml" for name in ("captain-blackwood", "coach-reyes"))
-    return [*start, str(ROOT / "tests/engine/miniature.yaml"), *map(str, constitutions)]
+    program = "import character_ray; print(character_ray.__file__); from character_ray.cli import app; app()"
+    start = [sys.executable, "-c", program, "many", "--pairs-only", "--seeds", "0,1", *sets]
+    return [*start, "recipe.yaml", *(f"constitutions/{name}.yaml" for name in ("captain-blackwood", "coach-reyes"))]
+
+
+def unpacked_in(logs: str) -> Path:
+    """The working directory that a job's driver found itself in."""
+    found = UNPACKED.search(logs)
+    assert found, logs[-3000:]
+    return Path(found[1])
+
+
+def folders_of_engines() -> set[Path]:
+    """Working directories of the engines' actors."""
+    processes = psutil.process_iter(["cmdline", "cwd"])
+    engines = [each for each in processes if " ".join(each.info["cmdline"] or []).startswith("ray::Talker")]
+    return {Path(each.info["cwd"]) for each in engines if each.info["cwd"]}
 
 
 def rows_of(output: Path) -> dict[str, list[dict[str, Any]]]:
@@ -53,22 +72,32 @@ def status_of(cluster: dict[str, str], job: str) -> str:
     return ray_job(cluster, "status", job).stdout
 
 
-def test_a_job_that_is_stopped_midway_goes_on_when_it_is_submitted_again(cluster: dict[str, str], tmp_path: Path):
-    submitted = ray_job(cluster, "submit", "--no-wait", "--submission-id", "stopped", "--", *pairs_job(tmp_path))
+def test_a_job_that_is_stopped_midway_goes_on_when_it_is_submitted_again(
+    cluster: dict[str, str], working_directory: Path, tmp_path: Path
+):
+    output, upload = tmp_path / "runs", ("--working-dir", str(working_directory))
+    command = ["submit", "--no-wait", "--submission-id", "stopped", *upload, "--", *pairs_job(output)]
+    submitted = ray_job(cluster, *command)
     assert submitted.returncode == 0, submitted.stderr
     deadline = time.monotonic() + LIMIT_S
-    while not sum(map(len, rows_of(tmp_path).values())):
+    while not sum(map(len, rows_of(output).values())):
         assert time.monotonic() < deadline, ray_job(cluster, "logs", "stopped").stdout[-3000:]
         time.sleep(0.2)
+    folders = folders_of_engines()
     assert ray_job(cluster, "stop", "stopped").returncode == 0
     assert "was stopped" in status_of(cluster, "stopped")
-    assert "prompts" in ray_job(cluster, "logs", "stopped").stdout
-    before = rows_of(tmp_path)
-    assert not list(tmp_path.glob("*/pairs/pairs.parquet"))
+    logs = ray_job(cluster, "logs", "stopped").stdout
+    assert "prompts" in logs
+    assert unpacked_in(logs) in folders
+    before = rows_of(output)
+    assert not list(output.glob("*/pairs/pairs.parquet"))
 
-    again = ray_job(cluster, "submit", "--", *pairs_job(tmp_path))
+    # The user has changed something else meanwhile, so that it is unpacked elsewhere.
+    (working_directory / "notes.md").write_text("The tide was high.")
+    again = ray_job(cluster, "submit", *upload, "--", *pairs_job(output))
     assert again.returncode == 0, again.stdout[-3000:]
-    after = rows_of(tmp_path)
+    assert unpacked_in(again.stdout) != unpacked_in(logs)
+    after = rows_of(output)
     # For each seed two teachers and the student, asked once; all scores come from one start of the judge.
     assert [len(rows) for rows in after.values()] == [24] * 6
     assert "scores of all pairs: " in again.stdout
@@ -77,5 +106,5 @@ def test_a_job_that_is_stopped_midway_goes_on_when_it_is_submitted_again(cluster
         assert set(Counter(row["row_id"] for row in rows).values()) == {1}
         text = {row["row_id"]: row["completion"] for row in rows}
         assert all(text[row["row_id"]] == row["completion"] for row in before.get(stage, []))
-    pairs = list(tmp_path.glob("*/pairs/pairs.parquet"))
+    pairs = list(output.glob("*/pairs/pairs.parquet"))
     assert [len(read_rows(path)) for path in pairs] == [24] * 4
