@@ -20,7 +20,7 @@ def test_a_mixed_step_gives_every_request_its_own_adapter(tmp_path: Path):
 
     base = resolve_model(ModelConfig())
     engine = EngineConfig(
-        dtype="float32", max_model_len=512, max_num_seqs=16, gpu_memory_utilization=0.1, vllm={"max_logprobs": 1}
+        dtype="float32", max_model_len=1024, max_num_seqs=16, gpu_memory_utilization=0.1, vllm={"max_logprobs": 1}
     )
     recipe = Recipe(name="mixed", constitution=Path("constitutions/captain-blackwood.yaml"), student_engine=engine)
     folders = write_adapters(base, tmp_path, ADAPTERS, RANK, recipe)
