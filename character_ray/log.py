@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ class StageProgress:
         self._done = 0
         self._first_row: tuple[float, int] | None = None
         self._last_line = self._start = time.monotonic()
-        self._task = progress.add_task(stage, total=total, note="") if progress else None
+        self._task = progress.add_task(stage, total=total, unit=unit, note="") if progress else None
 
     def note(self, text: str) -> None:
         """Show what the stage is doing while nothing is counted, such as an engine starting."""
@@ -73,6 +74,11 @@ class StageProgress:
             self._last_line = now
             console.print(self._line(now, note))
 
+    def close(self) -> None:
+        """Take the line off the terminal."""
+        if self._progress is not None and self._task is not None:
+            self._progress.remove_task(self._task)
+
     def _line(self, now: float, note: str) -> str:
         line = f"{self._stage}: {self._done:,}/{self._total:,} {self._unit}"
         if self._first_row is not None and now > self._first_row[0] and self._done > self._first_row[1]:
@@ -83,24 +89,62 @@ class StageProgress:
 
 @contextmanager
 def stage_progress(stage: str, total: int, unit: str = "rows") -> Iterator[StageProgress]:
-    """A live line on a terminal, a line every few seconds in a log."""
+    """A live line on a terminal, a line every few seconds in a log; stages that go on side by side have a line each."""
     if not sys.stdout.isatty():
         yield StageProgress(stage, total, unit, None)
         return
+    with _display.shared() as progress:
+        line = StageProgress(stage, total, unit, progress)
+        try:
+            yield line
+        finally:
+            line.close()
+
+
+class _Display:
+    """The one live display that a terminal has, up while any stage goes on."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
+        self._stages = 0
+
+    @contextmanager
+    def shared(self) -> Iterator[Progress]:
+        """The display, made for the first stage and taken down with the last."""
+        with self._lock:
+            if self._progress is None:
+                self._progress = _new_display()
+                self._progress.start()
+            progress = self._progress
+            self._stages += 1
+        try:
+            yield progress
+        finally:
+            with self._lock:
+                self._stages -= 1
+                if not self._stages:
+                    progress.stop()
+                    self._progress = None
+
+
+def _new_display() -> Progress:
     columns = (
         SpinnerColumn(),
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn(unit),
+        TextColumn("{task.fields[unit]}"),
         _RateColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield StageProgress(stage, total, unit, progress)
+    return Progress(*columns, console=console, transient=True)
+
+
+_display = _Display()
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:

@@ -143,18 +143,18 @@ class _Pass:
             request = self._waiting.pop()
             try:
                 completion = await self._complete(client, request)
+                if completion is None:
+                    self._waiting.insert(0, request)
+                    continue
+                self._unanswered -= 1
+                self._written.append(completion)
+                if len(self._written) >= WRITTEN_TOGETHER:
+                    self._write()
             except GenerationError as failure:
                 # The others end when their requests under way are answered, since those are paid for.
                 self._failure = self._failure or failure
                 self._over.set()
                 return
-            if completion is None:
-                self._waiting.insert(0, request)
-                continue
-            self._unanswered -= 1
-            self._written.append(completion)
-            if len(self._written) >= WRITTEN_TOGETHER:
-                self._write()
 
     async def _complete(self, client: "AsyncOpenAI", request: Request) -> Completion | None:
         """The answer, or what kept it away each time; ``None`` where a rate limit did, so that it is asked again."""

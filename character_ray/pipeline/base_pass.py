@@ -115,8 +115,7 @@ def base_pass(context: Context, work: Sides[Wanted]) -> Sides[Generation]:
     if recipe.shares_engine:
         done = context.generate("base model", [*work.of_teacher, *work.of_student], base, recipe.student_engine)
     else:
-        done = context.ask_teacher("teacher", work.of_teacher)
-        done += context.generate("student", work.of_student, base, recipe.student_engine)
+        done = context.ask_both(work.of_teacher, work.of_student)
     if work.on_policy is not None:
         assert recipe.distill.parent is not None
         parent = context.weights(recipe.distill.parent, "parent-folded")
@@ -139,8 +138,7 @@ def flood(context: Context, works: Sequence[Sides[Wanted]]) -> None:
     if recipe.shares_engine:
         generate("base model", _distinct(of_teacher + of_student), base, recipe.student_engine, context.held.engines)
     else:
-        context.teach("teacher", _distinct(of_teacher))
-        generate("student", _distinct(of_student), base, recipe.student_engine, context.held.engines)
+        context.complete_both(_distinct(of_teacher), _distinct(of_student))
 
 
 def _judges_meanwhile(context: Context, works: Sequence[Sides[Wanted]]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -17,11 +17,13 @@ from character_ray.inference.kept_judges import KeptJudges
 from character_ray.inference.nli import resolve_nli
 from character_ray.inference.passes import Generation, ScriptedTalks, SelfInteraction, Watch
 from character_ray.inference.remote import generate_remotely
+from character_ray.inference.two_passes import Pass, one_after_the_other, together
 from character_ray.live_adapter import check_live
 from character_ray.log import console, describe_counts
 from character_ray.migration import brought_rows
 from character_ray.mirror import Mirror
 from character_ray.models import model_hash, resolve_model, template_hash
+from character_ray.pipeline.overlap import has_room_for_both
 from character_ray.pipeline.parallelism import check_split
 from character_ray.pipeline.parent import check_parent
 from character_ray.prompts import Probe, hidden_trait_probes, persona_topics
@@ -241,6 +243,19 @@ class Context:
         )
         self.close(interactions.artefact, reused=reused)
         return done
+
+    def ask_both(self, of_teacher: Sequence[Wanted], of_student: Sequence[Wanted]) -> list[Generation]:
+        """One pass of a teacher that is not the student and one of the student as it is, recorded in the run."""
+        number = len(of_teacher)
+        return self._record(
+            [*of_teacher, *of_student], lambda asked: self.complete_both(asked[:number], asked[number:])
+        )
+
+    def complete_both(self, of_teacher: Sequence[Generation], of_student: Sequence[Generation]) -> None:
+        """The same passes unrecorded; at the same time where the cluster has room for both."""
+        student = partial(self._pass, "student", weights=self.base_weights(), engine=self.recipe.student_engine)
+        passes = together if has_room_for_both(self.recipe) else one_after_the_other
+        passes(Pass(of_teacher, partial(self.teach, "teacher")), Pass(of_student, student))
 
     def ask_teacher(self, label: str, wanted: Sequence[Wanted]) -> list[Generation]:
         """One pass of the teacher, recorded in the run."""

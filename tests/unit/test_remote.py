@@ -1,7 +1,9 @@
 """A teacher at an endpoint: what is asked, rate limit, budget and resumption, against a server that counts what it is asked."""
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,9 @@ from pydantic import ValidationError
 from character_ray.config import EndpointConfig, Recipe
 from character_ray.errors import GenerationError
 from character_ray.inference.find_model import find_model
-from character_ray.inference.remote import Sections
+from character_ray.inference.remote import WRITTEN_TOGETHER, Sections
 from character_ray.parts import read_parts
+from character_ray.rows import Completion
 from tests.fake_openai import BASE, FakeOpenAI
 from tests.provider import INPUT_TOKENS, OUTPUT_TOKENS, Provider, ask, spent, wanted
 
@@ -138,6 +141,19 @@ def test_nobody_at_the_address_is_named_before_every_row_was_tried(tmp_path: Pat
     endpoint = EndpointConfig(url="http://127.0.0.1:9/v1", retries=0, max_concurrent=1)
     with pytest.raises(GenerationError, match=r"127\.0\.0\.1:9/v1 could not be reached 3 times in a row"):
         ask(wanted(tmp_path), tmp_path, endpoint)
+
+
+def test_what_is_under_way_when_a_watch_ends_the_pass_is_kept_since_it_is_paid_for(provider: Provider, tmp_path: Path):
+    def watch(so_far: Sequence[Completion]) -> None:
+        deadline = time.monotonic() + 10
+        while len(so_far) == WRITTEN_TOGETHER == len(provider.bodies) and time.monotonic() < deadline:
+            time.sleep(0.01)  # until others are under way
+        raise GenerationError(f"{len(so_far)} are enough")
+
+    generation = replace(wanted(tmp_path, rows=60), watch=watch)
+    with pytest.raises(GenerationError, match="are enough"):
+        ask(generation, tmp_path, EndpointConfig(url=provider.url, max_concurrent=6))
+    assert len(provider.bodies) == len(read_parts(generation.artefact.folder)) < 60
 
 
 def test_a_budget_is_never_exceeded_and_what_was_paid_for_is_kept(provider: Provider, tmp_path: Path):
