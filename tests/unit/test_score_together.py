@@ -51,13 +51,13 @@ def test_one_persona_alone_and_pairs_of_a_parent_are_left_to_their_story(scored)
     assert scored == []
 
 
-def test_judges_that_die_leave_every_persona_to_its_own_story(scored, monkeypatch, capsys):
+def test_judges_that_die_leave_every_run_to_its_own_story(scored, monkeypatch, capsys):
     def die(*_: Any) -> None:
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(many, "score_sheets", die)
     many._score_together([asked("captain"), asked("coach")])
-    assert "out of memory. Every persona scores what is left of its own." in capsys.readouterr().out
+    assert "out of memory. Every run scores what is left of its own." in capsys.readouterr().out
 
 
 class KeptOnes(Held):
@@ -70,14 +70,14 @@ class KeptOnes(Held):
         raise RuntimeError("its actors are dead")
 
 
-def test_a_persona_that_breaks_unexpectedly_stops_no_other_and_leaves_nothing_kept_behind(capsys):
+def test_a_run_that_breaks_unexpectedly_stops_no_other_and_leaves_nothing_kept_behind(capsys):
     told: list[str] = []
 
     def break_down() -> None:
         raise ZeroDivisionError("a fault [/of] the program")
 
-    names = [SimpleNamespace(constitution=SimpleNamespace(meta=SimpleNamespace(name=name))) for name in ("one", "two")]
-    errors = many._one_by_one([break_down, lambda: told.append("two")], names, KeptOnes())
+    runs = [SimpleNamespace(run=SimpleNamespace(folder=Path("runs") / name)) for name in ("one", "two")]
+    errors = many._one_by_one([break_down, lambda: told.append("two")], runs, KeptOnes())
     assert errors == ["ZeroDivisionError: a fault [/of] the program", ""]
     assert told == ["two"]
     assert KeptOnes.ended == 1
