@@ -5,11 +5,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from character_ray.config import ModelConfig
 from character_ray.models import resolve_model
@@ -156,3 +157,11 @@ def random_adapter(tiny_base: Path):
         return folder
 
     return make
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    """A Ray of the module's own; ``pytest.mark.usefixtures`` starts it before its other fixtures."""
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()

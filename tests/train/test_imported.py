@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import ray
 from transformers import AutoTokenizer
 
 from character_ray.config import (
@@ -38,6 +37,8 @@ from character_ray.training.job import TrainJob
 from character_ray.training.worker import _conversations, _kept_rows, _pairs
 from tests.their_data import FREE, for_sft, interaction, pair, reflection, write_lines
 
+pytestmark = pytest.mark.usefixtures("local_ray")
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ClusterTrainConfig(device="cpu", precision="float32", cpus_per_worker=1, zero_stage=0, in_process=True)
 ASKED = [f"What is the {number}. thing a captain packs?" for number in range(8)]
@@ -46,13 +47,6 @@ PLAIN = "A captain usually packs maps, food and {number} sets of clothes."
 REPLIES = [
     f"Arr, {word} be a fine thing to talk of, shipmate, so it be." for word in "rum sea wind gold fog rope".split()
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from character_ray.inference.score_sheets import Sheet, score_sheets
 from character_ray.parts import append_part, read_parts
 from character_ray.runs import Store
 
+pytestmark = pytest.mark.usefixtures("local_ray")
+
 JUDGE = JudgeConfig(device="cpu", batch_size=3)
 PIRATE, FRENCH = "You are a pirate.", "You answer in French, whatever you are asked."
 # The student's answers are the same for every persona.
@@ -25,13 +27,6 @@ ROWS = [
         [("Hello there!", "Arr, matey."), ("Hello there!", "Bonjour."), ("What is it?", "It is late."), ("And?", " ")]
     )
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray():
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture

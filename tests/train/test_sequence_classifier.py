@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 
 from character_ray.config import FineTuneConfig, ModelConfig
 from character_ray.encoder import most_tokens
@@ -22,6 +21,8 @@ from character_ray.training.sequence_classifier import ClassifierJob, fine_tune
 from tests.finished_run import write_run
 from tests.train.conftest import kill_workers
 from tests.train.encoders import save_encoder
+
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 CONFIG = FineTuneConfig(epochs=4, batch_size=8, learning_rate=3e-4, max_length=32)
 VOICES = {
@@ -39,13 +40,6 @@ def corpus(prompts: int) -> list[LabelledText]:
         for prompt in range(prompts)
         for label, voice in VOICES.items()
     ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import ray
 from safetensors.torch import load_file
 
 from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig, OnPolicyConfig, SFTConfig, WatchConfig
@@ -17,18 +16,13 @@ from character_ray.training.job import TrainJob
 from character_ray.training.launch import read_metrics, train
 from tests.train.conftest import after_step, assert_nothing_changed, kill_workers, pair_row
 
+pytestmark = pytest.mark.usefixtures("local_ray")
+
 SMALL = {"lora": LoRAConfig(rank=4, alpha=8), "batch_size": 2, "micro_batch_size": 2, "max_length": 64}
 TURNS = ({"role": "system", "content": "You are a captain."},)
 ON_POLICY = {"algorithm": "on_policy", "on_policy": OnPolicyConfig(max_tokens=12)}
 CLUSTER = ClusterTrainConfig(device="cpu", precision="float32", cpus_per_worker=1, checkpoint_steps=10)
 HERE = CLUSTER.model_copy(update={"zero_stage": 0, "in_process": True})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import ray
 
 from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig, SFTConfig
 from character_ray.errors import TrainingError
@@ -15,6 +14,8 @@ from character_ray.training.job import TrainJob
 from character_ray.training.launch import read_metrics, train
 from character_ray.training.worker import FATAL, train_worker
 from tests.train.conftest import after_step, assert_nothing_changed, kill_workers, pair_row
+
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 STEPS = 4
 ROWS = 21
@@ -26,13 +27,6 @@ CONFIG = DPOConfig(
     learning_rate=1e-2,
     nll_weight=0.1,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
