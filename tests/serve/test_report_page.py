@@ -184,7 +184,7 @@ def test_a_reader_finds_each_directives_rate_by_judge_and_classifier(tab: Tab, p
 
 def test_every_table_heads_its_rows_and_columns(tab: Tab, page: str) -> None:
     tab.open(page, width=1280)
-    assert tab.evaluate("document.querySelectorAll('table').length") == 27
+    assert tab.evaluate("document.querySelectorAll('table').length") == 29
     assert tab.evaluate("document.querySelectorAll('th:not([scope])').length") == 0
     assert tab.evaluate("[...document.querySelectorAll('tbody tr')].every(r => r.querySelector('th'))")
 
