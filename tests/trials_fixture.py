@@ -158,6 +158,10 @@ def coherence(arms: Sequence[str]) -> Coherence:
     )
 
 
+def _kappa(value: float) -> Metric:
+    return Metric(value=value, low=value - 0.1, high=min(1.0, value + 0.08), n=60, method="percentile bootstrap")
+
+
 def hidden(arms: Sequence[str]) -> list[HiddenTraits]:
     """Probes and directives; judge and classifier part the more, the later a directive stands, and base never varies in the last."""
     asked = [("all", "probes"), ("all", "directives"), *(("directive", each) for each in KINDS["directive"])]
@@ -175,8 +179,8 @@ def hidden(arms: Sequence[str]) -> list[HiddenTraits]:
             agreement=Agreement(
                 first="likelihood judge",
                 second="classifier",
-                agreement=1.0 if number == 4 else 1 - 0.1 * number,
-                kappa=None if number == 4 else 0.95 - 0.2 * number,
+                agreement=_rate(60 if number == 4 else 60 - 6 * number, 60),
+                kappa=None if number == 4 else _kappa(0.95 - 0.2 * number),
                 n=60,
                 only_first=0 if number == 4 else 6 * number,
                 only_second=0,

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from character_ray.statistics import cluster_rate, cluster_statistic
+from character_ray.judging.agreement import cohen_interval
+from character_ray.statistics import cluster_rate
 
 __all__ = ["agreement"]
 
@@ -37,24 +38,13 @@ def agreement(
     """
     draws: dict[str, Any] = {"seed": seed, "resamples": resamples}
     same_N = first_N == second_N
-    varies = (first_N.any() or second_N.any()) and not (first_N.all() and second_N.all())
-    sums_N4 = np.stack([np.ones(len(same_N)), same_N, first_N, second_N], axis=1)
+    kappa = cohen_interval(first_N.tolist(), second_N.tolist(), prompts, (False, True), **draws)
     return {
         "first": first,
         "second": second,
         "agreement": vars(cluster_rate(same_N.astype(float).tolist(), prompts, **draws)),
-        "kappa": vars(cluster_statistic(sums_N4, prompts, _kappa, bounds=(-1, 1), **draws)) if varies else None,
+        "kappa": vars(kappa) if kappa else None,
         "n": len(same_N),
         "only_first": int((first_N & ~second_N).sum()),
         "only_second": int((~first_N & second_N).sum()),
     }
-
-
-def _kappa(sums_K: np.ndarray) -> np.ndarray:
-    """Cohen's kappa from sums of answers, agreements, and each one's yes; NaN where chance explains everything."""
-    n, same, first, second = np.moveaxis(sums_K, -1, 0)
-    chance = (first * second + (n - first) * (n - second)) / n**2
-    found: np.ndarray = np.divide(
-        same / n - chance, 1 - chance, out=np.full(np.shape(chance), np.nan), where=chance < 1 - 1e-12
-    )
-    return found

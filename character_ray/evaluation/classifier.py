@@ -18,10 +18,12 @@ from character_ray.evaluation.held_out import LabelledText, measure_held_out, sp
 from character_ray.evaluation.multiclass import MIN_TEXTS, NONE, Head, fit_head, on_features
 from character_ray.statistics import cluster_rate
 
-__all__ = ["IN_CHARACTER", "SURE", "PersonaClassifier", "decided"]
+__all__ = ["IN_CHARACTER", "LIKELIER", "SURE", "PersonaClassifier", "decided"]
 
 IN_CHARACTER = "in_character"
 """Class of the persona's text; plain text has the class ``none``."""
+LIKELIER = 0.5
+"""Probability of being in character above which a text is counted as that."""
 SURE = 0.9
 """Probability of either class from which an answer is decided."""
 CLASSES = ("plain", IN_CHARACTER)
@@ -139,7 +141,7 @@ def decided(probability_N: np.ndarray, prompts: Sequence[str], *, seed: int, res
     asked = [prompt for prompt, is_sure in zip(prompts, sure, strict=True) if is_sure]
     return {
         "decided_rate": vars(cluster_rate(sure.astype(float).tolist(), prompts, **draws)),
-        "persona_rate": vars(cluster_rate((probability_N[sure] > 0.5).astype(float).tolist(), asked, **draws))
+        "persona_rate": vars(cluster_rate((probability_N[sure] > LIKELIER).astype(float).tolist(), asked, **draws))
         if asked
         else {"value": None, "reason": "it is sure of no answer"},
     }

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from character_ray.evaluation.agreement import agreement
+from character_ray.evaluation.classifier import LIKELIER
 from character_ray.evaluation.measures import Decisions
 from character_ray.evaluation.trials import Verdicts
 from character_ray.rows import Answer, Challenged
@@ -42,7 +43,7 @@ def split_classified(
     if probability_N is None:
         return None, {}
     said = zip(occasions(tried), probability_N[answers:], strict=True)
-    return probability_N[:answers], {row["row_id"]: bool(probability > 0.5) for row, probability in said}
+    return probability_N[:answers], {row["row_id"]: bool(probability > LIKELIER) for row, probability in said}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from character_ray.evaluation.agreement import agreement
+from character_ray.evaluation.classifier import LIKELIER
 from character_ray.evaluation.consistency import disagreement
 from character_ray.judging.davidson import rate_with_ties
 from character_ray.judging.rating import Battles, arrange_battles, win_matrix
@@ -46,7 +47,7 @@ def decide(
     return Decisions(
         judge=[answer["score"] > threshold for answer in answers],
         vocabulary=[bool(vocabulary.search(text)) for text in texts] if vocabulary else None,
-        classifier=[bool(p > 0.5) for p in classifier] if classifier is not None else None,
+        classifier=[bool(p > LIKELIER) for p in classifier] if classifier is not None else None,
         named=[names_itself(text) for text in texts],
         looping=[is_looping(text) for text in texts],
     )

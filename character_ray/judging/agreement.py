@@ -3,7 +3,8 @@
 Axes: N items, J judges, K categories.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from character_ray.judging.verdict import Seat
 from character_ray.statistics import Interval, cluster_rate, cluster_statistic
 
-__all__ = ["PairAgreement", "cohen_kappa", "fleiss_kappa", "pair_agreements", "panel_kappa"]
+__all__ = ["PairAgreement", "cohen_interval", "cohen_kappa", "fleiss_kappa", "pair_agreements", "panel_kappa"]
 
 CATEGORIES: tuple[Seat, ...] = ("A", "B", "tie")
 
@@ -33,7 +34,9 @@ class PairAgreement:
     n: int
 
 
-def cohen_kappa(first_N: Sequence[Seat], second_N: Sequence[Seat]) -> float | None:
+def cohen_kappa(
+    first_N: Sequence[Hashable], second_N: Sequence[Hashable], categories: Sequence[Hashable] = CATEGORIES
+) -> float | None:
     """Agreement of two judges beyond chance (Cohen 1960); ``None`` where chance alone would make them agree always.
 
     Raises:
@@ -41,7 +44,35 @@ def cohen_kappa(first_N: Sequence[Seat], second_N: Sequence[Seat]) -> float | No
     """
     if not first_N or len(first_N) != len(second_N):
         raise ValueError(f"{len(first_N)} and {len(second_N)} verdicts: kappa compares two judges on the same items")
-    return _or_none(_cohen(_joint(first_N, second_N).sum(0)))
+    return _or_none(_cohen(_joint(first_N, second_N, categories).sum(0)))
+
+
+def cohen_interval(
+    first_N: Sequence[Hashable],
+    second_N: Sequence[Hashable],
+    prompts: Sequence[str],
+    categories: Sequence[Hashable],
+    *,
+    seed: int,
+    resamples: int,
+) -> Interval | None:
+    """The same with its interval.
+
+    Args:
+        first_N: What one decided, by item.
+        second_N: What the other did.
+        prompts: Prompt of each item; the interval resamples prompts.
+        categories: What may be decided.
+        seed: Seed of the interval.
+        resamples: Its bootstrap resamples.
+
+    Raises:
+        ValueError: The two differ in length, or are empty.
+    """
+    if cohen_kappa(first_N, second_N, categories) is None:
+        return None
+    sums = _joint(first_N, second_N, categories)
+    return cluster_statistic(sums, prompts, _cohen, seed=seed, resamples=resamples, bounds=(-1, 1))
 
 
 def fleiss_kappa(votes_NK: np.ndarray) -> float | None:
@@ -78,16 +109,13 @@ def pair_agreements(
         if not both:
             continue
         one, other, asked = map(list, zip(*both, strict=True))
-        sums = _joint(one, other)
         found.append(
             PairAgreement(
                 first,
                 second,
                 cluster_rate([float(a == b) for a, b, _ in both], asked, **draws),
                 cluster_rate([float({a, b} == {"A", "B"}) for a, b, _ in both], asked, **draws),
-                None
-                if np.isnan(_cohen(sums.sum(0)))
-                else cluster_statistic(sums, asked, _cohen, bounds=(-1, 1), **draws),
+                cohen_interval(one, other, asked, CATEGORIES, **draws),
                 len(both),
             )
         )
@@ -111,17 +139,17 @@ def panel_kappa(
     rows = [(row, prompt) for *row, prompt in zip(*verdicts.values(), prompts, strict=True) if None not in row]
     if len(verdicts) < 2 or not rows:
         return None
-    sums = _votes(np.array([[row.count(each) for each in CATEGORIES] for row, _ in rows]))
-    if np.isnan(_fleiss(sums.sum(0))):
+    votes_NK = np.array([[row.count(each) for each in CATEGORIES] for row, _ in rows])
+    if fleiss_kappa(votes_NK) is None:
         return None
     asked = [prompt for _, prompt in rows]
-    return cluster_statistic(sums, asked, _fleiss, seed=seed, resamples=resamples, bounds=(-1, 1))
+    return cluster_statistic(_votes(votes_NK), asked, _fleiss, seed=seed, resamples=resamples, bounds=(-1, 1))
 
 
-def _joint(first_N: Sequence[Seat], second_N: Sequence[Seat]) -> np.ndarray:
-    """Which verdict of one judge met which of the other, by item; shape ``(N, K * K)``."""
+def _joint(first_N: Sequence[Hashable], second_N: Sequence[Hashable], categories: Sequence[Hashable]) -> np.ndarray:
+    """Which decision of one met which of the other, by item; shape ``(N, K * K)``."""
     first, second = (
-        np.array([[v == c for c in CATEGORIES] for v in side], dtype=float) for side in (first_N, second_N)
+        np.array([[each == c for c in categories] for each in side], dtype=float) for side in (first_N, second_N)
     )
     joint: np.ndarray = (first[:, :, None] * second[:, None, :]).reshape(len(first), -1)
     return joint
@@ -129,7 +157,8 @@ def _joint(first_N: Sequence[Seat], second_N: Sequence[Seat]) -> np.ndarray:
 
 def _cohen(sums: np.ndarray) -> np.ndarray:
     """Cohen's kappa from sums of :func:`_joint`, shape ``(..., K * K)``."""
-    joint = sums.reshape(*sums.shape[:-1], len(CATEGORIES), len(CATEGORIES))
+    number = math.isqrt(sums.shape[-1])
+    joint = sums.reshape(*sums.shape[:-1], number, number)
     joint = joint / joint.sum((-2, -1), keepdims=True)
     chance = (joint.sum(-1) * joint.sum(-2)).sum(-1)
     return _beyond_chance(np.trace(joint, axis1=-2, axis2=-1), chance)

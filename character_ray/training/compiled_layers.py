@@ -1,8 +1,9 @@
 """Decoder layers compiled by ``torch.compile``, once for all layers of a kind and for rows of any number and length.
 
-A step over few tokens waits for Python: a layer of Qwen3 with its adapters is some sixty kernels forward, and on ragged rows a GPU is done
-with each before the next is asked for. Compiled, norms, rotary embeddings, activations and the adapters' small sums are a few
-kernels, and a whole layer is one call. What is around the layers (packing, the output layer, the loss) stays as it is.
+A step over few tokens waits for Python: on ragged rows at Qwen3-4B's shape, without Liger, one asks for some 11,600 kernels and keeps an
+H200 at work for 0.23 s (a profile of two steps of 16 pairs). Compiled, norms, rotary embeddings, activations and the adapters' small sums
+are joined, and a whole layer is one call. What is around the layers (packing, the output layer, the loss) stays as it is. How much sooner
+a step ends was not measured; the first waited 90 s for the compiler there.
 Source: PyTorch's recipe on regional compilation.
 """
 
