@@ -9,6 +9,11 @@ rows as the undisturbed run. The record holds every persona's counts and reasons
     python -m benchmarks.bench_resume jobs/recipes/smollm2-full.yaml --stages all --kill-in teacher dpo sft \
         --output benchmarks/results/resume-all-gpu.json
 
+    python -m benchmarks.bench_resume jobs/recipes/laptop-gpu.yaml constitutions/*.yaml --at-once 16400 --output benchmarks/results/resume.json
+
+``--at-once`` runs the two beside each other, each with a GPU and half of the cores of its own; since the undisturbed run is then no
+help in saying when to kill, its number of rows must be known.
+
 ``--stages all`` runs the whole pipeline and kills it once in each of the named stages, when that stage has worked for half the time it
 took undisturbed. A clean run should take eight minutes at least, or the starts of the engines are most of the ratio.
 """
@@ -23,9 +28,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
@@ -34,14 +40,17 @@ from character_ray.parts import read_parts, read_rows
 
 STAGES = ("teacher", "student")
 Row = dict[str, Any]
+Result = TypeVar("Result")
 
 
-def generate_pairs(arguments: argparse.Namespace, output: Path, kill_after: int | None) -> tuple[float, bool]:
+def generate_pairs(
+    arguments: argparse.Namespace, output: Path, kill_after: int | None, gpu: int | None = None
+) -> tuple[float, bool]:
     """Run ``character-ray many --pairs-only``, killed once that many rows lie in the store; wall seconds, and whether it finished."""
     overrides = [word for override in [*arguments.set, f"output={output}"] for word in ("--set", override)]
     command = [sys.executable, "-c", "from character_ray.cli import app; app()", "many", "--pairs-only", *overrides]
     command += [str(arguments.recipe), *map(str, arguments.constitutions)]
-    return run_until(command, lambda: kill_after is not None and count_rows(output) >= kill_after)
+    return run_until(command, lambda: kill_after is not None and count_rows(output) >= kill_after, gpu)
 
 
 def run_pipeline(arguments: argparse.Namespace, output: Path, kill_in: str, after_s: float) -> tuple[float, bool]:
@@ -51,10 +60,17 @@ def run_pipeline(arguments: argparse.Namespace, output: Path, kill_in: str, afte
     return run_until(command, lambda: bool(kill_in) and works_since(output, kill_in) >= after_s)
 
 
-def run_until(command: Sequence[str], is_time: Callable[[], bool]) -> tuple[float, bool]:
-    """Run a command, its whole process group killed when it is time; wall seconds, and whether it finished."""
+def run_until(command: Sequence[str], is_time: Callable[[], bool], gpu: int | None = None) -> tuple[float, bool]:
+    """Run a command, its whole process group killed when it is time; wall seconds, and whether it finished.
+
+    Args:
+        command: What to run.
+        is_time: Whether to kill it now.
+        gpu: The only one it sees; all of them by default.
+    """
     started = monotonic()
-    process = subprocess.Popen(command, start_new_session=True)
+    seen = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
+    process = subprocess.Popen(command, start_new_session=True, env=os.environ | seen)
     while process.poll() is None:
         if is_time():
             os.killpg(process.pid, signal.SIGKILL)
@@ -145,20 +161,44 @@ def counts(output: Path) -> dict[str, Any]:
 
 def measure_generation(arguments: argparse.Namespace, clean: Path, disturbed: Path) -> None:
     """R8 of generation."""
-    clean_s, _ = generate_pairs(arguments, clean, None)
+    if arguments.at_once:
+        cores = sorted(os.sched_getaffinity(0))
+        halves = cores[: len(cores) // 2], cores[len(cores) // 2 :]
+        with ThreadPoolExecutor(2) as pool:
+            undisturbed = pool.submit(on_cores, halves[0], lambda: generate_pairs(arguments, clean, None, gpu=0))
+            killed = pool.submit(
+                on_cores, halves[1], lambda: attempts_of(arguments, disturbed, arguments.at_once, gpu=1)
+            )
+            (clean_s, _), attempts = undisturbed.result(), killed.result()
+    else:
+        clean_s, _ = generate_pairs(arguments, clean, None)
+        attempts = attempts_of(arguments, disturbed, count_rows(clean))
     expected = rows_of(clean)
+    gates = compare(expected, rows_of(disturbed))
     total = sum(map(len, expected.values()))
+    record(arguments, "R8_generation", clean_s, attempts, {"rows": total, **gates}, personas=counts(disturbed))
+
+
+def on_cores(cores: Sequence[int], work: Callable[[], Result]) -> Result:
+    """Do it in this thread, and what it starts, on these cores alone."""
+    os.sched_setaffinity(0, cores)
+    return work()
+
+
+def attempts_of(
+    arguments: argparse.Namespace, disturbed: Path, total: int, gpu: int | None = None
+) -> list[dict[str, Any]]:
+    """Start the run until it ends by itself, killed at each of the shares of its ``total`` rows."""
     attempts = []
     for share in [*arguments.kill_at, None]:
-        seconds, finished = generate_pairs(arguments, disturbed, None if share is None else int(share * total))
+        seconds, finished = generate_pairs(arguments, disturbed, None if share is None else int(share * total), gpu)
         attempts.append({"seconds": seconds, "finished": finished, "rows": count_rows(disturbed)})
         print(json.dumps(attempts[-1]), flush=True)
         if finished and share is not None:
             raise SystemExit(
                 f"the run ended before {share:.0%} of its rows were seen, so nothing was killed; ask for more rows"
             )
-    gates = compare(expected, rows_of(disturbed))
-    record(arguments, "R8_generation", clean_s, attempts, {"rows": total, **gates}, personas=counts(disturbed))
+    return attempts
 
 
 def measure_all(arguments: argparse.Namespace, clean: Path, disturbed: Path) -> None:
@@ -210,6 +250,9 @@ def main() -> None:
     parser.add_argument("constitutions", type=Path, nargs="*")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--stages", choices=("generation", "all"), default="generation")
+    parser.add_argument(
+        "--at-once", type=int, metavar="ROWS", help="both runs of --stages generation at once on two GPUs"
+    )
     parser.add_argument("--kill-at", type=float, nargs="+", default=(0.3, 0.7), help="shares of the rows")
     parser.add_argument("--kill-in", nargs="+", default=("teacher", "dpo"), help="stages, in the order they run")
     parser.add_argument("--output", type=Path, required=True)

@@ -25,6 +25,11 @@ class ClusterTrainConfig(WaitsForNodes):
     gpu_share: float = Field(1, gt=0, le=1)
     """Share of a GPU that the one worker books; below 1 a kept engine may stay on the same GPU (``student_engine.keep``)."""
 
+    share_base: bool = False
+    """Trainings side by side share one copy of the base's weights: on a GPU those that book a part of it (``gpu_share``), on CPUs those
+    of a machine, which map a file in the training's precision (one more copy of the model in the cache folder). For one worker, and not
+    under ZeRO-3, which shards the weights instead."""
+
     cpus_per_worker: int = Field(2, ge=1)
     """CPU cores of a worker."""
 
@@ -131,6 +136,26 @@ class ClusterTrainConfig(WaitsForNodes):
             raise ValueError(
                 f"gpu_share={self.gpu_share:g} would put several of workers={self.workers} on one GPU, and NCCL wants one for each. "
                 "Set workers: 1, or leave gpu_share out."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_share_base(self) -> "ClusterTrainConfig":
+        if not self.share_base:
+            return self
+        if self.device == "gpu" and self.gpu_share == 1:
+            raise ValueError(
+                "share_base shares the base's weights with other trainings on the same GPU, but gpu_share=1 books the whole of it for "
+                "each. Set gpu_share to the part that one training needs, or leave share_base out."
+            )
+        if self.zero_stage == 3 or self.workers > 1:
+            raise ValueError(
+                f"share_base lends each training one copy of the weights that it only reads, but workers={self.workers} and "
+                f"zero_stage={self.zero_stage} send or shard them. Set workers: 1 and zero_stage: 2 or lower, or leave share_base out."
+            )
+        if self.in_process and self.device == "gpu":
+            raise ValueError(
+                "share_base lends weights to Ray's workers, but in_process trains in the pipeline's own process. Leave one of the two out."
             )
         return self
 

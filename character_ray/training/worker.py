@@ -12,6 +12,7 @@ from character_ray.config import DPOConfig, SFTConfig
 from character_ray.errors import CharacterRayError, TrainingError
 from character_ray.gpu_attention import without_plans
 from character_ray.training.arguments import lora_config, trainer_arguments
+from character_ray.training.base_model import load_base
 from character_ray.training.checkpoints import last_complete
 from character_ray.training.examples import describe_example, to_labelled
 from character_ray.training.fitting import check_any, fitting
@@ -95,8 +96,7 @@ def _compile_nothing() -> None:
 
 
 def _build_trainer(job: TrainJob) -> "KnowsItsRows":
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     from character_ray.training.compiled_layers import compile_layers
     from character_ray.training.dropout import leave_dropout_to
@@ -110,9 +110,7 @@ def _build_trainer(job: TrainJob) -> "KnowsItsRows":
         MetricsFile(job.folder / "metrics.jsonl", _throughput(job)),
         *_copying(job),
     ]
-    model = AutoModelForCausalLM.from_pretrained(
-        job.base, dtype=getattr(torch, job.cluster.precision), **job.cluster.model
-    )
+    model = load_base(job)
     model.config.use_cache = False
     compiled = job.cluster.compile_layers and not job.on_policy
     kernels = "compiled" if compiled else "liger" if use_liger(model, job.cluster) else "plain"

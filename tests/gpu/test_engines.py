@@ -42,6 +42,22 @@ def test_vllm_answers_every_request(base: Path, tmp_path: Path):
     assert not [row for row in generation.completions() if row["error"] or not row["completion"]]
 
 
+def test_a_teacher_in_eight_bits_says_what_it_says_in_sixteen(base: Path, tmp_path: Path):
+    engine = EngineConfig(
+        max_model_len=512, max_num_seqs=32, batch_size=8, gpu_memory_utilization=0.1, enforce_eager=True
+    )
+    said = []
+    for name, vllm in (("bfloat16", {}), ("fp8", {"quantization": "fp8"})):
+        generation = fruit(tmp_path, name)
+        generate(name, [generation], weights_of(base), engine.model_copy(update={"vllm": vllm}))
+        rows = generation.completions()
+        assert not [row for row in rows if row["error"] or not row["completion"]]
+        said.append([row["completion"] for row in rows])
+    begin_alike = sum(ours.split()[0] == theirs.split()[0] for ours, theirs in zip(*said, strict=True))
+    assert begin_alike > len(said[0]) / 2
+    assert said[0] != said[1], "the weights were not quantised"
+
+
 def test_a_kept_engine_reads_other_weights_and_the_first_again(base: Path, tmp_path: Path):
     engine = EngineConfig(
         max_model_len=512,
