@@ -9,7 +9,7 @@ rows as the undisturbed run. The record holds every persona's counts and reasons
     python -m benchmarks.bench_resume jobs/recipes/smollm2-full.yaml --stages all --kill-in teacher dpo sft \
         --output benchmarks/results/resume-all-gpu.json
 
-    python -m benchmarks.bench_resume jobs/recipes/laptop-gpu.yaml constitutions/*.yaml --at-once 16400 --output benchmarks/results/resume.json
+    python -m benchmarks.bench_resume jobs/recipes/laptop-gpu.yaml constitutions/*.yaml --at-once 16400 --output r8.json
 
 ``--at-once`` runs the two beside each other, each with a GPU and half of the cores of its own; since the undisturbed run is then no
 help in saying when to kill, its number of rows must be known.
