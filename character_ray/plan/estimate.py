@@ -14,7 +14,7 @@ from character_ray.config import EngineConfig, Recipe, SamplingConfig
 from character_ray.constitution import example_turns, load_constitution, system_prompt
 from character_ray.errors import RecipeError
 from character_ray.model_shape import ModelShape, find_shape
-from character_ray.plan.memory import Memory, engine_memory, kv_gib
+from character_ray.plan.memory import Memory, as_loaded, engine_memory, kv_gib
 from character_ray.plan.stage_memory import stage_memory
 from character_ray.plan.steps import PROMPT_TOKENS, Asked, Step, plan_questions, plan_recipe
 from character_ray.prompts import reflection_prompts
@@ -254,7 +254,13 @@ def _add_pass(
         room = memory.parts.get("KV cache", 0.0) / (kv_gib(engine, shape) * max(context, 1))
         sequences = max(min(float(engine.max_num_seqs), room, own.rows / turns), 1.0)
         busy = generation_s(
-            own, shape, device, work.costs, sequences=sequences, gpus=gpus, tensor_parallel=engine.tensor_parallel
+            own,
+            as_loaded(engine, shape),
+            device,
+            work.costs,
+            sequences=sequences,
+            gpus=gpus,
+            tensor_parallel=engine.tensor_parallel,
         )
         seconds[step] += busy + start * load.rows / rows
 

@@ -6,14 +6,14 @@ judge:    weights + one batch
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from character_ray.config import JUDGED_POSITIONS, ClusterTrainConfig, DPOConfig, EngineConfig, JudgeConfig, SFTConfig
 from character_ray.model_shape import BYTES, ModelShape
 from character_ray.roofline import Device
 from character_ray.vllm_options import LORA_TARGETS, lora_size
 
-__all__ = ["Memory", "engine_memory", "judge_memory", "training_memory"]
+__all__ = ["Memory", "as_loaded", "engine_memory", "judge_memory", "training_memory"]
 
 GIB = 2**30
 # CUDA context, graphs and the workspace of one step, as vLLM's profiling run finds them on small models.
@@ -51,7 +51,7 @@ def engine_memory(section: str, engine: EngineConfig, shape: ModelShape, device:
         lora_rank: Rank of an adapter applied live; 0 for none.
     """
     gpus = engine.tensor_parallel * engine.pipeline_parallel
-    weights = shape.weight_bytes(engine.dtype) / gpus / GIB
+    weights = as_loaded(engine, shape).weight_bytes(engine.dtype) / gpus / GIB
     stated = engine.vllm.get("kv_cache_memory_bytes")
     if engine.device == "cpu":
         return Memory({"weights": weights, "KV cache": stated / GIB if stated else engine.kv_cache_gib}, None)
@@ -81,9 +81,18 @@ def engine_memory(section: str, engine: EngineConfig, shape: ModelShape, device:
     return Memory(parts, limit, shortage and shortage + remedy)
 
 
+def as_loaded(engine: EngineConfig, shape: ModelShape) -> ModelShape:
+    """The model as the engine holds it: vLLM turns the weights of the layers into FP8 where asked to, not those of the embeddings."""
+    if shape.bytes_per_weight is not None or engine.vllm.get("quantization") != "fp8":
+        return shape
+    whole = (shape.parameters - shape.blocks) / shape.parameters
+    return replace(shape, bytes_per_weight=1 + (BYTES[engine.dtype] - 1) * whole)
+
+
 def kv_gib(engine: EngineConfig, shape: ModelShape) -> float:
     """Keys and values of one token on one GPU of an engine, in GiB."""
-    return shape.kv_bytes(engine.tensor_parallel, BYTES[engine.dtype]) / engine.pipeline_parallel / GIB
+    each = 1 if str(engine.vllm.get("kv_cache_dtype", "")).startswith("fp8") else BYTES[engine.dtype]
+    return shape.kv_bytes(engine.tensor_parallel, each) / engine.pipeline_parallel / GIB
 
 
 def training_memory(

@@ -1,6 +1,7 @@
 """What a recipe takes: shapes, roofline, memory and the whole plan, against figures worked out by hand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from character_ray.judging.threshold import KNOWN_PER_DIRECTIVE
 from character_ray.model_shape import KNOWN_SHAPES, find_shape, read_shape
 from character_ray.plan import check_fits, compare_with, estimate_recipe, plan_recipe
 from character_ray.plan.check import measured_seconds
-from character_ray.plan.memory import engine_memory, judge_memory
+from character_ray.plan.memory import as_loaded, engine_memory, judge_memory, kv_gib
 from character_ray.report.io import load_report
 from character_ray.roofline import GPUS, Costs, Device, Load, cpu, generation_s, judging_s, training_s
 
@@ -159,6 +160,17 @@ def test_an_engine_holds_weights_adapter_and_what_is_left_for_the_cache():
     assert engine_memory("student_engine", fixed, shape, GPUS["h100"]).parts["KV cache"] == 10
     on_cpu = fixed.model_copy(update={"device": "cpu"})
     assert engine_memory("student_engine", on_cpu, shape, cpu(2, 0.0)).parts["KV cache"] == 10
+
+
+def test_weights_that_the_engine_turns_into_fp8_take_half_of_the_layers_memory():
+    shape, gpu = KNOWN_SHAPES["qwen3-4b"], GPUS["h200"]
+    plain = EngineConfig(dtype="bfloat16")
+    small = plain.model_copy(update={"vllm": {"quantization": "fp8", "kv_cache_dtype": "fp8"}})
+    before, after = (engine_memory("student_engine", engine, shape, gpu).parts for engine in (plain, small))
+    assert before["weights"] - after["weights"] == pytest.approx(shape.blocks / 2**30)
+    assert kv_gib(small, shape) == kv_gib(plain, shape) / 2
+    stored = replace(shape, bytes_per_weight=1.0)
+    assert as_loaded(small, stored) == stored  # a folder of FP8 weights already
 
 
 def test_a_cache_too_small_for_one_sequence_is_refused_with_both_numbers():
