@@ -98,38 +98,45 @@ class WeightsHolder:
         precision: Number format to hold it in.
         options: Further arguments of ``from_pretrained``.
         gpu: UUID of the GPU.
+        idle_s: How long to wait for another training after the last one has ended.
     """
 
-    def __init__(self, base: Path, precision: str, options: dict[str, Any], gpu: str) -> None:
+    def __init__(self, base: Path, precision: str, options: dict[str, Any], gpu: str, idle_s: float = IDLE_S) -> None:
         # Ray shows an actor that books no GPU none, or all of them.
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu if gpu.startswith("GPU-") else f"GPU-{gpu}"
+        self._weights = self.load(base, precision, options)
+        self._borrowers: dict[int, float] = {}
+        threading.Thread(target=self._end_when_idle, args=(idle_s,), daemon=True).start()
+
+    def load(self, base: Path, precision: str, options: dict[str, Any]) -> "dict[str, torch.Tensor]":
+        """The parameters, on the GPU."""
         import torch
         from transformers import AutoModelForCausalLM
 
         model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, precision), **options)
-        self._model = model.to("cuda")
-        self._borrowers: dict[int, float] = {}
-        self._since = time.monotonic()
-        threading.Thread(target=self._end_when_idle, daemon=True).start()
+        return {name: parameter.detach() for name, parameter in model.to("cuda").named_parameters()}
 
     def lend(self, pid: int) -> dict[str, tuple[Any, tuple[Any, ...]]]:
         """How the process ``pid`` of this node maps each parameter: a function of PyTorch's and its arguments."""
         from torch.multiprocessing.reductions import reduce_tensor
 
         self._borrowers[pid] = psutil.Process(pid).create_time()
-        return {name: reduce_tensor(parameter.detach()) for name, parameter in self._model.named_parameters()}
+        return {name: reduce_tensor(weight) for name, weight in self._weights.items()}
 
-    def _end_when_idle(self) -> None:
-        while True:
-            time.sleep(1)
+    def _end_when_idle(self, idle_s: float) -> None:
+        import ray
+
+        used = time.monotonic()
+        while time.monotonic() - used < idle_s:
+            time.sleep(min(idle_s / 4, 1))
             if any(_is_alive(pid, born) for pid, born in list(self._borrowers.items())):
-                self._since = time.monotonic()
-            elif time.monotonic() - self._since > IDLE_S:
-                os._exit(0)
+                used = time.monotonic()
+        ray.kill(ray.get_runtime_context().current_actor)  # an end that Ray does not report as a crash
 
 
 def _is_alive(pid: int, born: float) -> bool:
     try:
-        return bool(psutil.Process(pid).create_time() == born)
+        process = psutil.Process(pid)
+        return bool(process.create_time() == born and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.gpu
 ADAPTERS, RANK = 3, 16
 
 
-def test_a_mixed_step_gives_every_request_its_own_adapter(tmp_path: Path):
+def test_a_mixed_step_gives_every_request_its_own_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # CUDA may be at work in this process already
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
 

@@ -1,9 +1,12 @@
 """Trainings that share a base's weights learn what each would alone, from memory that none of them owns."""
 
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -15,10 +18,23 @@ from character_ray.rows import PAIR
 from character_ray.training.base_model import in_precision, load_base
 from character_ray.training.job import TrainJob
 from character_ray.training.launch import train
-from character_ray.training.lent_weights import adopt
+from character_ray.training.lent_weights import WeightsHolder, adopt
 from tests.train.conftest import pair_row
 
 ALONE = ClusterTrainConfig(device="cpu", precision="float32", zero_stage=0, in_process=True, report_to=())
+
+
+IDLE_S = 0.5
+
+
+class HoldsNothing(WeightsHolder):
+    """A holder for which no GPU is needed."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(), "float32", {}, "none", idle_s=IDLE_S)
+
+    def load(self, base: Path, precision: str, options: dict[str, object]) -> dict[str, torch.Tensor]:
+        return {}
 
 
 @pytest.fixture
@@ -66,6 +82,24 @@ def test_weights_of_another_model_are_not_adopted(tiny_base: Path):
         adopt(model, narrow)
     with pytest.raises(TrainingError, match=r"another \(1 in all\) differ"):
         adopt(model, weights | {"another": weights["model.norm.weight"]})
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_holder_stays_while_a_process_it_lent_to_is_alive_and_ends_by_itself():
+    holder = ray.remote(num_cpus=0)(HoldsNothing).options(name="nothing", lifetime="detached").remote()
+    borrower = subprocess.Popen(["sleep", "60"])
+    assert ray.get(holder.lend.remote(borrower.pid)) == {}
+    time.sleep(4 * IDLE_S)
+    assert ray.get(holder.lend.remote(borrower.pid)) == {}
+    borrower.kill()  # and not waited for yet: a process that nobody has asked about is not alive either
+    deadline = time.monotonic() + 60
+    with pytest.raises(ray.exceptions.RayActorError):
+        while time.monotonic() < deadline:
+            ray.get(holder.__ray_ready__.remote())
+            time.sleep(0.1)
+    borrower.wait()
+    with pytest.raises(ValueError, match="nothing"):
+        ray.get_actor("nothing")
 
 
 def mapped_file(address: int) -> str:
