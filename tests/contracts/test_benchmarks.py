@@ -22,6 +22,12 @@ def test_a_goal_is_harder_than_its_bound(bound):
     assert bound.standing(bound.passes + worse * 0.01) == "misses"
 
 
+def test_more_than_can_be_true_is_no_goal_reached():
+    r1 = bound_of("R1", {})
+    assert r1.standing(1.01) == "goal"
+    assert r1.standing(1.52) == "beyond"
+
+
 def test_bounds_that_depend_on_a_setting_are_found_by_it():
     assert bound_of("R5_base", {"rank": 256}).passes == 0.60
     assert bound_of("R5_base", {"rank": 64}) is None
