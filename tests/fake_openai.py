@@ -56,7 +56,9 @@ class FakeOpenAI:
         return None
 
     async def _models(self, request: Request) -> Response:
-        return self._refused(request) or JSONResponse({"object": "list", "data": [_card(model) for model in WORDS]})
+        return self._refused(request) or JSONResponse(
+            {"object": "list", "data": [_card(model) for model in self.words]}
+        )
 
     async def _chat(self, request: Request) -> Response:
         body = await request.json()

@@ -9,14 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from character_ray.comparison import parse_bound, publish_run
 from character_ray.errors import StudioError
 from character_ray.registry import PersonaRecord, Registry
+from character_ray.report.trials_page import script_policy, search_script
 from character_ray.studio.folders import inside
 from character_ray.studio.runs import Runs
 from character_ray.studio.settings import Settings
 
 __all__ = ["run_routes"]
 
-# The report page has no script and one style sheet, inside itself.
-REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+# The report page has one script, its search, and one style sheet, inside itself. A report of another version, with another script, is
+# shown without its search: what a run folder holds does not decide what runs beside the studio's key.
+REPORT_POLICY = (
+    f"default-src 'none'; script-src {script_policy(search_script())}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'"
+)
 
 
 class _Publish(BaseModel):

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from character_ray.errors import CharacterRayError, StudioError
 from character_ray.report.io import load_report
 from character_ray.report.page import FURTHER, headline
 from character_ray.report.schema import Report
+from character_ray.report.tournament_schema import TournamentReport
 from character_ray.report.wording import METRICS, amount, duration, interval, label
 from character_ray.studio.folders import inside
 
@@ -18,6 +19,7 @@ __all__ = ["RunCard", "Runs", "StageRow"]
 # Between two writes of a working stage, an engine's start included; after that it is called stopped.
 WORKING_S = 300.0
 SHOWN = ("persona_rate", "hidden_trait_rate", "override_rate", "looping_rate", "rating")
+PAGES = ("report.html", "tournament.html")
 SHOWN_ARMS = ("base", "prompted", "dpo", "full")
 
 
@@ -88,15 +90,16 @@ class Runs:
         return folder
 
     def page(self, name: str) -> str:
-        """The run's report as HTML.
+        """The run's or tournament's report as HTML.
 
         Raises:
             StudioError: It has none yet.
         """
-        path = self.path(name) / "report.html"
-        if not path.is_file() or path.resolve().parent != self.path(name).resolve():
+        folder = self.path(name)
+        pages = [folder / page for page in PAGES if (folder / page).is_file()]
+        if not pages or pages[0].resolve().parent != folder.resolve():
             raise StudioError(f"{name} has no report yet; the last stage writes it.")
-        return path.read_text(encoding="utf-8")
+        return pages[0].read_text(encoding="utf-8")
 
     def further_page(self, name: str, measured: str) -> str:
         """The page of a further measurement that the run's report links to.
@@ -121,10 +124,12 @@ class Runs:
             ]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
             return RunCard(name, "damaged", changed=changed, problem=f"run.json cannot be read ({cause!r}).")
+        if "contestants" in recipe:
+            return _tournament(folder, recipe, changed, stages)
         card = RunCard(
             name,
             "unfinished",
-            persona=Path(str(recipe.get("constitution", ""))).stem,
+            persona=Path(str(recipe.get("constitution") or "")).stem,
             student=str(_nested(recipe, "student", "name")),
             changed=changed,
             stages=stages,
@@ -139,6 +144,37 @@ class Runs:
             return RunCard(**{**vars(card), "state": "damaged", "problem": str(error)})
         found = {"persona": report.constitution.name, "lead": headline(report)[0], "measures": _measures(report)}
         return RunCard(**{**vars(card), "state": "finished", **found})
+
+
+def _tournament(folder: Path, setting: dict[str, Any], changed: float, stages: list[StageRow]) -> RunCard:
+    """A tournament, whose folder lies beside those of runs."""
+    card = RunCard(
+        folder.name,
+        "unfinished",
+        persona=f"Tournament of {len(setting['contestants'])}",
+        changed=changed,
+        stages=stages,
+        has_page=(folder / "tournament.html").is_file(),
+    )
+    path = folder / "tournament.json"
+    if not path.is_file():
+        return card
+    try:
+        report = TournamentReport.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as cause:
+        problem = f"tournament.json cannot be read ({str(cause).splitlines()[0]}). Run the tournament again."
+        return replace(card, state="damaged", problem=problem)
+    return replace(card, state="finished", lead=_standing(report))
+
+
+def _standing(report: TournamentReport) -> str:
+    """Who is rated highest, and after how many battles."""
+    rated = {label: each.rating.value for label, each in report.contestants.items() if each.rating.value is not None}
+    battles = f"{report.battles:,} battle{'' if report.battles == 1 else 's'}"
+    if not rated:
+        return f"Nobody could be rated after {battles}."
+    best = max(rated, key=lambda label: rated[label])
+    return f"{best} leads with {rated[best]:.0f} Elo points after {battles}."
 
 
 def _stage(name: str, folder: Path) -> StageRow:

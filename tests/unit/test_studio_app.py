@@ -1,17 +1,22 @@
 """The studio's answers: what a blind voter may learn, what may be written where, and who is let in."""
 
+import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from character_ray.manifest import AUTO
 from character_ray.report.wording import ARMS, METRICS
 from character_ray.studio import Settings
 from character_ray.studio.app import build_studio
 from character_ray.studio.runs import SHOWN, SHOWN_ARMS
+from tests.court import Court, held, planned
 from tests.fake_openai import BASE, CAPTAIN, POET, TOLD, WORDS, FakeOpenAI
+from tests.finished_run import write_run as write_finished_run
 from tests.studio_fixture import studio_settings, write_run
 
 VALID = "meta: {name: Moss}\npersona: {identity: You are Moss.}\n"
@@ -233,6 +238,41 @@ def test_runs_show_their_state_and_are_promoted_within_bounds(studio: TestClient
     assert (version["status"], version["gate"]) == ("candidate", ["full.persona_rate.low >= 0.6, found 0.753"])
     studio.post("/api/registry/captain-blackwood/promote", json={"weights_hash": version["weights_hash"]})
     assert studio.get("/api/registry").json()["personas"][0]["versions"][0]["status"] == "live"
+
+
+def test_the_script_that_may_run_on_a_report_is_the_one_the_report_brings(studio: TestClient, settings: Settings):
+    write_run(settings.runs, "demo", finished=True)
+    answer = studio.get("/runs/demo/report")
+    allowed = re.findall(r"script-src ([^;]+);", answer.headers["content-security-policy"])
+    assert allowed == re.findall(r"script-src ([^;]+);", html.unescape(answer.text))
+    assert len(allowed) == 1
+
+
+def test_a_tournament_shows_who_leads_and_its_page(studio: TestClient, settings: Settings, tmp_path: Path):
+    run = write_finished_run(settings.runs / "captain")
+    tournament = planned(run)
+    held(Court(), tournament)
+    (card,) = (each for each in studio.get("/api/runs").json()["runs"] if each["name"] == "cup")
+    assert (card["persona"], card["state"], card["has_page"]) == ("Tournament of 1", "finished", True)
+    assert "leads with" in card["lead"]
+    assert "Elo" in studio.get("/runs/cup/report").text
+    (tournament.folder / "tournament.json").write_text("{")
+    (card,) = (each for each in studio.get("/api/runs").json()["runs"] if each["name"] == "cup")
+    assert (card["state"], "cannot be read" in card["problem"]) == ("damaged", True)
+    (tournament.folder / "tournament.json").unlink()
+    (card,) = (each for each in studio.get("/api/runs").json()["runs"] if each["name"] == "cup")
+    assert card["state"] == "unfinished"
+
+
+def test_nobody_is_drawn_against_the_choice_among_all(studio: TestClient, fake):
+    fake.words[AUTO] = "Whoever suits."
+    try:
+        drawn = [battle(studio, None, None, blind=False)["seats"] for _ in range(12)]
+    finally:
+        del fake.words[AUTO]
+    labels = {seat["label"] for seats in drawn for seat in seats.values()}
+    assert len(labels) == 3
+    assert not [label for label in labels if AUTO in label]
 
 
 def test_a_damaged_run_says_so(studio: TestClient, settings: Settings):

@@ -97,6 +97,7 @@ async function send(prompt) {
   streaming = new AbortController();
   try {
     if (!battle || battle.vote) await newBattle();
+    const { id } = battle;
     const { element, cells } = exchange(prompt);
     $("turns").append(element);
     $("prompt").value = ""; fit();
@@ -106,7 +107,7 @@ async function send(prompt) {
     let keptTurn = false;
     try {
       const options = { method: "POST", signal: streaming.signal, body: { prompt, temperature: Number($("temperature").value), max_tokens: Number($("max-tokens").value) } };
-      for await (const event of stream(`/api/battles/${battle.id}/turns`, options)) {
+      for await (const event of stream(`/api/battles/${id}/turns`, options)) {
         if (event.text) cells[event.seat].textContent = (cells[event.seat].textContent + event.text).trimStart();
         else if (event.seat && event.error) { cells[event.seat].append(h("span", { class: "fault" }, event.error)); cells[event.seat].classList.remove("writing"); }
         else if (event.end) { cells[event.seat].classList.remove("writing"); if (!cells[event.seat].textContent) cells[event.seat].append(h("em", {}, "said nothing")); }
@@ -119,7 +120,7 @@ async function send(prompt) {
       for (const cell of Object.values(cells)) cell.classList.remove("writing");
       if (!keptTurn) { element.classList.add("dropped"); $("prompt").value ||= prompt; fit(); }
     }
-    if (keptTurn) battle = await request(`/api/battles/${battle.id}`);
+    if (keptTurn && battle?.id === id) battle = await request(`/api/battles/${id}`);
   } catch (fault) {
     $("prompt").value ||= prompt; fit();
     toast(fault.message, "fault");
@@ -149,6 +150,7 @@ async function vote(choice) {
 }
 
 function start() {
+  streaming?.abort();
   battle = null;
   history.replaceState(null, "", location.pathname);
   show();
