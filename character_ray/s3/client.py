@@ -74,7 +74,7 @@ def failures_told(address: S3Address) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
     except ImportError:
         raise StorageError(
-            f"{address} needs boto3, which is not installed. Run: pip install 'character-ray[s3]'"
+            f"{address} needs boto3, which is not installed. Run: pip install boto3"
         ) from None
     try:
         yield

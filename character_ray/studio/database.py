@@ -73,7 +73,7 @@ class Postgres:
             import psycopg
         except ImportError:
             raise StudioError(
-                "votes in PostgreSQL need its driver. Install it (pip install 'character-ray[postgres]'), or leave out --database."
+                "votes in PostgreSQL need its driver. Install it (pip install 'psycopg[binary]'), or leave out --database."
             ) from None
         try:
             with psycopg.connect(self.url, connect_timeout=10) as connection:
