@@ -118,4 +118,4 @@ except OSError as error:
     print(error)
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
-    assert "pip install 'character-ray[s3]'" in ended.stdout
+    assert "pip install boto3" in ended.stdout

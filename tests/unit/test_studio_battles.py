@@ -24,7 +24,7 @@ POSTGRES_BIN = shutil.which("pg_ctl") or next(map(str, Path("/usr/lib/postgresql
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a PostgreSQL server of our own, which listens on a socket file only."""
-    pytest.importorskip("psycopg", reason="needs pip install 'character-ray[postgres]'")
+    pytest.importorskip("psycopg", reason="needs pip install 'psycopg[binary]'")
     if POSTGRES_BIN is None:
         pytest.skip("needs PostgreSQL: apt-get install postgresql")
     folder, bin_ = tmp_path_factory.mktemp("pg"), Path(POSTGRES_BIN).resolve().parent
