@@ -18,6 +18,7 @@ from character_ray.comparison import (
     parse_bound,
     shift_table,
     to_markdown,
+    write_comparison_page,
 )
 from character_ray.errors import ReportError
 from character_ray.log import console
@@ -31,7 +32,11 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; the others are compared with the first.")],
     arm: Annotated[str, typer.Option(help="The arm to compare.")] = "full",
     output: Annotated[
-        Path | None, typer.Option(help="File that the tables are also written to, as Markdown.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="File that is written, too: FILE.html with plots and tables, any other name with the tables as Markdown.",
+            metavar="FILE",
+        ),
     ] = None,
 ) -> None:
     """Put one arm of several runs side by side, with differences paired by prompt."""
@@ -42,7 +47,10 @@ def compare(
         console.print(f"[yellow]warning[/]: {escape(warning)}")
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_text(output, to_markdown(found, arm))
+        if output.suffix == ".html":
+            write_comparison_page(found, arm, output)
+        else:
+            write_text(output, to_markdown(found, arm))
         console.print(f"[green]{output}[/]")
 
 

@@ -2,6 +2,7 @@
 
 from character_ray.comparison.compare import Comparison, Shift, compare_runs, decide_answers
 from character_ray.comparison.gate import Bound, Verdict, check_bounds, parse_bound
+from character_ray.comparison.page import write_comparison_page
 from character_ray.comparison.publish import publish_run
 from character_ray.comparison.tables import Table, metric_table, shift_table, to_markdown
 
@@ -19,4 +20,5 @@ __all__ = [
     "publish_run",
     "shift_table",
     "to_markdown",
+    "write_comparison_page",
 ]

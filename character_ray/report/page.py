@@ -17,7 +17,8 @@ from character_ray.report import wording
 from character_ray.report.classifier_page import classifier_view, reliability_plots
 from character_ray.report.io import load_report
 from character_ray.report.lookup import all_metrics
-from character_ray.report.plots import Dot, curve, dot_plot, round_ticks
+from character_ray.report.metric_plots import metric_dot, metric_plot, shown
+from character_ray.report.plots import Dot, curve
 from character_ray.report.schema import Difference, Metric, Report
 from character_ray.report.templates import templates
 from character_ray.report.trials_page import script_policy, search_script, trials_view
@@ -25,7 +26,6 @@ from character_ray.whole_files import write_text
 
 __all__ = ["FURTHER", "PLOTTED", "headline", "link_pages", "render_report", "write_page"]
 
-RATES = [0.0, 0.25, 0.5, 0.75, 1.0]
 PLOTTED = (
     "persona_rate",
     "vocabulary_rate",
@@ -120,7 +120,7 @@ def headline(report: Report) -> list[str]:
         return [f"How often {name} is in character could not be measured: {reason}"]
     others = [f"{arm} {found}" for arm in ("base", "prompted") if (found := _found(report, arm, "persona_rate"))]
     sentence = (
-        f"{name} is in character in {_shown('persona_rate', persona)} of completions "
+        f"{name} is in character in {shown('persona_rate', persona)} of completions "
         f"to {report.num_prompts} held-out prompts without a system prompt"
     )
     sentences = [f"{sentence}; {', '.join(others)}." if others else f"{sentence}."]
@@ -138,7 +138,7 @@ def headline(report: Report) -> list[str]:
         "looping_rate": "{} repeat themselves",
     }
     measured = [
-        text.format(_shown(metric, full[metric]))
+        text.format(shown(metric, full[metric]))
         for metric, text in clauses.items()
         if metric in full and full[metric].value is not None
     ]
@@ -157,12 +157,6 @@ def _found(report: Report, arm: str, metric: str) -> str:
     """The value alone, or nothing when the arm has none."""
     found = report.arms.get(arm, {}).get(metric)
     return "" if found is None or found.value is None else wording.amount(metric, found.value)
-
-
-def _shown(metric: str, found: Metric) -> str:
-    """A measured value and its interval: ``87 % [82, 91]``."""
-    assert found.value is not None
-    return f"{wording.amount(metric, found.value)} {wording.interval(metric, found.low, found.high)}".strip()
 
 
 def _shift(low: float, high: float) -> str:
@@ -197,13 +191,7 @@ def _plotted(report: Report) -> list[str]:
 
 def _dot_plot(report: Report, metric: str) -> Markup:
     rows = [_dot(arm, metric, metrics[metric]) for arm, metrics in _arms(report).items() if metric in metrics]
-    summary = f"{wording.label(metric)} by arm: " + ", ".join(
-        f"{row.label} {row.text or 'not measured'}" for row in rows
-    )
-    if metric.endswith("_rate"):
-        return dot_plot(summary, rows, RATES, lambda tick: f"{100 * tick:.0f}")
-    ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None] or [0.0]
-    return dot_plot(summary, rows, round_ticks(min(ends), max(ends), 3), lambda tick: wording.amount(metric, tick))
+    return metric_plot(metric, "arm", rows)
 
 
 def _dot(arm: str, metric: str, found: Metric) -> Dot:
@@ -212,7 +200,7 @@ def _dot(arm: str, metric: str, found: Metric) -> Dot:
         kind = "headline"
     elif arm in wording.IN_CONTEXT:
         kind = "context"
-    return Dot(arm, found.value, found.low, found.high, "" if found.value is None else _shown(metric, found), kind)
+    return metric_dot(arm, metric, found, kind)
 
 
 def _curves(adapter: str, steps: Sequence[dict[str, float]]) -> list[tuple[str, str, Markup]]:

@@ -73,9 +73,7 @@ def failures_told(address: S3Address) -> Iterator[None]:
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
     except ImportError:
-        raise StorageError(
-            f"{address} needs boto3, which is not installed. Run: pip install boto3"
-        ) from None
+        raise StorageError(f"{address} needs boto3, which is not installed. Run: pip install boto3") from None
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError) as error:

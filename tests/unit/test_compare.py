@@ -1,5 +1,7 @@
 """Runs beside each other: differences are paired by prompt, and what is not comparable is said."""
 
+import html
+import re
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,10 @@ from typer.testing import CliRunner
 
 from character_ray.cli import app
 from character_ray.comparison import compare_runs
+from character_ray.comparison.page import run_labels
 from character_ray.errors import ReportError
 from character_ray.parts import write_rows
+from character_ray.report import wording
 from character_ray.report.io import load_report, write_report
 from character_ray.rows import ANSWER, CHALLENGED, DECIDED
 from tests.report_fixture import captain_report
@@ -196,3 +200,33 @@ def test_a_run_that_does_not_exist_is_called_so(tmp_path):
         compare_runs([tmp_path / "none", tmp_path], "full")
     with pytest.raises(ReportError, match=r"report\.json: no such file\. A run writes it in its last stage"):
         compare_runs([tmp_path, tmp_path / "none"], "full")
+
+
+def test_the_page_plots_what_several_runs_measured_and_what_differs(tmp_path):
+    runs = [
+        write_run(tmp_path / name, {f"p{n}": score for n in range(4)})
+        for name, score in (("a", PLAIN), ("b", IN_CHARACTER))
+    ]
+    page = tmp_path / "compared.html"
+    ended = CliRunner().invoke(app, ["compare", *map(str, runs), "--output", str(page)])
+    assert ended.exit_code == 0, ended.output
+    text = html.unescape(page.read_text(encoding="utf-8")).replace("\N{NO-BREAK SPACE}", " ")
+    full = captain_report().arms["full"]["persona_rate"]
+    shown = wording.amount("persona_rate", full.value).replace("\N{NO-BREAK SPACE}", " ")
+    label = re.escape(wording.label("persona_rate"))
+    assert re.search(rf"{label} by run: a {shown} \[[^]]+\], b {shown} ", text)
+    assert re.search(rf"{label} minus that of a: b \+100 pp \[", text)
+    assert "ended in" in text
+    assert "<script" not in text
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["runs/a", "runs/b"], ["a", "b"]),
+        (["one/demo", "two/demo"], ["run 1", "run 2"]),
+        (["runs/a", "runs/smollm2-full-captain"], ["run 1", "run 2"]),
+    ],
+)
+def test_runs_are_called_by_names_that_fit_beside_a_plot(names, labels):
+    assert run_labels(names) == labels
