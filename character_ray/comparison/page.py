@@ -1,6 +1,7 @@
 """A comparison as one self-contained page: every metric of every run, what differs on the same prompts, how long a persona lasts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from character_ray.comparison.compare import Comparison, Shift
@@ -26,12 +27,13 @@ def write_comparison_page(found: Comparison, arm: str, path: Path) -> None:
 def comparison_sheet(found: Comparison, arm: str) -> Sheet:
     """What the page shows of one arm of the runs."""
     labels = run_labels(found.names)
+    folders, found = found.names, _called(found, labels)
     sections = [
-        _runs(found, labels),
-        _section("Metrics", metric_table(found, arm), _metric_plots(found, arm, labels)),
-        _section(f"Differences to {labels[0]}", shift_table(found), _shift_plots(found, labels)),
+        _runs(found, folders),
+        _section("Metrics", metric_table(found, arm), _metric_plots(found, arm)),
+        _section(f"Differences to {labels[0]}", shift_table(found), _shift_plots(found)),
     ]
-    if survival := _survival_plots(found, arm, labels):
+    if survival := _survival_plots(found, arm):
         sections.append(
             Section(
                 "How long the persona lasts",
@@ -45,7 +47,7 @@ def comparison_sheet(found: Comparison, arm: str) -> Sheet:
         f"The arm {arm} of {len(found.names)} runs. Differences are paired by prompt, have 95 % intervals, and are tested with Holm's "
         "adjustment over all of them."
     ]
-    return Sheet("Runs compared", " · ".join(labels), lead, sections)
+    return Sheet("Runs compared", ", ".join(Path(folder).name for folder in folders), lead, sections)
 
 
 def run_labels(names: Sequence[str]) -> list[str]:
@@ -56,10 +58,17 @@ def run_labels(names: Sequence[str]) -> list[str]:
     return [f"run {number}" for number in range(1, len(names) + 1)]
 
 
-def _runs(found: Comparison, labels: Sequence[str]) -> Section:
+def _called(found: Comparison, labels: Sequence[str]) -> Comparison:
+    """The same comparison, its runs under their labels."""
+    label_of = dict(zip(found.names, labels, strict=True))
+    shifts = [replace(shift, run=label_of[shift.run]) for shift in found.shifts]
+    return replace(found, names=list(labels), shifts=shifts)
+
+
+def _runs(found: Comparison, folders: Sequence[str]) -> Section:
     rows = [
-        [label, name, report.constitution.name, str(report.run.model.get("name", "")), str(report.run.seed)]
-        for label, name, report in zip(labels, found.names, found.reports, strict=True)
+        [label, folder, report.constitution.name, report.run.recipe["student"]["name"], str(report.run.seed)]
+        for label, folder, report in zip(found.names, folders, found.reports, strict=True)
     ]
     columns = ["", "folder", "persona", "model", "seed"]
     return Section("Runs", notes=found.warnings, columns=columns, rows=rows, prose={1, 2, 3})
@@ -69,14 +78,14 @@ def _section(heading: str, table: Table, plots: Sequence[Plot]) -> Section:
     return Section(heading, notes=[f"{table.title}."], plots=plots, columns=table.columns, rows=table.rows)
 
 
-def _metric_plots(found: Comparison, arm: str, labels: Sequence[str]) -> list[Plot]:
+def _metric_plots(found: Comparison, arm: str) -> list[Plot]:
     """A plot of every metric that several runs have with an interval."""
     measured = [all_metrics(report, arm) for report in found.reports]
     plots = []
     for name in wording.metric_order(name for metrics in measured for name in metrics):
         rows = [
-            metric_dot(label, name, metrics[name], "headline" if label == labels[0] else "weights")
-            for label, metrics in zip(labels, measured, strict=True)
+            metric_dot(run, name, metrics[name], "headline" if run == found.names[0] else "weights")
+            for run, metrics in zip(found.names, measured, strict=True)
             if name in metrics
         ]
         if sum(row.low is not None for row in rows) > 1:
@@ -85,43 +94,42 @@ def _metric_plots(found: Comparison, arm: str, labels: Sequence[str]) -> list[Pl
     return plots
 
 
-def _shift_plots(found: Comparison, labels: Sequence[str]) -> list[Plot]:
+def _shift_plots(found: Comparison) -> list[Plot]:
     """A plot of every paired difference, a row for each run but the first; the axis holds 0."""
-    label_of = dict(zip(found.names, labels, strict=True))
-    plots = []
+    first, plots = found.names[0], []
     for name in dict.fromkeys(shift.metric for shift in found.shifts):
         own = [shift for shift in found.shifts if shift.metric == name]
-        rows = [_shift_dot(label_of[shift.run], shift) for shift in own]
+        rows = [_shift_dot(shift) for shift in own]
         ends = [0.0, *(end for shift in own for end in (shift.interval.low, shift.interval.high))]
-        summary = f"{wording.label(name)} minus that of {labels[0]}: " + ", ".join(
+        summary = f"{wording.label(name)} minus that of {first}: " + ", ".join(
             f"{row.label} {row.text}" for row in rows
         )
         ticks = round_ticks(min(ends), max(ends), 3)
         plots.append(
             Plot(
                 wording.label(name),
-                f"minus that of {labels[0]}",
+                f"minus that of {first}",
                 dot_plot(summary, rows, ticks, lambda tick: f"{100 * tick:.0f}"),
             )
         )
     return plots
 
 
-def _shift_dot(label: str, shift: Shift) -> Dot:
+def _shift_dot(shift: Shift) -> Dot:
     found = shift.interval
     text = (
         f"{wording.difference(shift.metric, found.value)} {wording.shift_interval(shift.metric, found.low, found.high)}"
     )
-    return Dot(label, found.value, found.low, found.high, text, "weights")
+    return Dot(shift.run, found.value, found.low, found.high, text, "weights")
 
 
-def _survival_plots(found: Comparison, arm: str, labels: Sequence[str]) -> list[Plot]:
+def _survival_plots(found: Comparison, arm: str) -> list[Plot]:
     own = [report.trials.survival.get(arm) if report.trials else None for report in found.reports]
     plots = []
-    for label, survival in zip(labels, own, strict=True):
+    for run, survival in zip(found.names, own, strict=True):
         if survival is not None:
             ended = f"ended in {survival.events} of {survival.n} conversations"
             last = f"{100 * survival.share[-1]:.0f} % after turn {survival.turns[-1]}"
             reference = None if survival is own[0] else own[0]
-            plots.append(Plot(label, ended, survival_plot(f"{label}: {ended}, {last}", survival, reference)))
+            plots.append(Plot(run, ended, survival_plot(f"{run}: {ended}, {last}", survival, reference)))
     return plots
