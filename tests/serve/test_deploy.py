@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import ray
 import yaml
+from ray.serve.schema import ServeDeploySchema
 
 from character_ray.errors import AdapterError, ServingError
 from character_ray.serving.deploy import build
 
-RAY_SERVICE = Path(__file__).resolve().parents[2] / "cluster" / "kuberay" / "rayservice.yaml"
+CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -20,13 +21,29 @@ def local_ray():
     ray.shutdown()
 
 
-def test_the_config_of_the_ray_service_names_a_builder_that_takes_its_arguments(adapters):
-    config = yaml.safe_load(yaml.safe_load(RAY_SERVICE.read_text(encoding="utf-8"))["spec"]["serveConfigV2"])
-    (application,) = config["applications"]
-    module, _, name = application["import_path"].partition(":")
+def ray_service() -> dict:
+    written = (CLUSTER / "kuberay" / "rayservice.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(yaml.safe_load(written)["spec"]["serveConfigV2"])
+
+
+def config_file() -> dict:
+    return yaml.safe_load((CLUSTER / "serve.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("read", "problem"),
+    [
+        (ray_service, "/runs/cluster-235b does not exist"),
+        (config_file, "there is nothing to serve"),
+    ],
+)
+def test_a_shipped_config_is_one_of_serve_s_and_names_a_builder_that_takes_its_arguments(read, problem):
+    config = ServeDeploySchema.model_validate(read())
+    (application,) = config.applications
+    module, _, name = application.import_path.partition(":")
     assert (module, name) == (build.__module__, build.__name__)
-    with pytest.raises(AdapterError, match="/runs/cluster-235b does not exist"):
-        build(application["args"])
+    with pytest.raises((AdapterError, ServingError), match=problem):
+        build(application.args)
 
 
 def test_a_builder_makes_an_application_of_adapters(adapters):
