@@ -60,7 +60,7 @@ class StageProgress:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, note=text)
         else:
-            console.print(f"{self._stage}: {text}")
+            console.print(f"{self._stage}: {text}", markup=False)
 
     def advance(self, num: int = 1, note: str = "") -> None:
         """Count ``num`` more rows."""
@@ -72,7 +72,7 @@ class StageProgress:
             self._progress.update(self._task, advance=num, note=note)
         elif now - self._last_line >= LOG_EVERY_S or self._done >= self._total:
             self._last_line = now
-            console.print(self._line(now, note))
+            console.print(self._line(now, note), markup=False)
 
     def close(self) -> None:
         """Take the line off the terminal."""
@@ -131,7 +131,7 @@ class _Display:
 def _new_display() -> Progress:
     columns = (
         SpinnerColumn(),
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[unit]}"),
@@ -139,7 +139,7 @@ def _new_display() -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     return Progress(*columns, console=console, transient=True)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from character_ray.config import EngineConfig
 from character_ray.constitution import load_constitution
@@ -40,7 +41,7 @@ def draft(
 
     engine = EngineConfig(device=device, max_model_len=8192, max_num_seqs=1)
     writer = open_writer(model, endpoint, engine, seed)
-    console.print(f"{writer.name} is writing ...")
+    console.print(f"{writer.name} is writing ...", markup=False)
     if contrary_to is None:
         written, origin = draft_constitution(idea, writer, attempts), f"by {writer.name} from: {idea}"
     else:
@@ -48,9 +49,10 @@ def draft(
         origin = f"by {writer.name} as the opposite of {contrary_to.meta.name}"
     path = _save(written.to_yaml(origin), output, written.constitution.slug)
     quality = written.quality
-    console.print(f"[green]{path}[/]: {written.constitution.meta.name}, quality {quality.score:.2f}")
+    name = escape(written.constitution.meta.name)
+    console.print(f"[green]{escape(str(path))}[/]: {name}, quality {quality.score:.2f}")
     for loss in quality.losses:
-        console.print(f"  -{loss.points:.2f} {loss.why} {loss.remedy}")
+        console.print(f"  -{loss.points:.2f} {loss.why} {loss.remedy}", markup=False)
 
 
 def _save(text: str, output: Path | None, slug: str) -> Path:

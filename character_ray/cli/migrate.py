@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from character_ray.constitution import score_constitution, to_yaml
 from character_ray.errors import ConstitutionError, MigrationError
@@ -50,16 +51,16 @@ def _import_traits(file: Path, name: str, output: Path) -> None:
     output.write_text(to_yaml(imported.constitution, f"Imported from {file.name}."), encoding="utf-8")
     quality = score_constitution(imported.constitution)
     console.print(
-        f"[green]{output}[/]: {len(imported.constitution.directives.personality)} traits, quality {quality.score:.2f}"
+        f"[green]{escape(str(output))}[/]: {len(imported.constitution.directives.personality)} traits, quality {quality.score:.2f}"
     )
     for loss in quality.losses:
-        console.print(f"  -{loss.points:.2f} {loss.why} {loss.remedy}")
+        console.print(f"  -{loss.points:.2f} {loss.why} {loss.remedy}", markup=False)
     if imported.prompts:
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in imported.prompts]
         questions.write_text("".join(lines), encoding="utf-8")
         console.print(
-            f"[green]{questions}[/]: {len(lines)} prompts. In the recipe: "
-            f"prompts: {{sources: [{{path: {questions}, licence: ...}}]}}"
+            f"[green]{escape(str(questions))}[/]: {len(lines)} prompts. In the recipe: "
+            f"prompts: {{sources: [{{path: {escape(str(questions))}, licence: ...}}]}}"
         )
 
 

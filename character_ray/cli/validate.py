@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from character_ray.constitution import load_constitution, score_constitution
 from character_ray.errors import ConstitutionError
@@ -30,7 +31,8 @@ def validate(
             if as_json:
                 print(json.dumps({"path": str(path), "valid": False, "errors": str(error).splitlines()}))
             else:
-                console.print(f"[red]invalid[/] {path}", *str(error).splitlines(), sep="\n  ", markup=True)
+                lines = [str(path), *str(error).splitlines()]
+                console.print("[red]invalid[/] " + escape("\n  ".join(lines)))
             continue
         quality = score_constitution(constitution)
         if as_json:
@@ -41,11 +43,12 @@ def validate(
             )
             continue
         verdict = "well specified" if quality.score > 0.7 else "underspecified" if quality.score < 0.5 else "usable"
-        console.print(f"[green]valid[/] {path}: {constitution.meta.name}, quality {quality.score:.2f} ({verdict})")
+        name = escape(f"{path}: {constitution.meta.name}")
+        console.print(f"[green]valid[/] {name}, quality {quality.score:.2f} ({verdict})")
         console.print(
             "  " + "  ".join(f"{part.name} {max(part.score, 0.0):.2f}/{part.weight}" for part in quality.parts)
         )
         for loss in quality.losses:
-            console.print(f"  -{loss.points:.2f} {loss.why} {loss.remedy}")
+            console.print(f"  -{loss.points:.2f} {loss.why} {loss.remedy}", markup=False)
     if failed:
         raise typer.Exit(1)

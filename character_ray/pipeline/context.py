@@ -7,6 +7,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
+from rich.markup import escape
+
 from character_ray.adapters import Manifest, adapter_rank, load_manifest
 from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, FilterConfig, Recipe
@@ -203,9 +205,8 @@ class Context:
         artefact = self.store.artefact(stage, inputs, mirrored=mirrored)
         changes = self.run.changes(artefact)
         if changes and not artefact.is_done:
-            console.print(
-                f"[yellow]{stage}[/]: made anew, since {'; '.join(changes[:4])}{' …' if len(changes) > 4 else ''}"
-            )
+            why = escape("; ".join(changes[:4]))
+            console.print(f"[yellow]{stage}[/]: made anew, since {why}{' …' if len(changes) > 4 else ''}")
         return artefact
 
     def close(self, artefact: Artefact, *, reused: bool) -> None:
@@ -222,7 +223,7 @@ class Context:
             reused=reused,
         )
         self.stages[artefact.stage] = stage
-        dropped = f" (dropped: {describe_counts(stage.dropped)})" if any(stage.dropped.values()) else ""
+        dropped = f" (dropped: {escape(describe_counts(stage.dropped))})" if any(stage.dropped.values()) else ""
         when = "reused" if reused else f"in {stage.wall_s:.0f} s"
         console.print(f"[green]{artefact.stage}[/]: {stage.rows_in:,} -> {stage.rows_out:,} {when}{dropped}")
 

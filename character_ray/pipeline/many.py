@@ -82,7 +82,7 @@ def run_personas(
     _check_names(everyone, constitutions)
     control = None if pairs_only else load_control(recipe)
     for warning in recipe_warnings(recipe):
-        console.print(f"[yellow]warning[/]: {warning}")
+        console.print(f"[yellow]warning[/]: {escape(warning)}")
     runs = [
         (number, own)
         for number, persona in enumerate(everyone)

@@ -38,12 +38,13 @@ def show_pairs(outcomes: Sequence[Outcome]) -> None:
     """Pairs that were kept, and why others were not."""
     table = Table("persona", "seed", "pairs kept", "dropped", title="Preference pairs", title_justify="left")
     for outcome in outcomes:
-        own = (outcome.name, str(outcome.seed))
+        own = (escape(outcome.name), str(outcome.seed))
         if outcome.error:
             table.add_row(*own, "failed", escape(outcome.error))
             continue
         pairs = read_summary(outcome.folder / "pairs")
-        table.add_row(*own, f"{pairs['rows_out']:,} of {pairs['rows_in']:,}", describe_counts(pairs.get("dropped", {})))
+        dropped = escape(describe_counts(pairs.get("dropped", {})))
+        table.add_row(*own, f"{pairs['rows_out']:,} of {pairs['rows_in']:,}", dropped)
     console.print(table)
 
 
@@ -59,9 +60,9 @@ def show(outcomes: Sequence[Outcome]) -> None:
     for name, own in groupby(outcomes, lambda outcome: outcome.name):
         runs = list(own)
         for outcome in runs:
-            table.add_row(name, str(outcome.seed), *_of_one(outcome))
+            table.add_row(escape(name), str(outcome.seed), *_of_one(outcome))
         if len(runs) > 1:
-            table.add_row(name, "mean", *_of_all(runs), style="bold", end_section=True)
+            table.add_row(escape(name), "mean", *_of_all(runs), style="bold", end_section=True)
     console.print(table)
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.markup import escape
+
 from character_ray.config import Arm, FilterConfig, Recipe, Tournament, recipe_warnings
 from character_ray.errors import CharacterRayError, RecipeError
 from character_ray.inference.passes import Generation
@@ -54,7 +56,7 @@ def run_pipeline(recipe: Recipe) -> Path:
     """
     persona, control = load_persona(recipe), load_control(recipe)
     for warning in recipe_warnings(recipe):
-        console.print(f"[yellow]warning[/]: {warning}")
+        console.print(f"[yellow]warning[/]: {escape(warning)}")
     with full_disk_named(recipe):
         context = Context.open(recipe)
         with ray_session(recipe), context.held:
