@@ -40,7 +40,7 @@ class EndpointConfig(Config):
     budget_usd: float | None = Field(None, gt=0)
     """The run never spends more on what it knows of: a request that could exceed it is not sent. Each try whose answer may have been
     written without arriving (a timeout, a broken connection, a run that was stopped) counts as if it had been answered in full.
-    ``None`` for no limit."""
+    All runs of ``character-ray many`` spend from one budget. ``None`` for no limit."""
 
     max_failed_share: float = Field(0.05, ge=0, le=1)
     """Share of a stage's rows that may fail before the run ends with the reasons by count."""

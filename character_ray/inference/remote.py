@@ -70,7 +70,7 @@ def generate_remotely(
         generations: What is wanted.
         model: Name of the model there.
         endpoint: Address, limits, prices and budget.
-        spending: The run's ledger.
+        spending: The ledger that its answers are booked in.
         read: What is kept of an answer to a request.
         further: Fields of a request's body that only some servers know.
         sections: Where the user wrote model and endpoint.

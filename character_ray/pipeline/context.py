@@ -159,14 +159,17 @@ class Context:
     """Manifest of the adapter that an on-policy round starts from."""
     stages: dict[str, StageSummary] = field(default_factory=dict)
     held: Held = field(default_factory=Held)
+    shared_spending: Path | None = None
+    """Ledger of the teacher's endpoint where runs share its budget; else it lies in the run's folder."""
 
     @classmethod
-    def open(cls, recipe: Recipe, held: Held | None = None) -> "Context":
+    def open(cls, recipe: Recipe, held: Held | None = None, shared_spending: Path | None = None) -> "Context":
         """Resolve the models and open the run's folder.
 
         Args:
             recipe: What to run.
             held: What runs before it on the same Ray left up; without, the run has its own.
+            shared_spending: Ledger of the teacher's endpoint that it has in common with other runs.
 
         Raises:
             ModelError: A model cannot be found, or that of ``evaluate.coherence.nli`` knows no contradictions.
@@ -198,7 +201,7 @@ class Context:
         parent = check_parent(recipe, student.hash)
         brought_rows(recipe)  # missing ones would stop the run after hours of training
         store, run = Store(recipe.output / "store", mirror), Run(recipe.folder, recipe.model_dump(mode="json"))
-        return cls(recipe, student, teacher, store, run, parent, held=held or Held())
+        return cls(recipe, student, teacher, store, run, parent, held=held or Held(), shared_spending=shared_spending)
 
     def artefact(self, stage: str, inputs: dict[str, Any], *, mirrored: bool = True) -> Artefact:
         """The folder of a stage; says what changed when an earlier attempt of this run made it from other inputs."""
@@ -266,7 +269,7 @@ class Context:
         """Let the teacher complete: at its endpoint, on its own engine, or on the student's where the two are the same."""
         recipe, engine = self.recipe, self.recipe.teacher_engine
         if recipe.teacher_endpoint is not None:
-            spending = self.run.folder / "spending.jsonl"
+            spending = self.shared_spending or self.run.folder / "spending.jsonl"
             generate_remotely(label, generations, recipe.teacher.name, recipe.teacher_endpoint, spending)
         elif recipe.shares_engine or engine is None:
             self._pass(label, generations, self.base_weights(), recipe.student_engine)

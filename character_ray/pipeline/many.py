@@ -90,8 +90,10 @@ def run_personas(
     ]
     personas = [everyone[number] for number, _ in runs]
     held = Held()
+    # One for all constitutions and seeds: which of them is asked first differs from one command to the next, and one budget holds for all.
+    spending = recipe.output / f"{recipe.name}.spending.jsonl"
     with full_disk_named(recipe):
-        contexts = [Context.open(own, held) for _, own in runs]
+        contexts = [Context.open(own, held, spending) for _, own in runs]
         with ray_session(recipe), held:
             asked = []
             written = write_trait_prompts(contexts, personas)
@@ -102,7 +104,7 @@ def run_personas(
                 asked.append(_Asked(context, distilled, prompts, base_work(context, distilled, prompts, exam)))
             flood(contexts[0], [each.work for each in asked])
             _score_together(asked)
-            stories = [partial(_tell_one, own, constitutions, number, pairs_only) for number, own in runs]
+            stories = [partial(_tell_one, own, constitutions, number, pairs_only, spending) for number, own in runs]
             if side_by_side > 1:
                 held.end()  # each process starts its own
                 errors = _side_by_side(stories, contexts, side_by_side)
@@ -186,6 +188,7 @@ def _tell_one(
     constitutions: Sequence[Path],
     number: int,
     pairs_only: bool,
+    spending: Path,
     held: Held | None = None,
 ) -> None:
     """What one run makes of the shared generation, which it finds in the store.
@@ -195,11 +198,12 @@ def _tell_one(
         constitutions: All that were given: nobody is trained on another's probes.
         number: Which of them its persona is, from 0.
         pairs_only: Stop after the preference pairs.
+        spending: The ledger of all runs.
         held: What the shared generation left up, in the same process.
     """
     everyone = [load_persona(recipe.model_copy(update={"constitution": path})) for path in constitutions]
     persona, control = everyone[number], None if pairs_only else load_control(recipe)
-    context = Context.open(recipe, held)
+    context = Context.open(recipe, held, spending)
     with full_disk_named(recipe), ray_session(recipe), nullcontext() if held else context.held:
         written = write_trait_prompts([context], [persona])[0]
         prompts, held_out = make_prompts(context, [*everyone, *([control] if control else [])], written)

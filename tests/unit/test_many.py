@@ -8,11 +8,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from character_ray.cli import app
-from character_ray.config import load_recipe
+from character_ray.config import EndpointConfig, load_recipe
 from character_ray.constitution import load_constitution
 from character_ray.errors import RecipeError
 from character_ray.parts import write_rows
-from character_ray.pipeline import many, many_table, run_personas, traits
+from character_ray.pipeline import context, many, many_table, run_personas, traits
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.many_table import Outcome, show, show_pairs
 from character_ray.report.io import write_report
@@ -78,7 +78,7 @@ def test_every_persona_and_seed_is_a_run_that_could_have_been_run_alone(recipe, 
     monkeypatch.setattr(
         many,
         "_tell_one",
-        lambda own, constitutions, number, pairs_only, held: told.append(
+        lambda own, constitutions, number, pairs_only, spending, held: told.append(
             (own.name, own.seed, constitutions[number].stem)
         ),
     )
@@ -92,6 +92,24 @@ def test_every_persona_and_seed_is_a_run_that_could_have_been_run_alone(recipe, 
     alone = Context.open(recipe.model_copy(update={"constitution": COACH, "name": "alone", "seed": 4}))
     prompts, _ = many.make_prompts(alone, [Persona(load_constitution(path)) for path in (CAPTAIN, COACH)])
     assert many.base_work(alone, [Persona(load_constitution(COACH))], prompts).student.artefact.folder == students[3]
+
+
+def test_one_budget_holds_for_all_runs_whatever_their_order_or_number(recipe, monkeypatch):
+    """Each command asks through its first run; what any of them spent counts for the next, and for the stories told after it."""
+    endpoint = EndpointConfig(url="http://there/v1")
+    recipe = recipe.model_copy(update={"teacher_endpoint": endpoint})
+    ledgers: list[Path] = []
+    monkeypatch.setattr(context, "generate_remotely", lambda *asked: ledgers.append(asked[-1]))
+    monkeypatch.setattr(many, "ray_session", lambda recipe: many.nullcontext())
+    monkeypatch.setattr(many, "flood", lambda context, works: context.teach("teacher", []))
+    monkeypatch.setattr(many, "_score_together", lambda asked: None)
+    monkeypatch.setattr(many, "make_prompts", lambda *asked: ([], []))
+    monkeypatch.setattr(many, "base_work", lambda *asked: None)
+    monkeypatch.setattr(many, "tell_story", lambda context, *rest: context.teach("teacher", []))
+    monkeypatch.setattr(many, "show", lambda outcomes: None)
+    for constitutions in ([CAPTAIN, COACH], [COACH, CAPTAIN], [COACH]):
+        assert not any(outcome.error for outcome in run_personas(recipe, constitutions, seeds=(3,)))
+    assert ledgers == [recipe.output / "fleet.spending.jsonl"] * (3 + 5)
 
 
 def test_what_is_asked_about_directives_is_drawn_with_each_runs_seed(recipe, monkeypatch):

@@ -13,6 +13,7 @@ from character_ray.config import EndpointConfig, Recipe
 from character_ray.errors import GenerationError
 from character_ray.inference.find_model import find_model
 from character_ray.inference.remote import WRITTEN_TOGETHER, Sections
+from character_ray.inference.spending import Ledger
 from character_ray.parts import read_parts
 from character_ray.rows import Completion
 from tests.fake_openai import BASE, FakeOpenAI
@@ -170,6 +171,29 @@ def test_a_budget_is_never_exceeded_and_what_was_paid_for_is_kept(provider: Prov
     ask(wanted(tmp_path), tmp_path, poor.model_copy(update={"budget_usd": 20 * each}))
     assert provider.asked == {f"word {n}": 1 for n in range(12)}
     assert spent(tmp_path) == pytest.approx(12 * each)
+
+
+@pytest.mark.parametrize("torn", [b"{", b'{"row_id": "x", "tokens": [7, 3], "us', b"\0" * 20, b'{"row_id": "\xc4'])
+def test_a_torn_line_of_the_ledger_counts_as_the_dearest_request(tmp_path: Path, torn: bytes):
+    file, endpoint = tmp_path / "spending.jsonl", EndpointConfig(url="http://there/v1", usd_per_million_output=1000.0)
+    requests = wanted(tmp_path, 2).requests
+    ledger = Ledger(file, endpoint)
+    ledger.book("a", ledger.reserve(requests[0]), (7, 3))
+    file.write_bytes(file.read_bytes() + torn)
+    for booked in (0.003, 0.006):  # ten tokens may be written and three were
+        again = Ledger(file, endpoint)
+        assert again.spent == pytest.approx(booked + 0.01)
+        again.book("b", again.reserve(requests[1]), (7, 3))
+    assert Ledger(file, endpoint).spent == pytest.approx(0.009 + 0.01)
+
+
+def test_a_ledger_of_one_torn_line_counts_it_as_the_request_that_comes_next(tmp_path: Path):
+    file = tmp_path / "spending.jsonl"
+    file.write_text('{"row_id"')
+    poor = EndpointConfig(url="http://there/v1", usd_per_million_output=1000.0, budget_usd=0.015)
+    assert Ledger(file, poor).reserve(wanted(tmp_path, 1).requests[0]) is None
+    file.write_text('{"row_id": "a", "tokens": null, "usd": 0.005}')
+    assert Ledger(file, poor).reserve(wanted(tmp_path, 1).requests[0]) == pytest.approx(0.01), "only its end is missing"
 
 
 def test_an_endpoint_that_does_not_say_what_it_used_is_booked_at_the_most(provider: Provider, tmp_path: Path):
