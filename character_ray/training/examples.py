@@ -3,6 +3,7 @@
 {messages: [user, assistant, ..., assistant]} -> {input_ids, labels}
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -13,10 +14,12 @@ from character_ray.rows import Message
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["IGNORED", "check_conversation", "describe_example", "to_labelled"]
+__all__ = ["IGNORED", "check_conversation", "describe_example", "in_brief", "to_labelled"]
 
 # Label of a token that is not trained on.
 IGNORED = -100
+# Of an example on a terminal: letters at either end of a stretch that is learnt or not, and lines in all.
+LETTERS, LINES = 100, 20
 
 
 def check_conversation(messages: Sequence[Message], row_id: str) -> None:
@@ -77,3 +80,16 @@ def describe_example(example: Mapping[str, Sequence[int]], tokenizer: "PreTraine
             trained = not trained
         text += str(tokenizer.decode([token]))
     return text + ("»" if trained else "")
+
+
+def in_brief(text: str) -> str:
+    """A described example in a few lines: the ends of every stretch between marks, then the first and last lines."""
+    stretches = re.split("([«»])", text.strip())
+    lines = "".join(_ends(stretch) for stretch in stretches).splitlines() if len(stretches) > 1 else text.splitlines()
+    half = LINES // 2
+    shown = lines if len(lines) <= LINES else [*lines[:half], "…", *lines[1 - half :]]
+    return "\n".join(_ends(line) for line in shown)
+
+
+def _ends(text: str) -> str:
+    return text if len(text) <= 2 * LETTERS + 3 else f"{text[:LETTERS]} … {text[-LETTERS:]}"

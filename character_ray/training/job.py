@@ -50,6 +50,11 @@ class TrainJob:
         return self.folder / "adapter"
 
     @property
+    def first_example(self) -> Path:
+        """The first example as the model reads it, written before the first step."""
+        return self.folder / "first_example.txt"
+
+    @property
     def checkpoints(self) -> Path:
         """Trainer checkpoints; removed when the job is done."""
         return self.folder / "checkpoints"

@@ -11,7 +11,8 @@ from typing import Any
 from character_ray.cluster_room import Need
 from character_ray.config import DPOConfig
 from character_ray.errors import ClusterError, TrainingError
-from character_ray.log import StageProgress, stage_progress
+from character_ray.log import StageProgress, console, stage_progress
+from character_ray.training.examples import in_brief
 from character_ray.training.factors import check_finite
 from character_ray.training.failures import root_cause
 from character_ray.training.job import TrainJob
@@ -40,14 +41,15 @@ def train(job: TrainJob, label: str, num_rows: int) -> None:
         ClusterError: The nodes that are alive cannot hold the workers, and none joined in time; checkpoints are kept.
     """
     check_storage(job)
-    (job.folder / FATAL).unlink(missing_ok=True)
+    for left in (job.folder / FATAL, job.first_example):
+        left.unlink(missing_ok=True)
     if not job.checkpoints.is_dir():
         # Nothing to continue from: steps of an abandoned attempt must not pass for this one's.
         (job.folder / "metrics.jsonl").unlink(missing_ok=True)
     with stage_progress(label, num_steps(job, num_rows), "steps") as progress:
         if not job.cluster.in_process:
             progress.note(f"starting {job.cluster.workers} worker{'s' if job.cluster.workers > 1 else ''}")
-        with _following(job.folder / "metrics.jsonl", progress):
+        with _following(job, label, progress):
             _fit(job, label)
     check_finite(job.folder / "trained")
     job.adapter.mkdir(exist_ok=True)
@@ -115,15 +117,17 @@ def _check_not_fatal(job: TrainJob, label: str) -> None:
 
 
 @contextmanager
-def _following(path: Path, progress: StageProgress) -> Iterator[None]:
-    """Count the steps that appear in the metrics file while training goes on elsewhere."""
+def _following(job: TrainJob, label: str, progress: StageProgress) -> Iterator[None]:
+    """Show the first example and count the steps that appear in the metrics file while training goes on elsewhere."""
     stop = threading.Event()
 
     def follow() -> None:
-        seen = 0
+        seen, shown = 0, False
         while True:
             last = stop.wait(0.5)
-            steps = read_metrics(path)
+            if not shown and (shown := job.first_example.is_file()):
+                _show_example(job.first_example, label)
+            steps = read_metrics(job.folder / "metrics.jsonl")
             if len(steps) > seen:
                 progress.advance(len(steps) - seen, _shown(steps[-1]))
                 seen = len(steps)
@@ -137,6 +141,13 @@ def _following(path: Path, progress: StageProgress) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+def _show_example(path: Path, label: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    marked = ", what is learnt between « and »" if "«" in text else ""
+    console.print(f"{label}: the first example as the model reads it{marked} (all of it in {path})", markup=False)
+    console.print(in_brief(text), style="dim", markup=False)
 
 
 def _shown(step: dict[str, Any]) -> str:

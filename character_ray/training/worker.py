@@ -322,7 +322,7 @@ def _cut(example: dict[str, list[int]], job: TrainJob) -> dict[str, list[int]]:
 
 
 def _show(job: TrainJob, text: str) -> None:
-    (job.folder / "first_example.txt").write_text(text, encoding="utf-8")
+    write_text(job.first_example, text)
 
 
 def _kept_rows(job: TrainJob) -> list[dict[str, Any]]:

@@ -1,9 +1,12 @@
 """What a model, an engine or a file said reaches the terminal as it was written: brackets in it are no markup."""
 
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from character_ray import log
@@ -11,12 +14,15 @@ from character_ray.cli import app
 from character_ray.config import Recipe, load_recipe
 from character_ray.constitution import load_constitution
 from character_ray.log import StageProgress
+from character_ray.models import resolve_model
 from character_ray.pipeline import context, many_table
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.many_table import Outcome, show_pairs
 from character_ray.pipeline.preview import pairs_table, whom_rejected
 from character_ray.rows import Message, Pair
 from character_ray.runs import Store
+from character_ray.training import launch
+from character_ray.training.job import TrainJob
 
 ROOT = Path(__file__).resolve().parents[2]
 BRACKETS = ["Arr! [laughs heartily] Aye.", "as told [/INST]", "[b]bold[/i]", "error in [/tmp/engine.log]"]
@@ -136,3 +142,24 @@ def test_a_persona_may_have_brackets_in_its_name(tmp_path, name):
     found = CliRunner().invoke(app, ["validate", str(file)])
     assert found.exit_code == 0, found.output
     assert f"{file}: {name}, quality" in found.output.replace("\n", "")
+
+
+def test_a_training_prints_its_first_example_and_not_that_of_an_earlier_attempt(console, recipe, tmp_path, monkeypatch):
+    text = "as told [/INST] [laughs]"
+    job = TrainJob("dpo", resolve_model(recipe.student), tmp_path, tmp_path, recipe.dpo, recipe.train, 0)
+    job.first_example.write_text("of an earlier attempt")
+
+    def trained(*_: object, **__: object) -> None:
+        time.sleep(1)  # what was there before would have been found
+        job.first_example.write_text(f"chosen\n<|im_start|>assistant\n«{text}<|im_end|>»\n")
+        (job.folder / "trained").mkdir()
+        save_file({"a": np.zeros(1, np.float32)}, job.folder / "trained" / "adapter_model.safetensors")
+        (job.folder / "trained" / "adapter_config.json").write_text("{}")
+
+    monkeypatch.setattr(launch, "console", console)
+    monkeypatch.setattr(launch, "run_workers", trained)
+    launch.train(job, "dpo", 8)
+    shown = console.export_text()
+    assert f"\n«{text}<|im_end|>»" in shown
+    assert shown.count("dpo: the first example") == 1
+    assert "earlier attempt" not in shown
