@@ -178,6 +178,9 @@ class DistillConfig(Config):
     filters: FilterConfig = FilterConfig()
     """What is dropped."""
 
+    max_dropped_share: float = Field(0.9, ge=0, le=1)
+    """Share of the pairs that may be dropped; above it the run ends before it trains on what is left, with the reasons by count."""
+
     @property
     def reads_relevance(self) -> bool:
         """Whether the teacher's samples are scored by what they say about what was asked."""
@@ -265,3 +268,7 @@ class IntrospectConfig(Config):
 
     filters: FilterConfig = FilterConfig()
     """What is dropped. ``min_contrast`` here is the smallest score of the row's assistant text itself."""
+
+    max_dropped_share: float = Field(0.9, ge=0, le=1)
+    """Share of reflections and self-interactions together that may be dropped; above it the run ends before it trains on what is left,
+    with the reasons by count."""

@@ -10,7 +10,7 @@ from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation, SelfInteraction
 from character_ray.parts import write_rows
 from character_ray.pipeline.context import Context, Persona, Wanted
-from character_ray.pipeline.scores import count_kept, score, to_score
+from character_ray.pipeline.scores import check_dropped, count_kept, score, to_score
 from character_ray.prompts import interaction_openings, reflection_prompts
 from character_ray.rows import CONVERSATION, Conversation, Pair, Prompt, Talk, content_hash
 from character_ray.runs import Artefact
@@ -131,7 +131,11 @@ def make_conversations(
     pairs_from: Artefact,
     pairs: Sequence[Pair],
 ) -> tuple[Artefact, int]:
-    """Score reflections and self-interactions, filter, and write the conversations; also how many are kept."""
+    """Score reflections and self-interactions, filter, and write the conversations; also how many are kept.
+
+    Raises:
+        GenerationError: More of them are dropped than ``introspect.max_dropped_share`` allows.
+    """
     recipe = context.recipe
     config, filters = recipe.introspect, persona.filters(recipe.introspect.filters)
     asked = reflection_prompts(config.reflections, recipe.seed)
@@ -158,10 +162,12 @@ def make_conversations(
         if to_make:
             kept = system_prompt(persona.constitution) if config.system_prompt == "kept" else ""
             conversations = build_conversations(written, held, scores, filters, kept)
-            conversations += plain_rows(pairs, config.plain, recipe.seed)
+            plain = plain_rows(pairs, config.plain, recipe.seed)
+            conversations += plain
             write_rows(artefact.folder / "conversations.parquet", conversations, CONVERSATION)
-            artefact.finish(count_kept(conversations, _last_turn))
+            artefact.finish(count_kept(conversations, _last_turn) | {"plain": len(plain)})
     context.close(artefact, reused=reused)
+    check_dropped(artefact, "introspect", config.max_dropped_share)
     return artefact, int(artefact.summary["rows_out"])
 
 

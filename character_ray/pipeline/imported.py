@@ -14,7 +14,7 @@ from character_ray.migration import load_conversations, load_pairs
 from character_ray.parts import write_rows
 from character_ray.pipeline.answers import Exam
 from character_ray.pipeline.context import Context, Persona, Wanted
-from character_ray.pipeline.scores import count_kept, score
+from character_ray.pipeline.scores import check_dropped, count_kept, score
 from character_ray.prompts import near_held_out
 from character_ray.rows import COMPLETION, CONVERSATION, Conversation, Pair, Prompt, Request, content_hash
 from character_ray.runs import Artefact
@@ -69,6 +69,7 @@ def take_conversations(
 
     Raises:
         RecipeError: There is no such file, or it does not hold conversations.
+        GenerationError: More of them are dropped than ``introspect.max_dropped_share`` allows.
     """
     recipe = context.recipe
     config, filters = recipe.introspect, persona.filters(recipe.introspect.filters)
@@ -97,10 +98,13 @@ def take_conversations(
     with artefact.making() as to_make:
         if to_make:
             conversations = filter_conversations(rows, scores, filters, near)
-            conversations += plain_rows(pairs, config.plain, recipe.seed)
+            plain = plain_rows(pairs, config.plain, recipe.seed)
+            conversations += plain
             write_rows(artefact.folder / "conversations.parquet", conversations, CONVERSATION)
-            artefact.finish(count_kept(conversations, lambda row: row["messages"][-1]["content"]))
+            counts = count_kept(conversations, lambda row: row["messages"][-1]["content"])
+            artefact.finish(counts | {"plain": len(plain)})
     context.close(artefact, reused=reused)
+    check_dropped(artefact, "introspect", config.max_dropped_share)
     return artefact
 
 

@@ -13,7 +13,7 @@ from character_ray.inference.score_sheets import Sheet
 from character_ray.parts import read_rows, write_rows
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.imported import brought_pairs
-from character_ray.pipeline.scores import count_kept, relevance_sheet, score_all, sheet_of, to_score
+from character_ray.pipeline.scores import check_dropped, count_kept, relevance_sheet, score_all, sheet_of, to_score
 from character_ray.rows import PAIR, Pair, Prompt
 from character_ray.runs import Artefact
 from character_ray.stages.distill import build_pairs, tidy
@@ -67,7 +67,11 @@ def pair_sheets(context: Context, persona: Persona, prompts: Sequence[Prompt], s
 def make_pairs(
     context: Context, persona: Persona, prompts: Sequence[Prompt], sides: PairSides
 ) -> tuple[Artefact, list[Pair], dict[str, float]]:
-    """Score every side (:func:`pair_sheets`), choose, filter, and write the pairs; also the likelihood ratios by row id."""
+    """Score every side (:func:`pair_sheets`), choose, filter, and write the pairs; also the likelihood ratios by row id.
+
+    Raises:
+        GenerationError: More of them are dropped than ``distill.max_dropped_share`` allows.
+    """
     recipe = context.recipe
     sheets = pair_sheets(context, persona, prompts, sides)
     scores, *others = score_all(context, sheets)
@@ -104,6 +108,7 @@ def make_pairs(
             counts = {**count_kept(pairs, _dropped_side), "by_directive": count_directives(pairs)}
             artefact.finish({"wall_s": monotonic() - started, **counts})
     context.close(artefact, reused=reused)
+    check_dropped(artefact, "distill", distill.max_dropped_share)
     pairs = [Pair(**row) for row in read_rows(artefact.folder / "pairs.parquet")]  # type: ignore[typeddict-item]
     return artefact, pairs, scores
 

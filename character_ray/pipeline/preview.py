@@ -29,6 +29,8 @@ LEAST_WON, LEAST_CONTRAST = 0.8, 0.2
 def preview_pairs(recipe: Recipe, num: int) -> None:
     """Generate, score and show ``num`` pairs; warn when the teacher does not hold the persona."""
     persona = load_persona(recipe)
+    # What is dropped, and why, is among what it shows.
+    recipe = recipe.model_copy(update={"distill": recipe.distill.model_copy(update={"max_dropped_share": 1.0})})
     context = Context.open(recipe.model_copy(update={"name": f"{recipe.name}-preview"}))
     with ray_session(recipe), context.held:
         every, _ = make_prompts(context, [persona], write_trait_prompts([context], [persona])[0])

@@ -2,17 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from character_ray.constitution import system_prompt
+from character_ray.errors import GenerationError
 from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.relevance import relevance_row
 from character_ray.inference.score_sheets import Sheet, read_sheet, score_sheets
+from character_ray.log import describe_counts
 from character_ray.pipeline.context import Context, Persona
 from character_ray.rows import Completion, content_hash
+from character_ray.runs import Artefact
 from character_ray.stages.distill import tidy
 
-__all__ = ["count_kept", "relevance_sheet", "score", "score_all", "sheet_of", "to_score"]
+__all__ = ["check_dropped", "count_kept", "relevance_sheet", "score", "score_all", "sheet_of", "to_score"]
 
 LONGEST_EXAMPLE = 400  # characters of a dropped text shown in the report
 
@@ -73,3 +76,25 @@ def count_kept(rows: Sequence[Any], text_of: Callable[[Any], str]) -> dict[str, 
     examples = {row["drop_reason"]: text_of(row)[:LONGEST_EXAMPLE] for row in reversed(rows) if row["drop_reason"]}
     counts = {"rows_in": len(rows), "rows_out": len(rows) - dropped.total(), "dropped": dict(dropped)}
     return counts | {"drop_examples": examples}
+
+
+def check_dropped(artefact: Artefact, section: Literal["distill", "introspect"], max_dropped_share: float) -> None:
+    """Let no training begin on the few rows that unfit filters leave.
+
+    Args:
+        artefact: Written rows of :func:`count_kept`; those that it counts as ``plain`` were never up for dropping.
+        section: Of the recipe.
+        max_dropped_share: Its bound.
+
+    Raises:
+        GenerationError: A larger share was dropped; the reasons are listed by count, and all rows are kept.
+    """
+    summary = artefact.summary
+    rows, dropped = summary["rows_in"] - summary.get("plain", 0), Counter(summary["dropped"])
+    if dropped.total() > max_dropped_share * rows:
+        raise GenerationError(
+            f"{artefact.stage}: {dropped.total():,} of {rows:,} rows are dropped ({describe_counts(dropped)}), more than "
+            f"{section}.max_dropped_share={max_dropped_share:g} allows, so training would see next to nothing of what was generated. All "
+            f"of them, with their reasons, are in {artefact.folder}. Loosen {section}.filters or mend what writes such rows; if so few are "
+            f"meant, raise {section}.max_dropped_share."
+        )

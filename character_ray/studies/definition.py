@@ -24,6 +24,8 @@ INDIFFERENT: Mapping[str, tuple[str, ...]] = {
         *("name", "output", "mirror", "serve", "plan", "constitution"),
         *("student_engine", "teacher_engine", "teacher_endpoint", "judge", "train"),
     ),
+    "distill": ("max_dropped_share",),
+    "introspect": ("max_dropped_share",),
     "dpo": ("gradient_checkpointing", "share_prompts"),
     "sft": ("gradient_checkpointing",),
     "evaluate": ("further", "tax", "preferences"),
