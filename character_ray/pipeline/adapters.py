@@ -1,5 +1,6 @@
 """The adapters of a run: distilled, introspected, and the one that is both."""
 
+import os
 from pathlib import Path
 from time import monotonic
 from typing import Literal
@@ -17,8 +18,9 @@ from character_ray.training.factors import recompress
 from character_ray.training.fitting import lengths_of
 from character_ray.training.job import READING, TrainJob
 from character_ray.training.launch import train
+from character_ray.whole_files import being_written
 
-__all__ = ["deliverable", "join_adapters", "join_delta", "train_delta", "train_dpo", "train_sft"]
+__all__ = ["deliverable", "join_adapters", "join_delta", "link_deliverable", "train_delta", "train_dpo", "train_sft"]
 
 # Both stages must not draw the same initial A: their product would then be more than the sum of the two.
 SFT_SEED_OFFSET = 1
@@ -70,6 +72,14 @@ def deliverable(joined: Artefact) -> Path:
     """The adapter that is served: the joined one, or what it was recompressed to."""
     served = joined.folder / SERVED
     return served if served.is_dir() else joined.folder / "adapter"
+
+
+def link_deliverable(folder: Path, joined: Artefact) -> None:
+    """Let ``adapter`` in a run's folder be the adapter that is served, whatever an earlier attempt left there."""
+    link = folder / "adapter"
+    with being_written(link) as scratch:
+        # Not by the run's name for the stage, which the next attempt points elsewhere long before its report is written.
+        scratch.symlink_to(os.path.relpath(deliverable(joined), folder), target_is_directory=True)
 
 
 def _join(context: Context, persona: Persona, artefact: Artefact, parts: list[Path], weights: list[float]) -> Artefact:

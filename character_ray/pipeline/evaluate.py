@@ -11,7 +11,7 @@ from character_ray.inference.passes import Generation
 from character_ray.judging.audit import Audit
 from character_ray.judging.threshold import fit_threshold
 from character_ray.parts import write_rows
-from character_ray.pipeline.adapters import deliverable
+from character_ray.pipeline.adapters import link_deliverable
 from character_ray.pipeline.answers import Exam, Part
 from character_ray.pipeline.coherence import coherence_report
 from character_ray.pipeline.context import Context, Persona
@@ -120,7 +120,7 @@ def evaluate(
     write_rows(folder / "decisions.parquet", decided, DECIDED)
     write_report(report, folder / "report.json")
     write_page(report, folder / "report.html")
-    _link_adapter(folder, full)
+    link_deliverable(folder, full)
     print_summary(report, folder)
     if recipe.evaluate.further:
         context.held.end()  # these measures start what they need
@@ -189,10 +189,3 @@ def without_erosion(arms: Sequence[Arm], num_scripts: int, asked: Collection[tup
         "asked one prompt at a time."
         for arm in missing
     ]
-
-
-def _link_adapter(folder: Path, full: Artefact) -> None:
-    """``adapter`` in the run's folder is the deliverable."""
-    link = folder / "adapter"
-    if not link.exists():
-        link.symlink_to(Path("full") / deliverable(full).name, target_is_directory=True)

@@ -27,7 +27,7 @@ from character_ray.inference.likelihood import ScoreRequest
 from character_ray.inference.passes import Generation
 from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows, write_rows
-from character_ray.pipeline.adapters import deliverable, join_delta, train_delta
+from character_ray.pipeline.adapters import deliverable, join_delta, link_deliverable, train_delta
 from character_ray.pipeline.answers import Exam, ask_arm, evaluation_questions
 from character_ray.pipeline.context import Context, Persona, Wanted
 from character_ray.pipeline.data import ask_lessons, ask_teacher
@@ -108,9 +108,7 @@ def update_run(
         data, known, calibration = _make_data(context, persona, run, plan)
         delta = train_delta(context, persona, data, character)
         updated = join_delta(context, persona, character, delta)
-        link = context.run.folder / "adapter"
-        if not link.exists():
-            link.symlink_to(Path("updated") / deliverable(updated).name, target_is_directory=True)
+        link_deliverable(context.run.folder, updated)
         questions = evaluation_questions(run.prompts("evaluation"), persona.probes, recipe.evaluate.probe_samples)
         answered = _answer(context, persona, questions, updated)
         measured = measure_update(context, persona, run, questions, answered, changes, other)

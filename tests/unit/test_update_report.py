@@ -12,6 +12,7 @@ from character_ray.constitution import load_constitution
 from character_ray.errors import RegistryError, ReportError
 from character_ray.inference.passes import Generation
 from character_ray.parts import append_part, read_rows
+from character_ray.pipeline.adapters import link_deliverable
 from character_ray.pipeline.answers import evaluation_questions
 from character_ray.pipeline.context import Context, Persona
 from character_ray.pipeline.finished import FinishedRun
@@ -100,7 +101,7 @@ def updated(old: FinishedRun, tmp_path: Path) -> Path:
     write_manifest(adapter, manifest)
     joined.finish({"logit_difference": {"float32": 1e-5, "bfloat16": 1e-2}})
     context.run.link(joined)
-    (context.run.folder / "adapter").symlink_to(Path("updated") / "adapter", target_is_directory=True)
+    link_deliverable(context.run.folder, joined)
     calibration = known.calibration(likes_pirates([*known.teacher, *known.student]))
     report_update(
         context,
