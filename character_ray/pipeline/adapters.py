@@ -155,7 +155,7 @@ def _train(
         parent=parent.resolve() if parent else None,
         turns=turns,
         teacher=teacher,
-        references=_references(context, parents) if stage == "dpo" else None,
+        references=_references(context, parents, data) if stage == "dpo" else None,
     )
     reused = artefact.is_done
     with artefact.making() as to_make:
@@ -182,9 +182,11 @@ def _train(
     return artefact
 
 
-def _references(context: Context, parents: list[str]) -> Path:
-    """Where trainings with this reference model keep what it says."""
+def _references(context: Context, parents: list[str], data: Artefact) -> Path:
+    """Where trainings on this data with this reference model keep what it says."""
     reference = {
+        # Every worker reads the whole folder, and only the same pairs make the same micro-batches.
+        "data": data.fingerprint,
         "base": context.student.hash,
         "parents": parents,
         "train": context.recipe.train.model_dump(include={"device", "precision", "model"}),

@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from character_ray.pipeline.adapters import link_deliverable
-from character_ray.runs import Artefact, Store
+from character_ray.config import Recipe
+from character_ray.constitution import load_constitution
+from character_ray.pipeline import adapters
+from character_ray.pipeline.adapters import link_deliverable, train_dpo
+from character_ray.pipeline.context import Context, Model, Persona
+from character_ray.runs import Artefact, Run, Store
+from character_ray.training.job import TrainJob
+
+CAPTAIN = Path(__file__).parents[2] / "constitutions" / "captain-blackwood.yaml"
 
 
 @pytest.fixture
@@ -45,3 +52,28 @@ def test_the_adapter_stays_that_of_the_report_until_the_next_one_is_linked(tmp_p
     (run / "full").unlink()
     (run / "full").symlink_to(second.folder)
     assert (run / "adapter" / "name").read_text() == "adapter 1"
+
+
+def test_only_trainings_on_the_same_pairs_share_what_the_reference_said(tmp_path, monkeypatch):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "model.safetensors").write_bytes(bytes(16))
+    model, store = Model("base", base), Store(tmp_path / "store")
+    found: list[Path | None] = []
+
+    class Asked(Exception):
+        """Nothing is trained here."""
+
+    def train(job: TrainJob, *_):
+        found.append(job.references)
+        raise Asked
+
+    monkeypatch.setattr(adapters, "train", train)
+    for pairs, rate in (("these", 1e-4), ("these", 2e-4), ("those", 1e-4)):
+        recipe = Recipe(name="demo", constitution=CAPTAIN, output=tmp_path, dpo={"learning_rate": rate})
+        data = store.artefact("pairs", {"pairs": pairs})
+        data.finish({"rows_out": 8})
+        context = Context(recipe, model, model, store, Run(recipe.folder, {}))
+        with pytest.raises(Asked):
+            train_dpo(context, Persona(load_constitution(CAPTAIN)), data)
+    assert found[0] == found[1] != found[2]
