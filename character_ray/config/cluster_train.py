@@ -58,7 +58,7 @@ class ClusterTrainConfig(WaitsForNodes):
 
     trainer: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of TRL's trainers, passed through as they are: ``{torch_compile: true}``, ``{optim: adafactor}``. One that a
-    single stage's trainer knows, such as ``ld_alpha``, goes to that stage alone."""
+    single stage's trainer knows, such as ``ld_alpha``, goes to that stage alone. An optimizer named here is used under DeepSpeed too."""
 
     model: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of ``from_pretrained``, passed through as they are: ``{attn_implementation: flash_attention_2}``. Attention
@@ -131,6 +131,15 @@ class ClusterTrainConfig(WaitsForNodes):
         return self
 
     @model_validator(mode="after")
+    def _check_one_optimizer(self) -> "ClusterTrainConfig":
+        if self.trainers_optimizer and "optimizer" in self.deepspeed:
+            raise ValueError(
+                f"trainer sets {', '.join(self.trainers_optimizer)} and deepspeed sets optimizer={self.deepspeed['optimizer']}, but only "
+                "one of the two could make the optimizer. Leave one of them out."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_gpu_share(self) -> "ClusterTrainConfig":
         if self.gpu_share < 1 and self.workers > 1:
             raise ValueError(
@@ -169,9 +178,16 @@ class ClusterTrainConfig(WaitsForNodes):
         return self
 
     @property
+    def trainers_optimizer(self) -> list[str]:
+        """What ``trainer`` says of the optimizer. If it says anything, the trainer makes it and DeepSpeed takes it as it is."""
+        return [name for name in self.trainer if name == "optim" or name.startswith("optim_")]
+
+    @property
     def numerics(self) -> dict[str, Any]:
         """What decides the weights that come out; of the further arguments those that are set."""
         further = {name: given for name in ("deepspeed", "trainer", "model") if (given := getattr(self, name))}
+        if self.zero_stage and self.trainers_optimizer:
+            further["optimizer"] = "trainer"  # DeepSpeed once made AdamW whatever was asked for
         return self.model_dump(include={"precision", "workers", "zero_stage"}) | further
 
     @property

@@ -66,7 +66,9 @@ def _decided(job: TrainJob) -> dict[str, Any]:
     if cluster.device == "cpu" and not cluster.in_process:
         arguments["ddp_backend"] = "gloo"
     if cluster.zero_stage:
-        arguments["deepspeed"] = deepspeed_config(cluster.zero_stage, cluster.deepspeed)
+        arguments["deepspeed"] = deepspeed_config(
+            cluster.zero_stage, cluster.deepspeed, optimizer=not cluster.trainers_optimizer
+        )
     if isinstance(config, DPOConfig):
         if config.algorithm == "dpo":
             arguments |= {
@@ -150,12 +152,15 @@ def _known_arguments(kind: str) -> set[str]:
     return {field.name for field in fields(TRLDPOConfig if kind == "dpo" else TRLSFTConfig)}
 
 
-def deepspeed_config(zero_stage: int, further: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def deepspeed_config(
+    zero_stage: int, further: Mapping[str, Any] | None = None, *, optimizer: bool = True
+) -> dict[str, Any]:
     """DeepSpeed's configuration; ``auto`` fields are filled from the trainer's arguments.
 
     Args:
         zero_stage: What is divided among workers: 1 the optimizer's state, 2 gradients too, 3 weights too.
         further: Settings that are added to ours or take their place, section by section.
+        optimizer: Whether DeepSpeed makes the optimizer; else the trainer makes its own and hands it over.
 
     PyTorch's AdamW is used on purpose: an adapter is small, and DeepSpeed's own optimizers are compiled at the first run.
     """
@@ -166,11 +171,15 @@ def deepspeed_config(zero_stage: int, further: Mapping[str, Any] | None = None) 
         "gradient_clipping": "auto",
         "bf16": {"enabled": "auto"},
         "zero_optimization": {"stage": zero_stage, "stage3_gather_16bit_weights_on_model_save": zero_stage == 3},
-        "optimizer": {
+    }
+    if optimizer:
+        config["optimizer"] = {
             "type": "AdamW",
             "params": {"lr": "auto", "betas": "auto", "eps": "auto", "weight_decay": "auto", "torch_adam": True},
-        },
-    }
+        }
+    else:
+        # Where its state is offloaded, another one would otherwise take its place.
+        config["zero_force_ds_cpu_optimizer"] = False
     for name, section in (further or {}).items():
         own = config.get(name)
         config[name] = {**own, **section} if isinstance(own, dict) and isinstance(section, dict) else section

@@ -227,3 +227,19 @@ def test_an_adapter_that_the_last_step_broke_is_not_taken_for_finished(job, conv
         train(trained, "sft", 24)
     assert len(read_metrics(trained.folder / "metrics.jsonl")) == 1
     assert not trained.adapter.exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "deepspeed"), [(2, {}), (1, {"zero_optimization": {"offload_optimizer": {"device": "cpu"}}})]
+)
+def test_an_optimizer_that_the_recipe_names_trains_under_deepspeed_too(job, conversations, stage, deepspeed):
+    plain = {"trainer": {"optim": "sgd"}}
+    alone = job("sft", conversations, "alone", cluster=HERE.model_copy(update=plain))
+    sharded = plain | {"zero_stage": stage, "deepspeed": deepspeed}
+    under = job("sft", conversations, "under", cluster=CLUSTER.model_copy(update=sharded))
+    for each in (alone, under):
+        train(each, "sft", 24)
+    wanted, found = weights(alone), weights(under)
+    # AdamW moves every weight by about the learning rate a step, 0.1 in all; SGD by a hundredth of that.
+    assert all(found[name].allclose(wanted[name], atol=1e-5) for name in wanted)
+    assert any(bool(found[name].any()) for name in found if "lora_B" in name)

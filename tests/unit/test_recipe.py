@@ -191,6 +191,15 @@ def test_further_settings_of_deepspeed_need_deepspeed():
         load_recipe(DEMO.with_name("smollm2-full.yaml"), [offload, "train.zero_stage=0"])
 
 
+def test_only_one_optimizer_can_be_asked_for_and_one_that_is_made_by_the_trainer_has_results_of_its_own():
+    asked = "train.trainer={optim: adafactor}"
+    with pytest.raises(RecipeError, match=r"trainer sets optim and deepspeed sets optimizer=.*Leave one of them out"):
+        load_recipe(DEMO, [asked, "train.deepspeed={optimizer: {type: Lamb}}"])
+    plain, under = (load_recipe(DEMO, [asked, f"train.zero_stage={stage}"]).train.numerics for stage in (0, 2))
+    assert under == plain | {"zero_stage": 2, "optimizer": "trainer"}
+    assert "optimizer" not in load_recipe(DEMO, ["train.trainer={adam_beta1: 0.8}"]).train.numerics
+
+
 def test_training_in_process_is_for_one_worker_without_deepspeed():
     with pytest.raises(RecipeError, match="workers=2 and zero_stage=0"):
         load_recipe(DEMO, ["train.in_process=true", "train.zero_stage=0", "train.workers=2"])
