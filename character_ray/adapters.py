@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from character_ray.errors import AdapterError
 from character_ray.manifest import BaseModelId, Manifest
 from character_ray.model_card import model_card
+from character_ray.models import hub_id
 from character_ray.runs import write_json
 
 __all__ = [
@@ -69,7 +70,16 @@ def adapter_rank(folder: Path) -> int:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Put the manifest and the model card that says the same to a reader beside the adapter."""
+    """Put the manifest and the model card that says the same to a reader beside the adapter.
+
+    PEFT's configuration gets the name of the base that the hub knows, or none: the folder it was trained from is this machine's.
+
+    Raises:
+        AdapterError: The folder has no readable ``adapter_config.json``.
+    """
+    base = hub_id(manifest.base_model.name)
+    named = {"base_model_name_or_path": base, "revision": manifest.base_model.revision if base else None}
+    write_json(folder / "adapter_config.json", adapter_config(folder) | named)
     write_json(folder / "manifest.json", manifest.model_dump())
     (folder / "README.md").write_text(model_card(manifest), encoding="utf-8")
 

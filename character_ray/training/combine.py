@@ -151,6 +151,8 @@ def _linear(adapters: Sequence[Path], weights: Sequence[float], base: Path, fold
     for name, path in zip(names[1:], adapters[1:], strict=True):
         peft.load_adapter(str(path), adapter_name=name)
     peft.add_weighted_adapter(names, list(weights), "combined", combination_type="linear")
+    # PEFT looks up the model that an adapter names, on the hub if need be, when it writes one.
+    peft.peft_config["combined"].base_model_name_or_path = str(base)
     with tempfile.TemporaryDirectory() as scratch:
         peft.save_pretrained(scratch, selected_adapters=["combined"])
         for name in ("adapter_config.json", "adapter_model.safetensors"):

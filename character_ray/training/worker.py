@@ -171,6 +171,8 @@ def _continued(job: TrainJob, model: Any) -> Any:
     from peft import LoraConfig, PeftModel
 
     config = LoraConfig.from_pretrained(str(job.parent))
+    # PEFT looks up the model that an adapter names, on the hub if need be, when it writes one.
+    config.base_model_name_or_path = str(job.base)
     config.lora_dropout = job.config.lora.dropout  # of its factors the parent decides everything else
     # Given a trainable adapter, DPO's trainer keeps a frozen copy of it as the reference.
     autocast = job.cluster.zero_stage != 3

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -231,6 +232,23 @@ def test_an_export_is_uploaded_as_a_dataset_private_unless_told_otherwise(run, t
     (_, _, created), (_, name, uploaded) = hub.told
     assert created == {"repo_type": "dataset", "private": True, "exist_ok": True}
     assert (name, uploaded["folder_path"], uploaded["repo_type"]) == ("me/captain", str(tmp_path / "out"), "dataset")
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [(400, "correct what it says"), (403, "log in .* may write there"), (404, "check the name"), (429, "wait until")],
+)
+def test_what_the_hub_answers_decides_what_is_said_to_be_done(tmp_path, monkeypatch, status, remedy):
+    class Refusal(OSError):
+        response = SimpleNamespace(status_code=status)
+
+    class Refuses:
+        def create_repo(self, name, **_):
+            raise Refusal('"base_model" with value "/models/qwen3-4b" is not valid')
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Refuses)
+    with pytest.raises(ReportError, match=rf"\"base_model\" with value.*complete; .*{remedy}.*, and run: hf upload"):
+        upload(tmp_path, "me/captain", "model", private=True)
 
 
 def test_a_hub_that_cannot_be_reached_leaves_the_folder_and_says_how_to_go_on(run, tmp_path, monkeypatch):

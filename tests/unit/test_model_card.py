@@ -8,7 +8,7 @@ import yaml
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
-from character_ray.adapters import BaseModelId, Manifest, weights_hash, write_manifest
+from character_ray.adapters import BaseModelId, Manifest, load_manifest, weights_hash, write_manifest
 from character_ray.cli import app
 
 
@@ -50,6 +50,36 @@ def test_the_card_has_front_matter_facts_and_the_recipe(adapter):
     ):
         assert fact in body
     assert '"output"' not in body
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "said"),
+    [
+        ("Qwen/Qwen3-4B", "Qwen/Qwen3-4B", "Qwen/Qwen3-4B at abc, weights"),
+        (
+            "smollm2-135m-instruct",
+            "HuggingFaceTB/SmolLM2-135M-Instruct",
+            "HuggingFaceTB/SmolLM2-135M-Instruct at abc, quantised in the package `smollm2-135m-instruct`, weights",
+        ),
+        ("/models/qwen3-4b", None, "qwen3-4b, a folder that the hub does not know, weights"),
+        ("models/qwen3-4b", None, "qwen3-4b, a folder that the hub does not know, weights"),
+    ],
+)
+def test_an_adapter_names_the_base_that_the_hub_knows_or_none(adapter, tmp_path, monkeypatch, name, known, said):
+    (tmp_path / "models" / "qwen3-4b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    manifest = load_manifest(adapter)
+    write_manifest(
+        adapter, manifest.model_copy(update={"base_model": manifest.base_model.model_copy(update={"name": name})})
+    )
+    card = (adapter / "README.md").read_text()
+    assert yaml.safe_load(card.split("---\n", 2)[1]).get("base_model") == known
+    assert f"from_pretrained({known or 'FOLDER_OF_THE_BASE_MODEL'!r}{', revision=' if known else ')'}" in card
+    assert f"| base model | {said} `bbbb" in card
+    assert "/models" not in card
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == (known, "abc" if known else None)
+    assert load_manifest(adapter).base_model.name == name
 
 
 def test_an_adapter_is_uploaded_after_its_files_are_checked(adapter, monkeypatch):
