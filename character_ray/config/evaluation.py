@@ -211,6 +211,10 @@ class ServeConfig(Config):
     max_replicas: int = Field(1, ge=1)
     """Replicas under load."""
 
+    target_requests: int | None = Field(None, ge=1)
+    """Requests under way to a replica, waiting ones counted, beyond which another is started, up to ``max_replicas``; without it seven
+    tenths of ``student_engine.max_num_seqs``."""
+
     registry_poll_s: float = Field(2.0, gt=0)
     """Seconds between two looks into the registry that is served; what was published since is then taken up."""
 

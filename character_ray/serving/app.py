@@ -20,6 +20,7 @@ from character_ray.serving.keys import load_keys
 from character_ray.serving.personas import load_personas
 from character_ray.serving.slots import adapter_slots
 from character_ray.serving.source import PersonaSource
+from character_ray.serving.spread import replica_options
 from character_ray.serving.transport import TRANSPORT
 from character_ray.vllm_options import engine_environment, engine_kwargs, lora_size
 
@@ -143,13 +144,7 @@ def _llm_config(
         # Ray forgets an adapter beyond this number, and vLLM beyond max_cpu_loras: they must agree.
         "lora_config": {"max_num_adapters_per_replica": resident},
         "placement_group_config": _placement(engine),
-        "deployment_config": {
-            "autoscaling_config": {"min_replicas": serve.min_replicas, "max_replicas": serve.max_replicas},
-            "ray_actor_options": {"num_cpus": 0},
-            # What waits does so in vLLM, first come first served: a full replica is asked again and again, and by turns of chance.
-            "max_ongoing_requests": engine.max_num_seqs + serve.max_queued_requests,
-            "max_queued_requests": serve.max_queued_requests,
-        },
+        "deployment_config": replica_options(serve, engine),
         "runtime_env": {"env_vars": TRANSPORT | engine_environment(engine)},
     }
     return LLMConfig.model_validate(settings)
