@@ -220,14 +220,19 @@ class ServeConfig(Config):
 
     prewarm: tuple[str, ...] | None = None
     """Personas loaded before the first request asks for them; without it as many as stay in memory, in the order they are served in.
-    The server says that it is ready once they are. One replica loads each; others, and those that start later, do so when asked."""
+    The server says that it is ready once they are."""
+
+    prewarm_replicas: int = Field(1, ge=1)
+    """Replicas that load each persona beforehand, and each version that is published meanwhile, of which as many as its requests under way
+    ask for. The others, and those that start later, load a persona when those that hold it are busy."""
 
     max_queued_requests: int = Field(256, ge=1)
     """Requests that may wait in a replica beyond those its engine works on. When all replicas are full as many may wait at each
     ingress; the next is answered with 429."""
 
-    max_persona_requests: int = Field(256, ge=1)
-    """Requests to one persona that each ingress carries at once; the next is answered with 429."""
+    max_persona_requests: int | None = Field(None, ge=1)
+    """Requests to one persona that each ingress carries at once; the next is answered with 429. Without it half of the places, working and
+    waiting, that ``max_replicas`` have: 256 for each with an engine's and this section's defaults."""
 
     max_request_bytes: int = Field(2**20, ge=1024)
     """Largest request body; a larger one is answered with 413."""

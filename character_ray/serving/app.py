@@ -20,7 +20,7 @@ from character_ray.serving.keys import load_keys
 from character_ray.serving.personas import load_personas
 from character_ray.serving.slots import adapter_slots
 from character_ray.serving.source import PersonaSource
-from character_ray.serving.spread import replica_options
+from character_ray.serving.spread import replica_options, settled
 from character_ray.serving.transport import TRANSPORT
 from character_ray.vllm_options import engine_environment, engine_kwargs, lora_size
 
@@ -82,6 +82,7 @@ def build_persona_app(
     from character_ray.serving.ingress import ENDPOINTS, PersonaIngress
     from character_ray.serving.server import PersonaServer
 
+    serve = settled(serve, engine)
     catalogue = open_catalogue(base, adapters, serve, registry)
     _check_prewarm(catalogue, serve)
     folder = resolve_model(base)

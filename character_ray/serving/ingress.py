@@ -28,7 +28,8 @@ from character_ray.serving.keys import ApiKey, KeyRing, Refusal
 from character_ray.serving.limits import RETRY_AFTER_S, PersonaGate
 from character_ray.serving.metrics import DriftMetrics, IngressMetrics
 from character_ray.serving.source import PersonaSource
-from character_ray.serving.usage import ask_usage, counted
+from character_ray.serving.spread import warm_replicas
+from character_ray.serving.usage import ask_usage, completion_tokens, counted
 
 __all__ = ["CONFIDENCE_HEADER", "ENDPOINTS", "PERSONA_HEADER", "PersonaIngress"]
 
@@ -145,8 +146,11 @@ class PersonaIngress(OpenAiIngress):
         return await self._serve_request(body, request, body.prompt, answer)
 
     async def _warm(self, engine_id: str) -> None:
-        """Let an engine load what it serves under this name; raises what keeps it from it."""
-        await self._get_configured_serve_handle(engine_id).options(stream=False).warm.remote()
+        """Let engines load what they serve under this name, as many as are to hold it; raises what keeps one from it."""
+        warm = self._get_configured_serve_handle(engine_id).options(stream=False).warm
+        slug = engine_id.rpartition(":")[2].rpartition("-")[0]
+        replicas = 1 if engine_id == self._followed.now.base else warm_replicas(self._serve, self._gate.ongoing[slug])
+        await asyncio.gather(*(warm.remote() for _ in range(replicas)))
 
     async def _read_by_base(
         self, messages: Sequence[Mapping[str, str]], fields: Mapping[str, Any]
@@ -236,7 +240,7 @@ class PersonaIngress(OpenAiIngress):
         if not isinstance(response, StreamingResponse):
             if watched is not None and response.status_code == 200:
                 watched(said(bytes(response.body)))
-            end(response.status_code, _completion_tokens(response))
+            end(response.status_code, completion_tokens(response))
             return response
         if watched is not None:
             response.body_iterator = heard(response.body_iterator, watched)
@@ -329,13 +333,6 @@ def _scores(body: Any) -> bool:
     """Whether a request wants the probabilities of its own text; 0 asks for those of the text's tokens alone."""
     logprobs = body.logprobs
     return body.prompt_logprobs is not None or bool(body.echo and logprobs is not None and logprobs is not False)
-
-
-def _completion_tokens(response: Response) -> int:
-    if response.status_code != 200:
-        return 0
-    usage = json.loads(bytes(response.body)).get("usage") or {}
-    return int(usage.get("completion_tokens") or 0)
 
 
 def _alias(card: dict[str, Any]) -> str:

@@ -23,15 +23,15 @@ def error_body(message: str, param: str | None, code: str) -> dict[str, Any]:
 
 
 class PersonaGate:
-    """Counts requests under way, so that one persona cannot take every place."""
+    """Counts requests under way, so that one persona cannot take every place; without a limit it only counts."""
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int | None) -> None:
         self._at_once = at_once
         self.ongoing: Counter[str] = Counter()
 
     def enter(self, persona: str) -> Refusal | None:
         """Take a place; :meth:`leave` gives it back. A refusal took none."""
-        if self.ongoing[persona] >= self._at_once:
+        if self._at_once is not None and self.ongoing[persona] >= self._at_once:
             return Refusal(
                 429, "persona_overloaded", f"{persona} answers {self._at_once} requests already.", RETRY_AFTER_S
             )

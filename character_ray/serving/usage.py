@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, get_args
 
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
+from starlette.responses import Response
 
-__all__ = ["ask_usage", "counted"]
+__all__ = ["ask_usage", "completion_tokens", "counted"]
 
 logger = logging.getLogger("ray.serve")
 
@@ -27,6 +28,14 @@ def ask_usage(body: Any) -> bool:
         options.model_copy(update={"include_usage": True}) if options else _StreamOptions(include_usage=True)
     )
     return False
+
+
+def completion_tokens(response: Response) -> int:
+    """Tokens of a whole answer; 0 of a refusal."""
+    if response.status_code != 200:
+        return 0
+    usage = json.loads(bytes(response.body)).get("usage") or {}
+    return int(usage.get("completion_tokens") or 0)
 
 
 async def counted(pieces: Any, shown: bool, end: Callable[[int, int], None]) -> AsyncIterator[str]:

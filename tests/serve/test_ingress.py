@@ -6,104 +6,26 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from ray.serve.exceptions import BackPressureError
-from ray.serve.llm.openai_api_models import ChatCompletionResponse
-from starlette.testclient import TestClient
 
-from character_ray.adapters import BaseModelId, Manifest
-from character_ray.config import AutoConfig, ModelConfig, ServeConfig
+from character_ray.config import AutoConfig
 from character_ray.errors import AdapterError
 from character_ray.serving.catalogue import Catalogue
 from character_ray.serving.choosing import PersonaChooser
-from character_ray.serving.http_app import make_app
-from character_ray.serving.ingress import ENDPOINTS, PersonaIngress
 from character_ray.serving.keys import ApiKey
 from character_ray.serving.personas import Persona
-from character_ray.serving.source import PersonaSource
+from tests.served import SECRET, chat, pirate, start
 
-SECRET = "/nfs/secret/folder"
 NUM_FUZZED = 10_000
-
-
-class FakeEngine:
-    """Answers every chat with the model's name, or raises what it was told to."""
-
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-
-    def options(self, **_: Any) -> "FakeEngine":
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        return SimpleNamespace(remote=self._answer)
-
-    @property
-    def warm(self) -> Any:
-        return SimpleNamespace(remote=self._loaded)
-
-    async def _loaded(self) -> bool:
-        if self.error:
-            raise self.error
-        return True
-
-    async def _answer(self, body: Any, _: Any):
-        if self.error:
-            raise self.error
-        choice = {"index": 0, "message": {"role": "assistant", "content": body.model}, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
-        yield ChatCompletionResponse(model=body.model, choices=[choice], usage=usage)
 
 
 @pytest.fixture(scope="module")
 def persona() -> Persona:
-    manifest = Manifest(
-        persona="Pirate",
-        slug="pirate",
-        stage="full",
-        base_model=BaseModelId(name="tiny", hash="b"),
-        template_hash="t",
-        constitution_hash="c",
-        rank=4,
-        weights_hash="0123456789abcdef",
-    )
-    return Persona(manifest, Path(SECRET))
-
-
-def start(
-    *personas: Persona, keys: tuple[ApiKey, ...] = (), chooser: PersonaChooser | None = None, **limits: Any
-) -> tuple[TestClient, FakeEngine, PersonaIngress]:
-    serve = ServeConfig(**limits)
-    engine, catalogue = FakeEngine(), Catalogue("tiny", "h", personas)
-    source = PersonaSource(ModelConfig(name="tiny"), Path("nowhere"), serve, personas)
-
-    async def make() -> PersonaIngress:
-        ingress = PersonaIngress.__new__(PersonaIngress)
-        await ingress.__init__(  # as Ray Serve does
-            catalogue=catalogue,
-            source=source,
-            control_tokens=("<|im_start|>", "<|im_end|>"),
-            keys=keys,
-            chooser=chooser,
-            llm_deployments={"tiny": engine},
-            model_cards={"tiny": None},
-        )
-        return ingress
-
-    ingress = asyncio.run(make())
-    app = make_app(serve)
-    for name, route in ENDPOINTS.items():
-        route(app)(getattr(ingress, name))
-    return TestClient(app, raise_server_exceptions=True), engine, ingress
-
-
-def chat(client: TestClient, **changes: Any) -> Any:
-    body = {"model": "pirate", "messages": [{"role": "user", "content": "hi"}]} | changes
-    return client.post("/v1/chat/completions", json=body)
+    return pirate()
 
 
 def test_the_answer_names_the_version_that_gave_it(persona):
@@ -120,6 +42,12 @@ def test_it_is_ready_once_an_engine_answers_and_what_is_wanted_first_is_loaded(p
     assert client.get("/ready").json() == {"status": "ready", "personas": 1}
     engine.error = RuntimeError("dead")
     assert client.get("/ready").status_code == 503
+
+
+def test_as_many_replicas_load_a_persona_beforehand_as_the_recipe_says(persona):
+    _, engine, ingress = start(persona, prewarm=("pirate",), prewarm_replicas=3, max_replicas=4)
+    asyncio.run(ingress._followed.load())
+    assert engine.loads == 3
 
 
 def test_back_pressure_is_429_with_retry_after(persona):
