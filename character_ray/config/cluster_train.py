@@ -1,10 +1,9 @@
 """What the trainings run on: devices, workers, number formats and what makes a step faster."""
 
-import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from character_ray.config.base import WaitsForNodes
 
@@ -79,18 +78,6 @@ class ClusterTrainConfig(WaitsForNodes):
     """Trackers that follow a training live, beside ``metrics.jsonl``, which always does. TensorBoard's files lie in the stage's folder;
     the others read their own environment variables and must be installed."""
 
-    @field_validator("report_to")
-    @classmethod
-    def _check_installed(cls, trackers: tuple[str, ...]) -> tuple[str, ...]:
-        modules = {"tensorboard": ("tensorboard", "tensorboardX"), "mlflow": ("mlflow",), "wandb": ("wandb",)}
-        for tracker in trackers:
-            if not any(importlib.util.find_spec(module) for module in modules[tracker]):
-                raise ValueError(
-                    f"names {tracker!r}, but {' and '.join(modules[tracker])} cannot be imported here. Install it on every machine "
-                    "(pip install), or leave it out."
-                )
-        return trackers
-
     @model_validator(mode="after")
     def _check_precision(self) -> "ClusterTrainConfig":
         if self.device == "cpu" and self.precision != "float32":
@@ -105,11 +92,6 @@ class ClusterTrainConfig(WaitsForNodes):
             raise ValueError(
                 "liger patches a model's modules for the rest of the process, and in_process trains in the pipeline's own. Leave one of "
                 "the two out."
-            )
-        if self.liger and not importlib.util.find_spec("liger_kernel"):
-            raise ValueError(
-                "liger is set, but liger_kernel cannot be imported here. Install it on every machine (pip install liger-kernel), or "
-                "leave it out."
             )
         return self
 

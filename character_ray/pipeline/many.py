@@ -35,6 +35,7 @@ from character_ray.pipeline.run import full_disk_named, pair_up, tell_story
 from character_ray.pipeline.traits import write_trait_prompts
 from character_ray.rows import Prompt
 from character_ray.side_by_side import Work, do_all, error_of
+from character_ray.training.packages import check_packages
 
 __all__ = ["Outcome", "run_personas"]
 
@@ -77,6 +78,8 @@ def run_personas(
                 "at a time."
             )
     _check_seeds(seeds)
+    if not pairs_only:
+        check_packages(recipe.train)
     check_side_by_side(recipe, side_by_side)
     everyone = [load_persona(recipe.model_copy(update={"constitution": path})) for path in constitutions]
     _check_names(everyone, constitutions)

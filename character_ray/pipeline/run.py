@@ -34,6 +34,7 @@ from character_ray.pipeline.traits import write_trait_prompts
 from character_ray.rows import Pair, Prompt
 from character_ray.runs import Artefact
 from character_ray.stages.distill import tidy
+from character_ray.training.packages import check_packages
 
 __all__ = ["full_disk_named", "pair_up", "run_pipeline", "tell_story"]
 
@@ -54,6 +55,7 @@ def run_pipeline(recipe: Recipe) -> Path:
     Raises:
         CharacterRayError: A constitution, model or recipe is wrong, or a stage failed; what was computed stays.
     """
+    check_packages(recipe.train)
     persona, control = load_persona(recipe), load_control(recipe)
     for warning in recipe_warnings(recipe):
         console.print(f"[yellow]warning[/]: {escape(warning)}")

@@ -47,6 +47,7 @@ from character_ray.stages.updates import (
     retained_pairs,
     update_conversations,
 )
+from character_ray.training.packages import check_packages
 
 __all__ = ["check_changes", "update_run", "updated_recipe"]
 
@@ -96,6 +97,7 @@ def update_run(
         new_source=constitution,
     )
     recipe = updated_recipe(run.recipe, constitution, config, name, manifest.rank)
+    check_packages(recipe.train)
     other = FinishedRun.open(against) if against else None
     if other is not None and other.persona.constitution.fingerprint != after.fingerprint:
         raise ReportError(

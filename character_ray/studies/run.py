@@ -22,6 +22,7 @@ from character_ray.studies.pack import write_pack
 from character_ray.studies.page import study_page, study_record
 from character_ray.studies.schema import Cell, Study
 from character_ray.studies.verdict import judge_claim
+from character_ray.training.packages import check_packages
 from character_ray.whole_files import write_text
 
 __all__ = ["check_all_finished", "collect", "run_cells", "write_results"]
@@ -37,8 +38,11 @@ def run_cells(study: Study, cells: Sequence[Cell], side_by_side: int = 1) -> lis
             cluster each starts a Ray that sees every GPU of the machine, so their engines must fit together.
 
     Raises:
-        CharacterRayError: Every run failed, or runs on one cluster would wait for the GPUs that others keep.
+        CharacterRayError: A cell's trackers or kernels are not installed, every run failed, or runs on one cluster would wait for the
+            GPUs that others keep.
     """
+    for cell in cells:
+        check_packages(cell.recipe.train)
     if "RAY_ADDRESS" in os.environ:  # all on one Ray, where none may wait for what another keeps
         for cell in cells:
             check_side_by_side(cell.recipe, side_by_side)

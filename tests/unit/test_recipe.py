@@ -1,12 +1,17 @@
 """Recipes: what a user gets told, and when."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from character_ray.config import JudgeConfig, Recipe, load_recipe, recipe_warnings
 from character_ray.errors import RecipeError
+from character_ray.pipeline import run_personas, run_pipeline
+from character_ray.studies import Cell, Study
+from character_ray.studies.run import run_cells
 from jobs import full_pipeline, tournament
 
 DEMO = Path(__file__).parents[2] / "jobs" / "recipes" / "demo-cpu.yaml"
@@ -208,13 +213,34 @@ def test_training_in_process_is_for_one_worker_without_deepspeed():
     assert load_recipe(DEMO, ["train.in_process=true", "train.zero_stage=0"]).train.in_process
 
 
-def test_fused_kernels_need_a_gpu_and_their_library(monkeypatch):
+def test_fused_kernels_need_a_gpu():
     with pytest.raises(RecipeError, match="liger's kernels run on GPUs, but device is 'cpu'"):
         load_recipe(DEMO, ["train.liger=true"])
-    full = DEMO.with_name("smollm2-full.yaml")
-    monkeypatch.setitem(sys.modules, "liger_kernel", None)
-    with pytest.raises(RecipeError, match="liger_kernel cannot be imported here"):
-        load_recipe(full, ["train.liger=true"])
+
+
+@pytest.mark.parametrize(
+    ("override", "modules", "message"),
+    [
+        ("train.liger=true", ["liger_kernel"], "train.liger is set, but liger_kernel cannot be imported here"),
+        ("train.report_to=[wandb]", ["wandb"], "train.report_to names 'wandb', but wandb cannot be imported here"),
+        ("seed=1", ["tensorboard", "tensorboardX"], "'tensorboard', but tensorboard and tensorboardX cannot be"),
+    ],
+)
+def test_packages_are_missed_where_a_run_starts_and_not_where_its_recipe_is_read(
+    monkeypatch, tmp_path, override, modules, message
+):
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module, None)
+    read = load_recipe(DEMO.with_name("smollm2-full.yaml"), [override, f"output={tmp_path}"])
+    starts: list[Callable[[], object]] = [
+        partial(run_pipeline, read),
+        partial(run_personas, read, [read.constitution]),
+        partial(run_cells, Study(name="s", recipe=DEMO, cells={"a": {}}), [Cell(name="a", seed=0, recipe=read)]),
+    ]
+    for start in starts:
+        with pytest.raises(RecipeError, match=message):
+            start()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

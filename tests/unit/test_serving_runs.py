@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def test_a_run_brings_its_recipe(tmp_path: Path, adapter: Callable[..., None]):
         33,
         5,
     )
+
+
+def test_a_run_can_be_used_without_the_packages_that_only_its_training_needed(tmp_path, adapter, monkeypatch):
+    for package in ("wandb", "tensorboard", "tensorboardX", "liger_kernel"):
+        monkeypatch.setitem(sys.modules, package, None)
+    adapter(tmp_path / "a", RECIPE | {"train": {"report_to": ["wandb", "tensorboard"], "liger": True}})
+    assert open_run(tmp_path / "a").serve.port == 8111
 
 
 def test_a_run_that_is_trained_and_not_yet_measured_can_be_used(tmp_path: Path, adapter: Callable[..., None]):
