@@ -26,7 +26,10 @@ DEFAULT = "registry"
 def publish(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     place: Place = DEFAULT,
-    live: Annotated[bool, typer.Option(help="Serve it from now on; else it is a candidate.")] = False,
+    live: Annotated[
+        bool,
+        typer.Option(help="Serve it from now on; else it is a candidate, unless the same weights are live already."),
+    ] = False,
     min_: Annotated[
         list[str] | None, typer.Option("--min", help="Bound as for gate; broken, nothing is published.")
     ] = None,
@@ -40,7 +43,13 @@ def publish(
 ) -> None:
     """Publish a run's adapter, if it keeps the bounds."""
     bounds = [parse_bound(text, "min") for text in min_ or ()] + [parse_bound(text, "max") for text in max_ or ()]
-    _show([publish_run(run, Registry(place), "live" if live else "candidate", bounds, canary=canary)])
+    record = publish_run(run, Registry(place), "live" if live else "candidate", bounds, canary=canary)
+    published = record.versions[-1]
+    if published.status == "live" and not live:
+        console.print(
+            f"{record.slug} {published.weights_hash} is live already and stays so; what is known of it is new."
+        )
+    _show([record])
 
 
 @registry.command("list")

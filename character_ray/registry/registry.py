@@ -141,11 +141,11 @@ class Registry:
         canary: Canary | None = None,
         yardstick: Yardstick | None = None,
     ) -> PersonaRecord:
-        """Copy an adapter into the registry and add it to its persona's versions; a live one takes the place of the last.
+        """Copy an adapter into the registry and add it to its persona's versions, as the last; a live one takes the place of the live one.
 
         Args:
             adapter: PEFT folder with a manifest.
-            status: ``candidate`` or ``live``.
+            status: ``candidate`` or ``live``; weights that are live stay so as a candidate, too.
             run: Where it came from.
             ratings: Headline figures of its report.
             gate: Bounds it was held to, for the record.
@@ -180,9 +180,14 @@ class Registry:
         def add(record: PersonaRecord) -> None:
             self._check_base(record, manifest, adapter)
             older = [each for each in record.versions if each.weights_hash != entry.weights_hash]
-            same = [each.canary for each in record.versions if each.weights_hash == entry.weights_hash]
-            new = entry.model_copy(update={"canary": same[0]}) if entry.canary is None and same else entry
-            record.versions = [*(_demoted(each) if status == "live" else each for each in older), new]
+            same = next((each for each in record.versions if each.weights_hash == entry.weights_hash), None)
+            kept: dict[str, object] = {}
+            if same is not None and entry.canary is None:
+                kept["canary"] = same.canary
+            if same is not None and same.status == "live":
+                kept["status"] = "live"
+            new = entry.model_copy(update=kept)
+            record.versions = [*(_demoted(each) if new.status == "live" else each for each in older), new]
 
         return self._change(manifest.slug, add, persona=manifest.persona)
 

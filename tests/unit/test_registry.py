@@ -79,6 +79,18 @@ def test_publishing_the_same_weights_again_is_one_version(registry, tmp_path):
     assert statuses(registry) == ["live"]
 
 
+def test_a_live_version_that_is_published_again_as_a_candidate_stays_live(registry, tmp_path):
+    registry.publish(adapter(tmp_path / "one", "one"), "live", ratings={"persona_rate": 0.7})
+    registry.publish(adapter(tmp_path / "two", "two"), "candidate")
+    registry.publish(tmp_path / "one", "candidate", ratings={"persona_rate": 0.8})
+    record = registry.record("captain-blackwood")
+    assert [(entry.weights_hash, entry.status) for entry in record.versions] == [
+        (weights_hash(tmp_path / "two"), "candidate"),
+        (weights_hash(tmp_path / "one"), "live"),
+    ]
+    assert record.live.ratings == {"persona_rate": 0.8}
+
+
 def test_what_the_run_does_later_does_not_change_what_was_published(registry, tmp_path):
     folder = adapter(tmp_path / "one", "one")
     entry = registry.publish(folder, "live").versions[0]

@@ -238,6 +238,8 @@ def test_runs_show_their_state_and_are_promoted_within_bounds(studio: TestClient
     assert (version["status"], version["gate"]) == ("candidate", ["full.persona_rate.low >= 0.6, found 0.753"])
     studio.post("/api/registry/captain-blackwood/promote", json={"weights_hash": version["weights_hash"]})
     assert studio.get("/api/registry").json()["personas"][0]["versions"][0]["status"] == "live"
+    again = studio.post("/api/runs/demo/publish", json=kept).json()
+    assert [each["status"] for each in again["versions"]] == ["live"]
 
 
 def test_the_script_that_may_run_on_a_report_is_the_one_the_report_brings(studio: TestClient, settings: Settings):

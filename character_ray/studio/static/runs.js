@@ -79,9 +79,10 @@ $("promoting-form").addEventListener("submit", async (event) => {
   const status = $("promoting-form").elements.status.value;
   event.submitter.disabled = true;
   try {
-    await request(`/api/runs/${encodeURIComponent(promoting)}/publish`, { method: "POST", body: { status, at_least: lines("at-least"), at_most: lines("at-most"), canary: $("canary").checked } });
+    const found = await request(`/api/runs/${encodeURIComponent(promoting)}/publish`, { method: "POST", body: { status, at_least: lines("at-least"), at_most: lines("at-most"), canary: $("canary").checked } });
+    const stays = status === "candidate" && found.versions.at(-1).status === "live";
     $("promoting").close();
-    toast(`${promoting} is published as ${status}.`);
+    toast(stays ? `${promoting} is live already and stays so.` : `${promoting} is published as ${status}.`);
     await refreshRegistry();
   } catch (fault) { $("promoting-fault").textContent = fault.message; }
   finally { event.submitter.disabled = false; }
