@@ -59,6 +59,16 @@ def list_(place: Place = DEFAULT) -> None:
 
 
 @registry.command()
+def history(slug: Slug, place: Place = DEFAULT) -> None:
+    """Who made which version live, and when."""
+    table = Table("when", "by", "what", "live from then on", "gate")
+    for change in Registry(place).record(slug).known_history():
+        what = change.action.replace("_", " ")
+        table.add_row(change.at or "-", change.by or "-", what, change.weights_hash or "-", "; ".join(change.gate))
+    console.print(table)
+
+
+@registry.command()
 def promote(
     slug: Slug,
     version: Annotated[str, typer.Argument(help="The version's hash, or its beginning.")],
@@ -70,7 +80,7 @@ def promote(
 
 @registry.command()
 def rollback(slug: Slug, place: Place = DEFAULT) -> None:
-    """Make the version before the live one live again."""
+    """Make the version live again that was live before."""
     _show([Registry(place).roll_back(slug)])
 
 

@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from character_ray.canary import Canary
 from character_ray.yardstick import Yardstick
 
-__all__ = ["Entry", "PersonaRecord", "Status"]
+__all__ = ["Action", "Change", "Entry", "PersonaRecord", "Status"]
 
 Status = Literal["candidate", "live", "retired"]
+Action = Literal["published", "promoted", "rolled_back", "retired"]
 
 
 class Entry(BaseModel):
@@ -36,16 +37,64 @@ class Entry(BaseModel):
     """What tells whether an answer is in character, from the run's report; ``None`` of reports that do not say."""
 
 
+class Change(BaseModel):
+    """One change of what is live."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    action: Action
+    weights_hash: str = Field(pattern=r"^([0-9a-f]{16})?$")
+    """What was live from then on; empty for nothing."""
+    by: str = ""
+    """Who did it; empty where a record of before changes were kept does not say."""
+    at: str = ""
+    """When, in UTC, ISO 8601; empty likewise."""
+    gate: list[str] = Field(default_factory=list)
+    """Bounds that the version was held to, each with what was found."""
+
+
 class PersonaRecord(BaseModel):
-    """All versions of one persona, the latest last."""
+    """All versions of one persona, the latest last, and what was live when."""
 
     model_config = ConfigDict(extra="forbid")
 
     slug: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     persona: str
     versions: list[Entry] = Field(default_factory=list)
+    history: list[Change] = Field(default_factory=list)
+    """Every change of what is live, the latest last."""
 
     @property
     def live(self) -> Entry | None:
         """The version that is served."""
         return next((entry for entry in self.versions if entry.status == "live"), None)
+
+    @property
+    def before(self) -> str | None:
+        """Hash of the version that was live before the one that is; what was rolled back does not count."""
+        live = self.live
+        if live is None:
+            return None
+        stack: list[str] = []
+        for change in self.known_history():
+            if change.action == "rolled_back":
+                del stack[-1:]
+            if change.weights_hash and change.weights_hash not in stack[-1:]:
+                stack.append(change.weights_hash)
+        if live.weights_hash not in stack[-1:]:
+            stack.append(live.weights_hash)
+        return stack[-2] if len(stack) > 1 else None
+
+    def known_history(self) -> list[Change]:
+        """The history; of a record that has none what its versions say: those published before the live one were live before it."""
+        if self.history:
+            return self.history
+        live = self.live
+        known = self.versions if live is None else self.versions[: self.versions.index(live) + 1]
+        return [
+            Change(action="published", weights_hash=each.weights_hash) for each in known if each.status != "candidate"
+        ]
+
+    def note(self, change: Change) -> None:
+        """Add to the history, before what it is about is changed."""
+        self.history = [*self.known_history(), change]

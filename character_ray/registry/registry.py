@@ -4,10 +4,8 @@ A reader sees a persona's record before a change or after it, never between, and
 record.
 """
 
-import getpass
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,7 +15,8 @@ from character_ray.canary import Canary
 from character_ray.errors import AdapterError, RegistryError
 from character_ray.manifest import AUTO
 from character_ray.registry.bucket_shelf import BucketShelf
-from character_ray.registry.entries import Entry, PersonaRecord, Status
+from character_ray.registry.changes import demoted, made_now, now, user
+from character_ray.registry.entries import Change, Entry, PersonaRecord, Status
 from character_ray.registry.folder_shelf import FolderShelf
 from character_ray.registry.shelf import Shelf
 from character_ray.s3 import S3Address, is_s3
@@ -168,8 +167,8 @@ class Registry:
         entry = Entry(
             weights_hash=manifest.weights_hash,
             status=status,
-            published_by=published_by or getpass.getuser(),
-            published_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            published_by=published_by or user(),
+            published_at=now(),
             run=run,
             ratings=ratings or {},
             gate=list(gate),
@@ -187,21 +186,34 @@ class Registry:
             if same is not None and same.status == "live":
                 kept["status"] = "live"
             new = entry.model_copy(update=kept)
-            record.versions = [*(_demoted(each) if new.status == "live" else each for each in older), new]
+            if new.status == "live" and (same is None or same.status != "live"):
+                record.note(made_now("published", new.weights_hash, entry.published_by, gate))
+            record.versions = [*(demoted(each) if new.status == "live" else each for each in older), new]
 
         return self._change(manifest.slug, add, persona=manifest.persona)
 
-    def promote(self, slug: str, weights_hash: str) -> PersonaRecord:
+    def promote(self, slug: str, weights_hash: str, *, gate: Sequence[str] = (), by: str = "") -> PersonaRecord:
         """Make a published version the live one; the beginning of its hash is enough.
+
+        Args:
+            slug: The persona.
+            weights_hash: The version.
+            gate: Bounds it was held to, for the record.
+            by: Who promotes; the user of this process by default.
 
         Raises:
             RegistryError: There is no such version, or several.
             StorageError: The bucket cannot be read or written.
         """
-        return self._change(slug, lambda record: self._make_live(record, weights_hash))
 
-    def roll_back(self, slug: str) -> PersonaRecord:
-        """Make the version live that was live before; candidates that never were are passed over.
+        def go_live(record: PersonaRecord) -> None:
+            entry = self.version(record, weights_hash)
+            self._make_live(record, entry, made_now("promoted", entry.weights_hash, by, gate))
+
+        return self._change(slug, go_live)
+
+    def roll_back(self, slug: str, *, by: str = "") -> PersonaRecord:
+        """Make the version live that was live before, as the history has it; again, and it is the one before that.
 
         Raises:
             RegistryError: Nothing is live, nothing came before, or another version went live in the meantime.
@@ -211,24 +223,24 @@ class Registry:
         live = seen.live
         if live is None:
             raise RegistryError(f"{slug} has no live version to roll back from. Promote one.")
-        earlier = [each for each in seen.versions[: seen.versions.index(live)] if each.status == "retired"]
-        if not earlier:
+        if seen.before is None:
             raise RegistryError(
                 f"{slug}: nothing was live before {live.weights_hash}, so there is nothing to roll back to."
             )
-        target, left = earlier[-1].weights_hash, live.weights_hash
+        target, left = seen.before, live.weights_hash
 
         def back(record: PersonaRecord) -> None:
-            now = record.live.weights_hash if record.live else "none"
-            if now not in (left, target):
+            found = record.live.weights_hash if record.live else "none"
+            if found not in (left, target):
                 raise RegistryError(
-                    f"{slug}: {left} was to be rolled back, but {now} is live by now. Look at it, and roll back again if it is to go."
+                    f"{slug}: {left} was to be rolled back, but {found} is live by now. Look at it, and roll back again if it is to go."
                 )
-            self._make_live(record, target)
+            if found == left:
+                self._make_live(record, self.version(record, target), made_now("rolled_back", target, by))
 
         return self._change(slug, back)
 
-    def retire(self, slug: str) -> PersonaRecord:
+    def retire(self, slug: str, *, by: str = "") -> PersonaRecord:
         """Take a persona out of service; its versions stay.
 
         Raises:
@@ -237,21 +249,32 @@ class Registry:
         """
 
         def end(record: PersonaRecord) -> None:
-            record.versions = [_demoted(entry) for entry in record.versions]
+            if record.live is not None:
+                record.note(made_now("retired", "", by))
+            record.versions = [demoted(entry) for entry in record.versions]
 
         return self._change(slug, end)
 
-    def _make_live(self, record: PersonaRecord, weights_hash: str) -> None:
+    def version(self, record: PersonaRecord, weights_hash: str) -> Entry:
+        """The version whose hash begins so.
+
+        Raises:
+            RegistryError: There is none, or several.
+        """
         found = [entry for entry in record.versions if entry.weights_hash.startswith(weights_hash)]
         if len(found) != 1:
             versions = ", ".join(entry.weights_hash for entry in record.versions)
             raise RegistryError(
                 f"{record.slug} has {len(found)} versions whose hash begins with {weights_hash!r}; it has {versions}. Name one."
             )
-        self.adapter(found[0])
+        return found[0]
+
+    def _make_live(self, record: PersonaRecord, entry: Entry, change: Change) -> None:
+        self.adapter(entry)
+        if entry.status != "live":
+            record.note(change)
         record.versions = [
-            entry.model_copy(update={"status": "live"}) if entry is found[0] else _demoted(entry)
-            for entry in record.versions
+            each.model_copy(update={"status": "live"}) if each is entry else demoted(each) for each in record.versions
         ]
 
     def _check_base(self, record: PersonaRecord, manifest: Manifest, adapter: Path) -> None:
@@ -296,8 +319,3 @@ def _checked(slug: str) -> str:
     if not _SLUG.fullmatch(slug):
         raise RegistryError(f"{slug[:120]!r} is not the name of a persona. Names are such as captain-blackwood.")
     return slug
-
-
-def _demoted(entry: Entry) -> Entry:
-    """A version that is no longer live; a candidate stays one."""
-    return entry.model_copy(update={"status": "retired"}) if entry.status == "live" else entry

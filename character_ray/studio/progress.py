@@ -59,7 +59,8 @@ def run_routes(settings: Settings, runs: Runs, registry: Registry) -> APIRouter:
 
     @routes.get("/api/registry")
     def published() -> dict[str, Any]:
-        return {"folder": registry.place, "personas": [record.model_dump() for record in registry.records()]}
+        personas = [{**record.model_dump(), "before": record.before} for record in registry.records()]
+        return {"folder": registry.place, "personas": personas}
 
     @routes.post("/api/runs/{name}/publish")
     def publish(name: str, asked: _Publish) -> dict[str, Any]:

@@ -116,3 +116,5 @@ def test_versions_are_promoted_rolled_back_and_retired_on_the_command_line(bucke
     assert live() == one
     call("retire", CAPTAIN)
     assert "live" not in call("list")
+    told = call("history", CAPTAIN)
+    assert [told.count(what) for what in ("promoted", "rolled back", "retired")] == [2, 1, 1]

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,71 @@ def test_a_live_version_takes_the_place_of_the_last_and_can_be_rolled_back(regis
     assert registry.record("captain-blackwood").versions[0].ratings == {"persona_rate": 0.9}
     with pytest.raises(RegistryError, match="nothing to roll back to"):
         registry.roll_back("captain-blackwood")
+
+
+def three_live(registry: Registry, tmp_path: Path) -> list[str]:
+    """Three versions that went live in turn."""
+    return [registry.publish(adapter(tmp_path / name, name), "live").live.weights_hash for name in ("1", "2", "3")]
+
+
+def live(record: PersonaRecord) -> str | None:
+    return record.live.weights_hash if record.live else None
+
+
+def test_a_roll_back_goes_to_what_was_live_before_whatever_was_published_when(registry, tmp_path):
+    one, two, three = three_live(registry, tmp_path)
+    registry.promote("captain-blackwood", two)
+    assert live(registry.roll_back("captain-blackwood")) == three
+    registry.promote("captain-blackwood", one)
+    registry.publish(adapter(tmp_path / "4", "4"), "candidate")
+    assert live(registry.roll_back("captain-blackwood")) == three
+    assert [live(registry.roll_back("captain-blackwood")) for _ in range(2)] == [two, one]
+    with pytest.raises(RegistryError, match="nothing to roll back to"):
+        registry.roll_back("captain-blackwood")
+
+
+def test_a_persona_that_was_retired_in_between_is_rolled_back_to_what_was_live_before(registry, tmp_path):
+    one, two, _ = three_live(registry, tmp_path)
+    registry.promote("captain-blackwood", two)
+    registry.retire("captain-blackwood")
+    registry.promote("captain-blackwood", one)
+    assert live(registry.roll_back("captain-blackwood")) == two
+
+
+def test_the_history_says_who_made_what_live_and_when(registry, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "anne")
+    one = registry.publish(adapter(tmp_path / "one", "one"), "live", gate=["bound, found"]).live.weights_hash
+    two = registry.publish(adapter(tmp_path / "two", "two"), "candidate").versions[-1].weights_hash
+    registry.promote("captain-blackwood", two, by="bert", gate=["another, found"])
+    registry.promote("captain-blackwood", two, by="nobody, since it is live")
+    registry.roll_back("captain-blackwood", by="cleo")
+    record = registry.retire("captain-blackwood")
+    assert [(each.action, each.weights_hash, each.by, each.gate) for each in record.history] == [
+        ("published", one, "anne", ["bound, found"]),
+        ("promoted", two, "bert", ["another, found"]),
+        ("rolled_back", one, "cleo", []),
+        ("retired", "", "anne", []),
+    ]
+    assert all(datetime.fromisoformat(each.at).tzinfo is not None for each in record.history)
+
+
+def test_a_record_of_before_the_history_is_read_and_rolled_back_as_its_versions_stand(registry, place, tmp_path):
+    one, two, three = three_live(registry, tmp_path)
+    old = registry.record("captain-blackwood").model_dump(mode="json", exclude={"history"})
+    place.write("personas/captain-blackwood.json", json.dumps(old).encode())
+    assert registry.record("captain-blackwood").before == two
+    registry.promote("captain-blackwood", one)
+    record = registry.roll_back("captain-blackwood")
+    assert live(record) == three
+    assert [(each.weights_hash, bool(each.by)) for each in record.history] == [
+        (one, False),
+        (two, False),
+        (three, False),
+        (one, True),
+        (three, True),
+    ]
+    place.write("personas/captain-blackwood.json", json.dumps(old | {"versions": old["versions"][-1:]}).encode())
+    assert registry.record("captain-blackwood").before is None
 
 
 def test_a_candidate_is_not_served_until_it_is_promoted(registry, tmp_path):

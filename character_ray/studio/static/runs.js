@@ -48,15 +48,21 @@ async function refreshRegistry() {
   shownRegistry = text;
   $("registry-note").textContent = found.personas.length ? `What ${found.folder} holds; servers started with --registry serve what is live.` : `${found.folder} is empty. Promote a finished run to fill it.`;
   $("personas").replaceChildren(...found.personas.map((persona) => h("article", { class: "run persona" }, h("header", {}, h("div", {}, h("h3", {}, persona.persona), h("p", { class: "hint" }, h("code", {}, persona.slug))), rollBack(persona)),
+    lastChange(persona.history.at(-1)),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Versions of ${persona.persona}` }, h("table", {}, h("thead", {}, h("tr", {}, ["Version", "Status", "Persona rate", "Published", "Run", ""].map((each) => h("th", { scope: "col", class: ["Published", "Run"].includes(each) ? "text" : "" }, each)))),
       h("tbody", {}, [...persona.versions].reverse().map((each) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, each.weights_hash.slice(0, 8))), h("td", {}, h("span", { class: `badge ${each.status}` }, each.status)), h("td", {}, each.ratings.persona_rate === undefined ? "–" : `${Math.round(100 * each.ratings.persona_rate)} %`),
         h("td", { class: "text" }, `${each.published_at.slice(0, 16).replace("T", " ")} by ${each.published_by}`), h("td", { class: "text" }, each.run), h("td", {}, each.status !== "live" && h("button", { type: "button", class: "secondary small", onclick: () => change(`/api/registry/${persona.slug}/promote`, each.weights_hash, `${persona.persona} ${each.weights_hash.slice(0, 8)} is live.`) }, "Make live"))))))))));
 }
 
+function lastChange(change) {
+  if (!change?.at) return null;
+  const what = change.weights_hash ? `${change.weights_hash.slice(0, 8)} ${change.action.replace("_", " ").replace("rolled back", "rolled back to")}` : "retired";
+  return h("p", { class: "hint" }, `${what} ${change.at.slice(0, 16).replace("T", " ")} by ${change.by}`);
+}
+
 function rollBack(persona) {
   const live = persona.versions.find((each) => each.status === "live");
-  const before = live && persona.versions.slice(0, persona.versions.indexOf(live)).some((each) => each.status === "retired");
-  return before && h("button", { type: "button", class: "secondary", onclick: () => change(`/api/registry/${persona.slug}/rollback`, live.weights_hash, `${persona.persona} is rolled back.`) }, "Roll back");
+  return persona.before && h("button", { type: "button", class: "secondary", title: `To ${persona.before.slice(0, 8)}, which was live before`, onclick: () => change(`/api/registry/${persona.slug}/rollback`, live.weights_hash, `${persona.persona} is rolled back.`) }, "Roll back");
 }
 
 async function change(path, weights_hash, told) {
