@@ -6,6 +6,7 @@ an autoscaler may still add is not missed before a stage needs it.
 """
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from character_ray.errors import ClusterError
 
-__all__ = ["Need", "RoomWatch", "alive_nodes", "is_autoscaled", "nodes_may_join", "room_for", "shortage"]
+__all__ = ["Need", "RoomWatch", "alive_nodes", "is_autoscaled", "nodes_may_join", "room_beside", "room_for", "shortage"]
 
 # Between two looks at the cluster, in seconds.
 LOOK_EVERY_S = 1.0
@@ -22,6 +23,8 @@ SHOWN = ("CPU", "GPU")
 STATUS_KEY, BY_HAND = "__autoscaling_status", "node_"
 # Label of a node that version 2 of it manages.
 NODE_GROUP = "ray.io/node-group"
+# Shares of a GPU or a core come to a whole one only up to rounding.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,27 @@ def is_autoscaled(labels: Sequence[Mapping[str, str]], status: bytes | None) -> 
 
 def room_for(need: Need, nodes: Sequence[Mapping[str, float]]) -> int:
     """How many of what is needed the nodes could hold if nothing else ran on them."""
-    return sum(
-        min(int(node.get(name, 0.0) / amount) for name, amount in need.resources.items() if amount) for node in nodes
-    )
+    return sum(_room_on(node, need) for node in nodes)
+
+
+def room_beside(taken: Sequence[Need], need: Need, nodes: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """What is left of the nodes beside what stays on them, where that stands least in the way of what is needed.
+
+    Args:
+        taken: What stays; what no node has room for is left out.
+        need: What is to have room beside it.
+        nodes: All resources of each node.
+    """
+    left = [dict(node) for node in nodes]
+    for each in taken:
+        for _ in range(each.count):
+            places = [number for number, node in enumerate(left) if _room_on(node, each)]
+            if not places:
+                break
+            after = {number: _without(left[number], each) for number in places}
+            place = min(places, key=lambda number: _room_on(left[number], need) - _room_on(after[number], need))
+            left[place] = after[place]
+    return left
 
 
 def shortage(need: Need, nodes: Sequence[Mapping[str, float]]) -> str:
@@ -145,6 +166,22 @@ class RoomWatch:
             f"{shortage(need, nodes)}, and no others joined within wait_for_nodes_s={self._patience_s:g}. {add} nodes, or {need.remedy}, "
             f"and {again}."
         )
+
+
+def _room_on(node: Mapping[str, float], need: Need) -> int:
+    return min(_times(name, node.get(name, 0.0), amount) for name, amount in need.resources.items() if amount)
+
+
+def _times(name: str, there: float, amount: float) -> int:
+    """How often an amount fits; a share of a GPU lies on one GPU."""
+    if name == "GPU" and amount < 1:
+        whole = math.floor(there + ROUNDING)
+        return whole * math.floor(1 / amount + ROUNDING) + math.floor(max(0.0, there - whole) / amount + ROUNDING)
+    return math.floor(there / amount + ROUNDING)
+
+
+def _without(node: Mapping[str, float], need: Need) -> dict[str, float]:
+    return dict(node) | {name: node.get(name, 0.0) - amount for name, amount in need.resources.items() if amount}
 
 
 def _several(number: int, unit: str, each: str) -> str:

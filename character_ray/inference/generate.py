@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from character_ray.config import EngineConfig
 from character_ray.inference.arrivals import arriving
 from character_ray.inference.engine_places import giving_back
-from character_ray.inference.engine_room import needed_by_engine
+from character_ray.inference.engine_room import engine_of, needed_by_engine
 from character_ray.inference.kept_engines import KeptEngines
 from character_ray.inference.passes import Asked, Deliver, Generation, SelfInteraction, run_pass
 from character_ray.inference.processor import build_processor, to_completion, to_engine_row
@@ -72,5 +72,5 @@ def _completions(requests: Sequence[Request], weights: Weights, engine: EngineCo
         override_num_blocks=max(1, -(-len(requests) // engine.batch_size)),
     )
     with giving_back(processor):
-        for rows in arriving(processor(dataset), needed_by_engine(weights, engine), engine.wait_for_nodes_s):
+        for rows in arriving(processor(dataset), needed_by_engine(engine_of(weights), engine), engine.wait_for_nodes_s):
             yield [to_completion(row) for row in rows]

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from character_ray.cluster_room import Need
 from character_ray.config import JudgeConfig
 from character_ray.gpu_attention import without_plans
 from character_ray.inference.arrivals import arriving
-from character_ray.inference.kept_actors import IDLE_CPUS
+from character_ray.inference.engine_room import needed_by_judges, needed_by_kept_judges
 from character_ray.inference.kept_judges import KeptJudges
 
 if TYPE_CHECKING:
@@ -42,13 +41,10 @@ def judged_rows(
     """
     import ray.data
 
-    num_cpus, num_gpus = (judge.cpus, 0) if judge.device == "cpu" else (1, judge.gpu_share)
     environment = _environment(judge)
-    # Judges that are left go on; one is enough.
-    need = Need("the judge", "replica", {"CPU": num_cpus, "GPU": num_gpus}, 1, "lower judge.cpus")
+    need = needed_by_judges("the judge", judge)
     if kept is not None and judge.is_kept:
-        resources = {"CPU": IDLE_CPUS, "GPU": num_gpus}
-        need = Need("the judge", "replica", resources, judge.replicas, "lower judge.replicas")
+        need = needed_by_kept_judges("the judge", judge)
         dataset = kept.through(actor, arguments, rows, judge, environment)
     else:
         dataset = ray.data.from_items(
@@ -58,8 +54,8 @@ def judged_rows(
             fn_constructor_args=arguments,
             batch_size=judge.batch_size,
             concurrency=judge.replicas,
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
+            num_cpus=need.resources["CPU"],
+            num_gpus=need.resources["GPU"],
             runtime_env={"env_vars": environment},
         )
     yield from arriving(dataset, need, judge.wait_for_nodes_s)

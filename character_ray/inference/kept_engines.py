@@ -12,7 +12,7 @@ import numpy as np
 
 from character_ray.config import EngineConfig
 from character_ray.inference.arrivals import arriving
-from character_ray.inference.engine_room import needed_by_kept
+from character_ray.inference.engine_room import engine_of, needed_by_kept
 from character_ray.inference.kept_actors import KeptActors
 from character_ray.inference.talker import Talker, batches_at_once
 from character_ray.inference.weights import Weights
@@ -50,7 +50,7 @@ class KeptEngines:
         )
         packed = [{"row_json": json.dumps(row)} for row in rows]
         dataset = self._actors.through(packed, _Question(weights), engine.batch_size, batches_at_once(engine))
-        for finished in arriving(dataset, needed_by_kept(weights, engine), engine.wait_for_nodes_s):
+        for finished in arriving(dataset, needed_by_kept(engine_of(weights), engine), engine.wait_for_nodes_s):
             yield [json.loads(row["row_json"]) for row in finished]
 
     def end(self) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from character_ray.chat_safety import neutralize
 from character_ray.config import EngineConfig
 from character_ray.inference.arrivals import arriving
-from character_ray.inference.engine_room import needed_by_talker
+from character_ray.inference.engine_room import engine_of, needed_by_talker
 from character_ray.inference.weights import Weights
 from character_ray.rows import Completion, Dialogue, Message, Request, Scripted, Talk, content_hash
 from character_ray.spoken import trim_unfinished, without_thoughts
@@ -44,7 +44,7 @@ def converse(
     Dialogues begin first: they take longest, and requests fill the engine while the last of them end.
     """
     dataset = through_talkers([*dialogues, *requests], weights, engine)
-    for finished in arriving(dataset, needed_by_talker(weights, engine), engine.wait_for_nodes_s):
+    for finished in arriving(dataset, needed_by_talker(engine_of(weights), engine), engine.wait_for_nodes_s):
         yield [json.loads(row["row_json"]) for row in finished]
 
 

@@ -6,6 +6,7 @@ Both heads see the same splits, so they are compared text by text.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from character_ray.parts import read_rows
 from character_ray.pipeline.classes_sheet import classes_sheet
 from character_ray.pipeline.finished import FinishedRun
 from character_ray.pipeline.ray_session import ray_for
+from character_ray.pipeline.stage_room import Booking
 from character_ray.report.page import link_pages
 from character_ray.report.sheet import write_sheet
 from character_ray.rows import content_hash
 from character_ray.runs import write_json
 from character_ray.statistics import paired_difference
 from character_ray.training.sequence_classifier import ClassifierJob, fine_tune
+from character_ray.training.workers import needed_to_fine_tune
 
 __all__ = ["classify_runs", "gather_texts"]
 
@@ -91,7 +94,9 @@ def _fine_tuned(
         name = content_hash(told, settings, model_hash(model), seed)
         job = ClassifierJob(told[0], told[1], masks, num_classes, model, output / "fine-tuned" / name, config, seed)
         console.print(f"fine-tuning {config.model.name}: {len(masks)} trainings on {config.workers} worker(s)")
-        with ray_for({"--workers": config.workers if config.device == "gpu" else 0}, folder=output):
+        gpus = {"--workers": config.workers if config.device == "gpu" else 0}
+        need = replace(needed_to_fine_tune("--fine-tune", config), remedy="lower --workers")
+        with ray_for(gpus, folder=output, bookings=[Booking(need)]):
             return fine_tune(job)
 
     measured = measure_classes(rows, learn, seed=seed)

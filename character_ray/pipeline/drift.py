@@ -31,7 +31,7 @@ def drift_run(folder: Path) -> dict[str, Any]:
         raise ReportError(
             f"{folder} has no answer to a plain prompt: every prompt tries to override the persona. Lower evaluate.override_share."
         )
-    with ray_session(run.recipe, folder):
+    with ray_session(run.recipe, folder, does=["measure"]):
         found = run.on_ray(_drift, run)
     write_json(folder / "drift.json", found)
     write_sheet(drift_sheet(found), folder / "drift.html")

@@ -45,7 +45,7 @@ def audit_judge(run: Path, recipe: Recipe, chat_judge: str | None) -> Audit:
     """
     persona, bounds = load_trained(recipe, run), recipe.judge.audit
     pairs = known_pairs(run, bounds, recipe.seed)
-    with ray_session(recipe):
+    with ray_session(recipe, does=()):
         if chat_judge is None:
             context = Context.open(recipe)
             (scores,) = score_all(context, [known_sheet(context, persona, pairs)])

@@ -97,7 +97,7 @@ def run_personas(
     spending = recipe.output / f"{recipe.name}.spending.jsonl"
     with full_disk_named(recipe):
         contexts = [Context.open(own, held, spending) for _, own in runs]
-        with ray_session(recipe), held:
+        with ray_session(recipe, does=() if pairs_only else None), held:
             asked = []
             written = write_trait_prompts(contexts, personas)
             for context, persona, traits in zip(contexts, personas, written, strict=True):
@@ -207,7 +207,8 @@ def _tell_one(
     everyone = [load_persona(recipe.model_copy(update={"constitution": path})) for path in constitutions]
     persona, control = everyone[number], None if pairs_only else load_control(recipe)
     context = Context.open(recipe, held, spending)
-    with full_disk_named(recipe), ray_session(recipe), nullcontext() if held else context.held:
+    ray = ray_session(recipe, does=() if pairs_only else None)
+    with full_disk_named(recipe), ray, nullcontext() if held else context.held:
         written = write_trait_prompts([context], [persona])[0]
         prompts, held_out = make_prompts(context, [*everyone, *([control] if control else [])], written)
         if pairs_only:

@@ -37,7 +37,7 @@ def preferences_run(folder: Path) -> dict[str, Any]:
             f"evaluate.preferences.rivals={rivals} is odd, but each trait meets as many others on either side of a circle. "
             f"Set it to {rivals + 1}."
         )
-    with ray_session(run.recipe, folder):
+    with ray_session(run.recipe, folder, does=["measure"]):
         found = run.on_ray(_ask, run)
     write_json(folder / "preferences.json", found)
     write_sheet(preferences_sheet(found), folder / "preferences.html")

@@ -32,7 +32,7 @@ def preview_pairs(recipe: Recipe, num: int) -> None:
     # What is dropped, and why, is among what it shows.
     recipe = recipe.model_copy(update={"distill": recipe.distill.model_copy(update={"max_dropped_share": 1.0})})
     context = Context.open(recipe.model_copy(update={"name": f"{recipe.name}-preview"}))
-    with ray_session(recipe), context.held:
+    with ray_session(recipe, does=()), context.held:
         every, _ = make_prompts(context, [persona], write_trait_prompts([context], [persona])[0])
         prompts = every[:: max(len(every) // num, 1)][:num]
         base = base_pass(context, base_work(context, [persona], prompts))

@@ -70,7 +70,7 @@ def probe_run(
         )
     said: dict[str, list[str]] = {arm: [by_key[arm, key]["completion"] for key, _ in shared] for arm in arms}
     work = _Work(run, threshold, shared, said, tuple(strengths), controls, layer)
-    with ray_session(run.recipe, folder):
+    with ray_session(run.recipe, folder, does=["measure"]):
         found = run.on_ray(_probe, work)
     write_json(folder / "probes.json", found)
     write_sheet(probe_sheet(found), folder / "probes.html")

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from character_ray.config import Recipe
 from character_ray.errors import CharacterRayError, RecipeError
 from character_ray.log import console
 from character_ray.pipeline.orphans import no_orphans
+from character_ray.pipeline.stage_room import Booking, Work, bookings_of, check_bookings, whole_run
 
 __all__ = ["check_folder", "check_gpus", "check_side_by_side", "ray_for", "ray_session"]
 
@@ -20,24 +21,29 @@ __all__ = ["check_folder", "check_gpus", "check_side_by_side", "ray_for", "ray_s
 UNPACKED = "working_dir_files"
 
 
-def ray_session(recipe: Recipe, folder: Path | None = None) -> AbstractContextManager[None]:
+def ray_session(
+    recipe: Recipe, folder: Path | None = None, *, does: Collection[Work] | None = None
+) -> AbstractContextManager[None]:
     """Ray for the length of a ``with`` block, on what a recipe needs; see :func:`ray_for`.
 
     Args:
         recipe: The recipe.
         folder: What every node reads and writes; the recipe's ``output`` by default.
+        does: What is done with it, by default all that a run does; for the rest no room is asked.
     """
     engine, train, judge = recipe.student_engine, recipe.train, recipe.judge
+    does = whole_run(recipe) if does is None else does
     return ray_for(
         {
             "student_engine": (engine.kept_gpus or engine.gpus) + judge.kept_gpus,
             # Alone while the student's engine and the judges have not been asked yet.
             "teacher_engine": recipe.teacher_engine.gpus if recipe.teacher_engine else 0,
-            "train": train.booked_gpus + engine.kept_gpus + judge.kept_gpus,
+            "train": train.booked_gpus + engine.kept_gpus + judge.kept_gpus if "train" in does else 0,
             "judge": judge.booked_gpus + engine.kept_gpus,
         },
         kept=engine.kept_gpus + judge.kept_gpus,
         folder=recipe.output if folder is None else folder,
+        bookings=bookings_of(recipe, does),
     )
 
 
@@ -113,7 +119,9 @@ def check_gpus(sections: Mapping[str, float], kept: float, available: float, may
 
 
 @contextmanager
-def ray_for(gpus: Mapping[str, float], kept: float = 0.0, folder: Path | None = None) -> Iterator[None]:
+def ray_for(
+    gpus: Mapping[str, float], kept: float = 0.0, folder: Path | None = None, bookings: Iterable[Booking] = ()
+) -> Iterator[None]:
     """Ray for the length of the block.
 
     Inside a submitted job, or with ``RAY_ADDRESS`` set, that cluster is used and left running. Otherwise Ray starts on this
@@ -123,9 +131,11 @@ def ray_for(gpus: Mapping[str, float], kept: float = 0.0, folder: Path | None = 
         gpus: GPUs that each section of the recipe needs, with those that others keep meanwhile; sections run one after the other.
         kept: GPUs that are kept from section to section.
         folder: What every node reads and writes.
+        bookings: What each stage needs on which nodes; not looked at inside a session, whose nodes may be lost for a while.
 
     Raises:
-        RecipeError: A section needs more GPUs than the cluster has and nobody adds nodes to it, or only this node sees the folder.
+        RecipeError: A section needs more GPUs than the cluster has, or places that none of its nodes have, and nobody adds nodes to it;
+            or only this node sees the folder.
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -145,7 +155,10 @@ def ray_for(gpus: Mapping[str, float], kept: float = 0.0, folder: Path | None = 
             if folder is not None:
                 check_folder(folder, Path.cwd(), len(alive_nodes()), nodes_may_join)
             available = ray.cluster_resources().get("GPU", 0)
-            if awaited := check_gpus(gpus, kept, available, nodes_may_join):
+            awaited = check_gpus(gpus, kept, available, nodes_may_join)
+            if not awaited and not was_running:
+                awaited = check_bookings(bookings, alive_nodes(), nodes_may_join)
+            if awaited:
                 console.print(f"[yellow]warning[/]: {awaited}")
             yield
         finally:

@@ -40,7 +40,7 @@ def tax_run(folder: Path) -> dict[str, Any]:
     config = run.recipe.evaluate.tax
     check_harness(config.lm_eval_tasks)
     tasks = compose_tasks(config.tasks_per_kind, run.recipe.seed)
-    with ray_session(run.recipe):
+    with ray_session(run.recipe, does=["measure"]):
         texts = _answer(run, tasks)
         picked = run.on_ray(_pick, run)
     solved = {arm: [solves(task, text) for task, text in zip(tasks, texts[arm], strict=True)] for arm in run.arms}

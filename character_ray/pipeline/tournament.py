@@ -8,7 +8,7 @@ nothing anew.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,7 @@ from character_ray.chat_safety import control_tokens
 from character_ray.config import EndpointConfig, JudgeSpec, ModelConfig, StopConfig, Tournament
 from character_ray.constitution import system_prompt
 from character_ray.errors import ReportError
+from character_ray.inference.engine_room import needed_by_engine, needed_by_judges
 from character_ray.inference.find_model import FoundModel, find_model
 from character_ray.inference.remote import Sections
 from character_ray.judging.audit import SeatedPair, audit, seat
@@ -38,6 +39,7 @@ from character_ray.pipeline.played import Played
 from character_ray.pipeline.ray_session import ray_for
 from character_ray.pipeline.run import full_disk_named
 from character_ray.pipeline.served import ask_served, sections_of
+from character_ray.pipeline.stage_room import Booking
 from character_ray.pipeline.tournament_report import build_report, rate_played, show_report
 from character_ray.report.tournament_page import write_tournament_page
 from character_ray.rows import content_hash
@@ -95,7 +97,7 @@ def hold_tournament(tournament: Tournament, ask: Ask = ask_judge, find: Find = f
             lineup = _asked(lineup, served, store, run)
         played = Played(lineup, {pair: Comparison(stop.alpha / len(pairs), stop.close) for pair in pairs}, served)
         here = any(judge.folder is not None for judge in panel)
-        with ray_for(_gpus(tournament), folder=tournament.output) if here else nullcontext():
+        with _ray_for(tournament) if here else nullcontext():
             bench = _Bench(panel, store, run, played, ask)
             _check_judges(tournament, bench)
             _play(tournament, bench)
@@ -152,14 +154,20 @@ def _weights_of(spec: JudgeSpec, lineup: Lineup) -> ModelConfig:
     return spec.model or lineup.recipes[0].student
 
 
-def _gpus(tournament: Tournament) -> dict[str, int]:
-    needed = {}
+def _ray_for(tournament: Tournament) -> AbstractContextManager[None]:
+    """Ray with room for the judges that run here, one after the other."""
+    gpus: dict[str, float] = {}
+    bookings = []
     for number, spec in enumerate(tournament.judges):
         if spec.engine is not None:
-            needed[f"judges.{number}.engine"] = spec.engine.gpus
+            section = f"judges.{number}.engine"
+            gpus[section] = spec.engine.gpus
+            bookings.append(Booking(needed_by_engine(section, spec.engine)))
         elif spec.endpoint is None:
-            needed[f"judges.{number}.forward"] = spec.forward.replicas if spec.forward.device == "gpu" else 0
-    return needed
+            section = f"judges.{number}.forward"
+            gpus[section] = spec.forward.replicas if spec.forward.device == "gpu" else 0
+            bookings.append(Booking(replace(needed_by_judges(section, spec.forward), remedy=f"lower {section}.cpus")))
+    return ray_for(gpus, folder=tournament.output, bookings=bookings)
 
 
 @dataclass(frozen=True)

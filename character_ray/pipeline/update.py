@@ -106,7 +106,7 @@ def update_run(
         )
     context, persona = Context.open(recipe), Persona(after)
     plan = _plan(context, run, after, changes, config)
-    with ray_session(recipe), context.held:
+    with ray_session(recipe, does=["train"]), context.held:
         data, known, calibration = _make_data(context, persona, run, plan)
         delta = train_delta(context, persona, data, character)
         updated = join_delta(context, persona, character, delta)

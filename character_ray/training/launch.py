@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from character_ray.cluster_room import Need
 from character_ray.config import DPOConfig
 from character_ray.errors import ClusterError, TrainingError
 from character_ray.log import StageProgress, console, stage_progress
@@ -18,7 +17,7 @@ from character_ray.training.failures import root_cause
 from character_ray.training.job import TrainJob
 from character_ray.training.storage import check_storage
 from character_ray.training.worker import FATAL, train_worker
-from character_ray.training.workers import run_workers
+from character_ray.training.workers import needed_to_train, run_workers
 
 __all__ = ["num_steps", "read_metrics", "train"]
 
@@ -83,15 +82,11 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 def _fit(job: TrainJob, label: str) -> None:
     cluster = job.cluster
-    # The number of workers is fixed, so all of them must fit.
-    resources = {"CPU": float(cluster.cpus_per_worker)} | (
-        {"GPU": cluster.gpu_share} if cluster.device == "gpu" else {}
-    )
     try:
         run_workers(
             train_worker,
             {"job": job},
-            Need(f"{job.stage} training", "worker", resources, cluster.workers, "lower train.workers"),
+            needed_to_train(f"{job.stage} training", cluster),
             job.folder,
             max_failures=cluster.max_failures,
             wait_for_nodes_s=cluster.wait_for_nodes_s,

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from character_ray.cluster_room import Need
 from character_ray.config import FineTuneConfig
 from character_ray.encoder import most_tokens
 from character_ray.errors import ClusterError, TrainingError
 from character_ray.gpu_attention import without_plans
 from character_ray.training.failures import root_cause
-from character_ray.training.workers import run_workers
+from character_ray.training.workers import needed_to_fine_tune, run_workers
 from character_ray.whole_files import being_written
 
 __all__ = ["ClassifierJob", "fine_tune"]
@@ -69,12 +68,11 @@ def fine_tune(job: ClassifierJob) -> list[np.ndarray]:
 
 def _fit(job: ClassifierJob) -> None:
     config = job.config
-    resources = {"CPU": float(config.cpus_per_worker)} | ({"GPU": 1.0} if config.device == "gpu" else {})
     try:
         run_workers(
             _train_worker,
             {"job": job},
-            Need("the classifier's fine-tuning", "worker", resources, config.workers, "ask for fewer workers"),
+            needed_to_fine_tune("the classifier's fine-tuning", config),
             job.folder,
             max_failures=config.max_failures,
             wait_for_nodes_s=config.wait_for_nodes_s,

@@ -5,10 +5,25 @@ from pathlib import Path
 from typing import Any
 
 from character_ray.cluster_room import Need, RoomWatch
+from character_ray.config import ClusterTrainConfig, FineTuneConfig
 from character_ray.errors import ClusterError
 from character_ray.training.interrupts import interruptible
 
-__all__ = ["run_workers"]
+__all__ = ["needed_to_fine_tune", "needed_to_train", "run_workers"]
+
+
+def needed_to_train(subject: str, cluster: ClusterTrainConfig) -> Need:
+    """Room for the workers of a stage; their number is fixed, so all of them must fit."""
+    resources = {"CPU": float(cluster.cpus_per_worker)} | (
+        {"GPU": cluster.gpu_share} if cluster.device == "gpu" else {}
+    )
+    return Need(subject, "worker", resources, cluster.workers, "lower train.workers")
+
+
+def needed_to_fine_tune(subject: str, config: FineTuneConfig) -> Need:
+    """Room for the workers that train a classifier."""
+    resources = {"CPU": float(config.cpus_per_worker)} | ({"GPU": 1.0} if config.device == "gpu" else {})
+    return Need(subject, "worker", resources, config.workers, "ask for fewer workers")
 
 
 def run_workers(

@@ -131,3 +131,15 @@ def test_a_recipe_for_gpus_on_a_cluster_without_is_refused_in_words(submit, tmp_
     )
     assert refused.returncode != 0
     assert "train needs 2 GPUs, but this Ray cluster has 0" in refused.stdout + refused.stderr
+
+
+def test_a_training_that_no_nodes_can_hold_is_refused_before_anything_is_generated(submit, tmp_path):
+    refused = submit(
+        "tests/engine/miniature.yaml",
+        f"output={tmp_path}",
+        "train.workers=8",
+        "dpo.batch_size=32",
+        "sft.batch_size=32",
+    )
+    assert refused.returncode != 0
+    assert "train needs 8 workers with 2 CPU each" in refused.stdout + refused.stderr

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from character_ray.cluster_room import Need, RoomWatch, is_autoscaled, room_for
+from character_ray.cluster_room import Need, RoomWatch, is_autoscaled, room_beside, room_for
 from character_ray.errors import ClusterError
 
 NEED = Need("dpo training", "worker", {"CPU": 2, "GPU": 1}, 3, "lower train.workers")
@@ -33,6 +33,20 @@ def test_what_is_needed_together_must_fit_on_one_node(nodes, room):
 
 def test_a_resource_of_which_none_is_needed_does_not_count():
     assert room_for(Need("the judge", "replica", {"CPU": 1, "GPU": 0}, 1, ""), [{"CPU": 4.0}]) == 4
+
+
+@pytest.mark.parametrize(
+    ("share", "gpus", "room"),
+    [(0.1, 1.0, 10), (0.4, 2.0, 4), (0.4, 1.8, 4), (0.2, 1 - 0.2 - 4 * 0.1 - 0.2, 1), (1.0, 1.8, 1)],
+)
+def test_a_share_of_a_gpu_lies_on_one_gpu(share, gpus, room):
+    assert room_for(Need("a worker", "worker", {"GPU": share}, 1, ""), [{"GPU": gpus}]) == room
+
+
+def test_what_stays_up_is_put_where_it_stands_least_in_the_way():
+    engine = Need("an engine", "engine", {"CPU": 0.25, "GPU": 1}, 2, "")
+    assert room_beside([engine], NEED, [BIG, SMALL]) == [BIG, {"CPU": 2.5, "GPU": 2.0}]
+    assert room_beside([engine], NEED, [HEAD]) == [HEAD]
 
 
 def test_too_little_room_for_too_long_ends_the_wait_with_what_is_needed_and_what_there_is():

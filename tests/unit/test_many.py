@@ -70,7 +70,7 @@ def test_every_persona_and_seed_is_a_run_that_could_have_been_run_alone(recipe, 
     """All are asked in one pass; every one of its rows is drawn with its own run's seed, and only rows of no seed are shared."""
     flooded: list[list[str]] = []
     told: list[tuple[str, int, str]] = []
-    monkeypatch.setattr(many, "ray_session", lambda recipe: many.nullcontext())
+    monkeypatch.setattr(many, "ray_session", lambda recipe, does: many.nullcontext())
     monkeypatch.setattr(
         many, "flood", lambda context, works: flooded.append([w.student.artefact.folder for w in works])
     )
