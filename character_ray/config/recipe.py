@@ -109,6 +109,23 @@ class Recipe(Config):
         return self.teacher == self.student and self.teacher_engine in (None, self.student_engine)
 
     @property
+    def kept_gpus(self) -> float:
+        """GPUs that engines and judges hold from stage to stage."""
+        return self.student_engine.kept_gpus + self.judge.kept_gpus
+
+    @property
+    def gpus_by_section(self) -> dict[str, float]:
+        """GPUs that each section needs while it works, with those that others keep meanwhile; sections work one after the other."""
+        engine, judge = self.student_engine, self.judge
+        return {
+            "student_engine": (engine.kept_gpus or engine.gpus) + judge.kept_gpus,
+            # Alone while the student's engine and the judges have not been asked yet.
+            "teacher_engine": self.teacher_engine.gpus if self.teacher_engine else 0.0,
+            "train": self.train.booked_gpus + self.kept_gpus,
+            "judge": judge.booked_gpus + engine.kept_gpus,
+        }
+
+    @property
     def teacher_numerics(self) -> str | list[Any]:
         """What the teacher's engine decides about its text; not known of a remote one."""
         if self.teacher_endpoint is not None:

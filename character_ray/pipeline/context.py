@@ -25,6 +25,7 @@ from character_ray.log import console, describe_counts
 from character_ray.migration import brought_rows
 from character_ray.mirror import Mirror
 from character_ray.models import model_hash, resolve_model, template_hash
+from character_ray.pipeline.hardware import Nodes, larger, nodes_now
 from character_ray.pipeline.overlap import has_room_for_both
 from character_ray.pipeline.parallelism import check_split
 from character_ray.pipeline.parent import check_parent
@@ -161,6 +162,8 @@ class Context:
     held: Held = field(default_factory=Held)
     shared_spending: Path | None = None
     """Ledger of the teacher's endpoint where runs share its budget; else it lies in the run's folder."""
+    nodes: Nodes = ()
+    """Of the cluster when it was largest, as it was seen at the end of stages."""
 
     @classmethod
     def open(cls, recipe: Recipe, held: Held | None = None, shared_spending: Path | None = None) -> "Context":
@@ -215,6 +218,7 @@ class Context:
     def close(self, artefact: Artefact, *, reused: bool) -> None:
         """Record a finished stage and say what it did."""
         self.run.link(artefact)
+        self.nodes = larger(self.nodes, nodes_now())
         summary = artefact.summary
         stage = StageSummary(
             wall_s=summary.get("wall_s", 0.0),

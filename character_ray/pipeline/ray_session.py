@@ -31,17 +31,11 @@ def ray_session(
         folder: What every node reads and writes; the recipe's ``output`` by default.
         does: What is done with it, by default all that a run does; for the rest no room is asked.
     """
-    engine, train, judge = recipe.student_engine, recipe.train, recipe.judge
     does = whole_run(recipe) if does is None else does
+    gpus = recipe.gpus_by_section
     return ray_for(
-        {
-            "student_engine": (engine.kept_gpus or engine.gpus) + judge.kept_gpus,
-            # Alone while the student's engine and the judges have not been asked yet.
-            "teacher_engine": recipe.teacher_engine.gpus if recipe.teacher_engine else 0,
-            "train": train.booked_gpus + engine.kept_gpus + judge.kept_gpus if "train" in does else 0,
-            "judge": judge.booked_gpus + engine.kept_gpus,
-        },
-        kept=engine.kept_gpus + judge.kept_gpus,
+        gpus if "train" in does else {**gpus, "train": 0.0},
+        kept=recipe.kept_gpus,
         folder=recipe.output if folder is None else folder,
         bookings=bookings_of(recipe, does),
     )
@@ -78,7 +72,7 @@ def check_side_by_side(recipe: Recipe, at_once: int) -> None:
     Raises:
         RecipeError: Several run at once and keep GPUs.
     """
-    kept = recipe.student_engine.kept_gpus + recipe.judge.kept_gpus
+    kept = recipe.kept_gpus
     if at_once > 1 and kept:
         raise RecipeError(
             f"{at_once} runs side by side would each keep {kept:g} GPUs from stage to stage, which the others may wait for. Set "

@@ -60,7 +60,7 @@ def run_part(context: Context, notes: Sequence[str]) -> dict[str, Any]:
             for side, model in (("student", context.student), ("teacher", context.teacher))
         },
         "versions": versions(),
-        "hardware": hardware(),
+        "hardware": hardware(context.nodes),
         "wall_s": sum(stage.wall_s for stage in context.stages.values()),
         "stages": {name: stage.model_dump() for name, stage in context.stages.items()},
         "notes": list(notes),

@@ -16,7 +16,7 @@ from character_ray.judging.schedule import Pair
 from character_ray.judging.sequential import rate_sequentially
 from character_ray.judging.verdict import Seat, to_points
 from character_ray.log import console
-from character_ray.pipeline.hardware import hardware, versions
+from character_ray.pipeline.hardware import hardware, nodes_now, versions
 from character_ray.pipeline.identities import Basis, Identity, identity_of_judge, players_of, shared
 from character_ray.pipeline.judges import Panelist
 from character_ray.pipeline.played import Played
@@ -109,7 +109,7 @@ def build_report(tournament: Tournament, panel: Sequence[Panelist], played: Play
             *_notes(tournament, played, both_seats.unscored),
         ],
         versions=versions(),
-        hardware=hardware(),
+        hardware=hardware(nodes_now()),
         wall_s=wall_s,
     )
 

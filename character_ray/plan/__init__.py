@@ -5,6 +5,7 @@ from character_ray.plan.estimate import Estimate, Plan, check_fits, estimate_rec
 from character_ray.plan.memory import Memory
 from character_ray.plan.scaling import Scaled, Task, compare_team, fit_tasks, simulate
 from character_ray.plan.scaling_page import scaling_page
+from character_ray.plan.stage_kinds import held_gpus
 from character_ray.plan.steps import Step, plan_recipe
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "compare_with",
     "estimate_recipe",
     "fit_tasks",
+    "held_gpus",
     "plan_recipe",
     "scaling_page",
     "simulate",

@@ -20,6 +20,8 @@ _PLANNED = {
     "scores": "scores",
     "lessons": "lessons",
 }
+# And those of a name of their own.
+_RENAMED = {"sft-alone": "sft", "trait-requests": "trait prompts"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def measured_seconds(stages: Mapping[str, float]) -> dict[str, float]:
         for beginning, planned in _PLANNED.items():
             if name.startswith(beginning + "-"):
                 name = planned
-        seconds["sft" if name == "sft-alone" else name] += wall_s
+        seconds[_RENAMED.get(name, name)] += wall_s
     return dict(seconds)
 
 

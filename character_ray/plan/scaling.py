@@ -17,18 +17,15 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from character_ray.config import Recipe
 from character_ray.model_shape import find_shape
 from character_ray.plan.check import Compared
+from character_ray.plan.stage_kinds import Kind, task_of
 from character_ray.report.schema import Report
 from character_ray.roofline import Costs
 
 __all__ = ["Scaled", "Task", "compare_team", "fit_tasks", "simulate"]
-
-Kind = Literal["engine", "judge", "training", "serial"]
-BASE_PASS = ("teacher", "student", "base", "prompted")
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def fit_tasks(report: Report, costs: Costs | None = None) -> list[Task]:
     recipe = Recipe.model_validate(report.run.recipe)
     seconds: dict[tuple[str, Kind], float] = defaultdict(float)
     for stage, done in report.run.stages.items():
-        seconds[_task_of(stage)] += done.wall_s
+        seconds[task_of(stage)] += done.wall_s
     starts: dict[Kind, float] = {
         "engine": costs.engine_start,
         "judge": costs.judge_start,
@@ -178,21 +175,3 @@ def _written_gib(task: str, recipe: Recipe) -> float:
     }
     rank = ranks.get(task.removeprefix("control-"), 0)
     return find_shape(recipe.student).lora(rank, recipe.dpo.lora.target_modules) * 4 / 2**30 if rank else 0.0
-
-
-def _task_of(stage: str) -> tuple[str, Kind]:
-    """The task a stage belongs to, and its kind."""
-    prefix = "control-" if stage.startswith("control-") else ""
-    name = stage.removeprefix("control-")
-    if name in ("dpo", "sft", "sft-alone"):
-        return stage, "training"
-    if name.startswith("scores-"):
-        return stage, "judge"
-    if name in ("reflections", "interactions"):
-        return f"{prefix}dpo pass", "engine"
-    part, _, arm = name.partition("-")
-    if name in BASE_PASS or part == "lessons" or (part in ("answers", "challenges", "erosion") and arm in BASE_PASS):
-        return "base pass", "engine"
-    if part in ("answers", "challenges", "erosion"):
-        return f"{arm} pass", "engine"
-    return stage, "serial"

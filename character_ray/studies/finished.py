@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from character_ray.config import Recipe
 from character_ray.errors import ReportError
 from character_ray.parts import read_rows
+from character_ray.plan import held_gpus
 from character_ray.report.io import load_report
 from character_ray.report.schema import Report
 
@@ -34,10 +36,12 @@ class Finished:
 
     @property
     def gpu_hours(self) -> float | None:
-        """GPU-hours of its stages, shared ones included; ``None`` for a run that failed or had no GPU."""
-        if self.report is None or not self.report.run.hardware.get("gpus"):
+        """Seconds of each stage, shared ones included, by the GPUs that it held; ``None`` for a run that failed or had none."""
+        if self.report is None:
             return None
-        return self.report.run.wall_s / 3600
+        recipe = Recipe.model_validate(self.report.run.recipe)
+        held = [stage.wall_s * held_gpus(name, recipe) for name, stage in self.report.run.stages.items()]
+        return sum(held) / 3600 if any(recipe.gpus_by_section.values()) else None
 
     @property
     def training_s(self) -> float | None:

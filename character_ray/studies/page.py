@@ -1,6 +1,7 @@
 """``study.md`` and ``study.json``: what was measured in every cell, what it took, and what came of the claims."""
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,7 +66,9 @@ def _hardware(done: Sequence[Finished]) -> list[str]:
 
 def _machine(run: Finished) -> str:
     hardware = run.report.run.hardware if run.report else {}
-    return ", ".join(hardware.get("gpus") or [f"{hardware.get('cpu_cores', hardware.get('cpus', '?'))} CPU cores"])
+    kinds = Counter(hardware.get("gpus") or ())
+    gpus = [f"{number} x {kind}" if number > 1 else kind for kind, number in kinds.items()]
+    return ", ".join(gpus or [f"{hardware.get('cpu_cores', hardware.get('cpus', '?'))} CPU cores"])
 
 
 def _measured(study: Study, done: Sequence[Finished]) -> list[str]:

@@ -1,11 +1,15 @@
 """The simulation of many GPUs and personas at its limits, where the answer is known."""
 
 import math
+from pathlib import Path
 
 import pytest
 
+from character_ray.config import load_recipe
+from character_ray.plan.check import measured_seconds
 from character_ray.plan.scaling import Task, compare_team, fit_tasks, simulate
 from character_ray.plan.scaling_page import scaling_page
+from character_ray.plan.stage_kinds import held_gpus, task_of
 from character_ray.roofline import Costs
 from tests.report_fixture import captain_report
 
@@ -84,6 +88,50 @@ def test_the_page_says_whether_it_was_checked():
     checked = scaling_page(report, "r.json", [1, 8], [100], 1.0, 3.0, [(2, report)])
     assert "not yet held" not in checked
     assert "| 2 | whole run |" in checked
+
+
+@pytest.mark.parametrize(
+    ("stage", "task"),
+    [
+        ("opposite", ("base pass", "engine")),
+        ("on-policy", ("on-policy pass", "engine")),
+        ("trait-requests", ("trait pass", "engine")),
+        ("trait-prompts", ("trait-prompts", "serial")),
+        ("control-opposite", ("base pass", "engine")),
+        ("erosion-teacher", ("base pass", "engine")),
+        ("control-interactions", ("control-dpo pass", "engine")),
+        ("full-folded", ("full-folded", "serial")),
+    ],
+)
+def test_every_pass_of_an_engine_divides(stage: str, task: tuple[str, str]):
+    assert task_of(stage) == task
+    report = captain_report()
+    done = next(iter(report.run.stages.values())).model_copy(update={"wall_s": 100.0})
+    report.run.stages = {stage: done}
+    (found,) = fit_tasks(report)
+    assert (found.name, found.kind, found.max_gpus > 1) == (*task, task[1] == "engine")
+
+
+def test_prompts_written_for_directives_are_held_against_their_plan():
+    assert measured_seconds({"trait-requests": 3.0, "trait-prompts": 1.0}) == {
+        "trait prompts": 3.0,
+        "trait-prompts": 1.0,
+    }
+
+
+def test_a_stage_is_counted_with_the_whole_gpus_that_it_holds():
+    full = Path(__file__).parents[2] / "jobs" / "recipes" / "smollm2-full.yaml"
+    teacher = "teacher_engine={tensor_parallel: 4, replicas: 2}"
+    alone = ["student_engine.keep=false", "student_engine.gpu_share=1", "judge.keep=false", "train.gpu_share=1"]
+    workers = ["train.workers=8", "dpo.micro_batch_size=1", "sft.micro_batch_size=1"]
+    spread = load_recipe(full, [*alone, teacher, "student_engine.replicas=3", *workers])
+    stages = ("teacher", "answers-teacher", "lessons", "lessons-student", "answers-base", "interactions", "dpo", "full")
+    assert [held_gpus(stage, spread) for stage in stages] == [8, 8, 8, 3, 3, 3, 8, 0]
+    shared = load_recipe(full)
+    assert shared.gpus_by_section["train"] == pytest.approx(1), (
+        "0.2 for the engine, 0.1 for each of four judges, 0.4 to train"
+    )
+    assert [held_gpus(stage, shared) for stage in ("teacher", "dpo", "scores-pairs", "pairs")] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("keep", "later_s"), [(False, 43.6), (True, 2.0)])

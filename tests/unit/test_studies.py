@@ -292,6 +292,24 @@ def test_the_packs_that_are_published_are_of_the_studies_that_ship(packs: list[P
     assert any(run.report for run in read_packs(study, cells, packs, tmp_path))
 
 
+def test_gpu_hours_count_the_gpus_of_each_stage_whatever_the_driver_has():
+    full = "jobs/recipes/smollm2-full.yaml"
+    alone = ["student_engine.keep=false", "student_engine.gpu_share=1", "judge.keep=false", "train.gpu_share=1"]
+    recipe = load_recipe(full, [*alone, "train.workers=8", "dpo.micro_batch_size=1", "sft.micro_batch_size=1"])
+    report = captain_report()
+    stage = next(iter(report.run.stages.values())).model_copy(update={"wall_s": 1800.0})
+    run = report.run.model_copy(
+        update={
+            "recipe": recipe.model_dump(mode="json"),
+            "stages": {"student": stage, "dpo": stage, "pairs": stage},
+            "hardware": {"gpus": [], "cpu_cores": 4},
+        }
+    )
+    assert Finished("c", 0, report.model_copy(update={"run": run})).gpu_hours == pytest.approx(0.5 + 4)
+    on_cpus = run.model_copy(update={"recipe": load_recipe("jobs/recipes/demo-cpu.yaml").model_dump(mode="json")})
+    assert Finished("c", 0, report.model_copy(update={"run": on_cpus})).gpu_hours is None
+
+
 def test_a_part_of_a_study_can_be_chosen(tmp_path):
     study, cells = load_study(write(tmp_path, STUDY))
     assert [(c.name, c.seed) for c in select_cells(study, cells, ["large"], [1])] == [("large", 1)]
