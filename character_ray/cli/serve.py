@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from character_ray.errors import ServingError
 from character_ray.manifest import AUTO
 
 if TYPE_CHECKING:
@@ -36,6 +35,12 @@ def serve(
     registry: Annotated[
         str | None,
         typer.Option(help="Serve every live persona of this registry, too: its folder, or s3://bucket/prefix."),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="Base model to serve; without it the first run's, or that of most live personas of the registry."
+        ),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; loopback unless the recipe or you say otherwise.")
@@ -69,23 +74,15 @@ def serve(
     from character_ray.cluster_room import RoomWatch
     from character_ray.config import AutoConfig, DriftConfig
     from character_ray.log import console
-    from character_ray.registry import Registry
     from character_ray.serving.app import build_persona_app, open_catalogue
     from character_ray.serving.keys import load_keys
+    from character_ray.serving.leading import leading
     from character_ray.serving.room import needed_to_serve
     from character_ray.serving.running import check_port, connected, metrics_address, running
     from character_ray.serving.runs import open_run
 
     fixed = [open_run(run) for run in runs or ()]
-    published = [open_run(folder) for folder in Registry(registry).live()] if registry else []
-    if not fixed and not published:
-        where = (
-            f"{registry} has no live persona. Publish one with character-ray registry publish RUN --live"
-            if registry
-            else ""
-        )
-        raise ServingError(where or "nothing to serve. Give run folders, or --registry with a registry's folder.")
-    first, adapters = [*fixed, *published][0], [each.adapter for each in fixed]
+    first, adapters = leading(fixed, registry, base or ""), [each.adapter for each in fixed]
     given = (
         ("host", host),
         ("port", port),
@@ -99,7 +96,9 @@ def serve(
         of_recipe = config.drift or DriftConfig()
         config = config.model_copy(update={"drift": of_recipe.model_copy(update={"share": drift}) if drift else None})
     engine = first.engine.model_copy(update={"device": device} if device else {})
-    catalogue = open_catalogue(first.base, adapters, config, registry)
+    catalogue, left_out = open_catalogue(first.base, adapters, config, registry, engine)
+    for slug, problem in left_out.items():
+        console.print(f"not served: {slug or registry}: {problem}", style="yellow", markup=False)
     if config.keys is not None:
         load_keys(config.keys)
     check_port(config)

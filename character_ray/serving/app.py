@@ -5,13 +5,13 @@
 Ray's own server and ingress do the work; they are extended at the seams they offer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, ModelConfig, ServeConfig
-from character_ray.errors import ServingError
+from character_ray.errors import AdapterError, ServingError
 from character_ray.live_adapter import check_live
 from character_ray.models import model_hash, resolve_model
 from character_ray.registry import Registry, absolute_place
@@ -32,19 +32,31 @@ __all__ = ["build_persona_app", "open_catalogue"]
 
 
 def open_catalogue(
-    base: ModelConfig, adapters: Sequence[Path], serve: ServeConfig, registry: Path | str | None = None
-) -> Catalogue:
-    """What would be served, after every check that needs no engine.
+    base: ModelConfig,
+    adapters: Sequence[Path],
+    serve: ServeConfig,
+    registry: Path | str | None = None,
+    engine: EngineConfig | None = None,
+) -> tuple[Catalogue, dict[str, str]]:
+    """What would be served, after every check that needs no engine, and why some of the registry's personas would not, by name.
 
     Raises:
         ModelError: The base model cannot be found.
-        AdapterError: An adapter may not be served on it.
-        RegistryError: The registry is damaged.
+        AdapterError: An adapter may not be served on it, or nothing of the registry may.
         StorageError: The registry's bucket cannot be read.
     """
     folder = resolve_model(base)
-    live = Registry(registry).live() if registry else []
-    return Catalogue(base_id(base), model_hash(folder), load_personas(base.name, folder, [*adapters, *live], serve))
+    fixed = load_personas(base.name, folder, adapters, serve) if adapters or registry is None else ()
+    catalogue = Catalogue(base_id(base), model_hash(folder), fixed)
+    if registry is None:
+        return catalogue, {}
+    Registry(registry).look()  # a bucket that is away is no empty registry
+    targets = engine_kwargs(engine, 1)["lora_target_modules"] if engine else None
+    catalogue, problems = PersonaSource(base, folder, serve, fixed, registry, targets).read(catalogue)
+    if not catalogue.personas:
+        told = "".join(f"\n  {slug}: {problem}" for slug, problem in problems.items()) or " it has no live persona."
+        raise AdapterError(f"nothing of {registry} can be served on {base.name}:{told}")
+    return catalogue, problems
 
 
 def build_persona_app(
@@ -64,12 +76,13 @@ def build_persona_app(
         serve: Adapters per replica, replicas.
         engine: What one replica runs on.
         registry: Folder or ``s3://bucket/prefix`` of a registry whose live personas are served, too, and followed: what is published,
-            promoted, rolled back or retired while the application runs is taken up without a restart.
+            promoted, rolled back or retired while the application runs is taken up without a restart. Those of them that may not be
+            served are left out; the ingress says which and counts them.
 
     Raises:
         ModelError: The base model cannot be found.
-        AdapterError: An adapter is damaged, belongs to another base, has too large a rank or another's name, or would be
-            applied in part only.
+        AdapterError: An adapter of a folder is damaged, belongs to another base, has too large a rank or another's name, or would be
+            applied in part only; or nothing of the registry may be served.
         ServingError: The key file is not valid.
         StorageError: The registry's bucket cannot be read.
     """
@@ -83,8 +96,8 @@ def build_persona_app(
     from character_ray.serving.server import PersonaServer
 
     serve = settled(serve, engine)
-    catalogue = open_catalogue(base, adapters, serve, registry)
-    _check_prewarm(catalogue, serve)
+    catalogue, left_out = open_catalogue(base, adapters, serve, registry, engine)
+    _check_prewarm(catalogue, serve, left_out)
     folder = resolve_model(base)
     config = _llm_config(catalogue, folder, serve, engine, followed=registry is not None)
     source = PersonaSource(
@@ -117,9 +130,9 @@ def build_persona_app(
     return application
 
 
-def _check_prewarm(catalogue: Catalogue, serve: ServeConfig) -> None:
+def _check_prewarm(catalogue: Catalogue, serve: ServeConfig, left_out: Collection[str]) -> None:
     slugs = [persona.slug for persona in catalogue.personas]
-    unknown = [name for name in serve.prewarm or () if name not in slugs]
+    unknown = [name for name in serve.prewarm or () if name not in slugs and name not in left_out]
     if unknown:
         raise ServingError(
             f"serve.prewarm names {', '.join(unknown)}, which is not served here. Served are {', '.join(slugs)}."

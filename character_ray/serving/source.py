@@ -12,7 +12,7 @@ from character_ray.config import ModelConfig, ServeConfig
 from character_ray.errors import AdapterError, RegistryError, StorageError
 from character_ray.live_adapter import check_live
 from character_ray.registry import Entry, PersonaRecord, Registry
-from character_ray.serving.catalogue import Catalogue
+from character_ray.serving.catalogue import Catalogue, base_id
 from character_ray.serving.personas import Persona, load_personas
 
 __all__ = ["PersonaSource"]
@@ -113,4 +113,5 @@ class PersonaSource:
                 "Restart the server to serve it."
             )
         check_live(folder, persona.manifest.persona, self.targets, self.folder)
+        Catalogue(base_id(self.base), "", (persona,))  # refuses names that clients could not tell apart
         return replace(persona, canary=entry.canary, yardstick=entry.yardstick)

@@ -91,7 +91,7 @@ def test_an_updated_character_is_published_and_may_be_served_as_any_other(update
     assert [entry.status for entry in record.versions] == ["retired", "live"]
     assert record.live.ratings["rating"] == report.arms["full"]["rating"].value
     served = open_run(registry.live()[0])
-    catalogue = open_catalogue(served.base, [], served.serve, registry.folder)
+    catalogue, _ = open_catalogue(served.base, [], served.serve, registry.folder)
     assert [persona.manifest.weights_hash for persona in catalogue.personas] == [report.adapter.hash]
 
 

@@ -9,12 +9,15 @@ from safetensors.numpy import save_file
 
 from character_ray.adapters import BaseModelId, Manifest, weights_hash, write_manifest
 from character_ray.canary import Canary
-from character_ray.config import ModelConfig, ServeConfig
-from character_ray.errors import AdapterError, RegistryError
+from character_ray.config import EngineConfig, ModelConfig, ServeConfig
+from character_ray.errors import AdapterError, RegistryError, ServingError
 from character_ray.models import model_hash, template_hash
 from character_ray.registry import Registry
+from character_ray.serving.app import open_catalogue
 from character_ray.serving.catalogue import Catalogue
+from character_ray.serving.leading import leading
 from character_ray.serving.personas import load_personas
+from character_ray.serving.runs import open_run
 from character_ray.serving.source import PersonaSource
 from tests.places import Place
 
@@ -27,6 +30,7 @@ def base(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(bytes(8) + b"weights")
     (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / "config.json").write_text("{}")
     return folder
 
 
@@ -165,3 +169,59 @@ def test_a_canary_is_kept_when_the_same_weights_are_published_again(registry, ma
 def test_a_registry_that_is_not_there_is_named(tmp_path):
     with pytest.raises(RegistryError, match="mount its storage"):
         Registry(tmp_path / "nowhere").slugs()
+
+
+ELSEWHERE = {"base_model": BaseModelId(name="other", hash="0" * 16)}
+
+
+def test_a_restart_leaves_out_what_may_not_be_served_and_says_why(registry, place, make, base):
+    registry.publish(make("aaron", 1, **ELSEWHERE), "live")
+    registry.publish(make("bert", 2, layer="lm_head"), "live")
+    registry.publish(make("cleo", 3), "live")
+    damaged = registry.publish(make("dora", 4), "live").live.weights_hash
+    place.write(f"adapters/{damaged}/adapter_model.safetensors", b"evil")
+    registry.publish(make("emil", 5), "live")
+    place.write("personas/emil.json", b"{")
+    registry.publish(make("poet", 6), "live")
+    assert leading([], registry.place).manifest.base_model.name == "tiny"
+    tiny, serve = ModelConfig(name=str(base)), ServeConfig()
+    catalogue, problems = open_catalogue(tiny, [], serve, registry.place, EngineConfig())
+    assert [persona.slug for persona in catalogue.personas] == ["cleo", "poet"]
+    reasons = {"aaron": "was trained on other", "bert": "changes lm_head", "dora": "damaged", "emil": "cannot be read"}
+    assert set(problems) == set(reasons)
+    assert all(reasons[slug] in problem for slug, problem in problems.items())
+
+
+def test_a_deployment_whose_registry_has_nothing_fit_is_refused_with_all_reasons(registry, place, make, base):
+    registry.publish(make("aaron", 7, **ELSEWHERE), "live")
+    with pytest.raises(AdapterError, match=r"(?s)can be served on .*aaron: .*was trained on other"):
+        open_catalogue(ModelConfig(name=str(base)), [], ServeConfig(), registry.place)
+    place.write("personas/aaron.json", b"{")
+    with pytest.raises(ServingError, match=r"(?s)no live persona of .*aaron: .*cannot be read"):
+        leading([], registry.place)
+
+
+def test_the_base_is_that_of_the_runs_or_of_most_or_of_whoever_names_one(registry, make):
+    with pytest.raises(ServingError, match="give runs"):
+        leading([], None)
+    with pytest.raises(ServingError, match="has no live persona"):
+        leading([], registry.place)
+    registry.publish(make("aaron", 8, **ELSEWHERE), "live")
+    registry.publish(make("pirate", 9), "live")
+    with pytest.raises(ServingError, match=r"aaron of other \(weights 0+\); pirate of tiny .* Name one"):
+        leading([], registry.place)
+    assert leading([], registry.place, "tiny").manifest.slug == "pirate"
+    with pytest.raises(ServingError, match=r"no persona of the base 'third'"):
+        leading([], registry.place, "third")
+    run = open_run(make("poet", 10))
+    assert leading([run], registry.place) == run
+    registry.publish(make("quinn", 11), "live")
+    assert leading([], registry.place).manifest.slug == "pirate"
+
+
+def test_a_persona_named_as_the_base_keeps_nobody_else_from_being_followed(registry, source, make):
+    registry.publish(make("pirate", 12), "live")
+    registry.publish(make("tiny", 13), "live")
+    catalogue, problems = source.read(EMPTY)
+    assert list(served(catalogue)) == ["pirate"]
+    assert "as the base model is" in problems["tiny"]
