@@ -19,7 +19,7 @@ from typing import Any
 from character_ray.config import EngineConfig, load_recipe
 from character_ray.inference.generate import Weights
 from character_ray.inference.passes import Deliver, Generation, SelfInteraction, run_pass
-from character_ray.inference.talker import view_of, whole_turn
+from character_ray.inference.turns import view_of, whole_turn
 from character_ray.log import StageProgress
 from character_ray.pipeline.context import Context, Wanted, to_generation
 from character_ray.pipeline.personas import load_control, load_persona
@@ -143,7 +143,14 @@ def _talk(chat: Callable[..., list[Any]], rows: Sequence[Dialogue]) -> list[Talk
             tokens[place] += turn.num_tokens
             cut[place] += turn.is_cut
     return [
-        Talk(row_id=row["row_id"], messages=view_of(1, "", said)[1:], num_tokens=count, num_cut=short, error="")
+        Talk(
+            row_id=row["row_id"],
+            messages=view_of(1, "", said)[1:],
+            num_tokens=count,
+            num_cut=short,
+            drop_reason="",
+            error="",
+        )
         for row, said, count, short in zip(rows, turns, tokens, cut, strict=True)
     ]
 

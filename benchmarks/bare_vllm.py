@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from character_ray.config import EngineConfig
-from character_ray.inference.talker import view_of
+from character_ray.inference.turns import view_of
 from character_ray.rows import Dialogue, Request, content_hash
 from character_ray.vllm_options import engine_environment, engine_kwargs
 

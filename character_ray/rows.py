@@ -130,6 +130,9 @@ class Talk(TypedDict):
     """Tokens that were generated, over all turns."""
     num_cut: int
     """Turns that end in mid-sentence, because they ran into ``max_tokens``."""
+    drop_reason: str
+    """Why it ended early though the engine did not fail: ``empty``, a turn of a dialogue without a word, or ``too_long_for_engine``,
+    no room left in ``max_model_len``; ``""`` otherwise."""
     error: str
 
 
@@ -232,6 +235,7 @@ TALK = pa.schema(
         "messages": _MESSAGES,
         "num_tokens": pa.int32(),
         "num_cut": pa.int32(),
+        "drop_reason": pa.string(),
         "error": pa.string(),
     }
 )

@@ -32,7 +32,7 @@ def _long_conversations(recipe: Recipe) -> Iterator[str]:
         yield (
             f"introspect.turns={config.turns} with introspect.interaction_sampling.max_tokens={each}: a self-interaction may grow to "
             f"{written:,} tokens and the constitution, about {BEGINNING_TOKENS}, but student_engine.max_model_len={room} must hold it all. "
-            "Conversations that grow longer fail one by one. Raise student_engine.max_model_len to "
+            "Conversations that grow longer are dropped (too_long_for_engine). Raise student_engine.max_model_len to "
             f"{written + BEGINNING_TOKENS} or more, or lower turns or max_tokens."
         )
 

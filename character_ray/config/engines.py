@@ -87,8 +87,8 @@ class EngineConfig(WaitsForNodes):
     cpus: int = Field(2, ge=1)
     """Threads of one CPU engine; on a GPU, CPU cores reserved beside each GPU."""
 
-    max_model_len: int = Field(2048, ge=64)
-    """Longest prompt and completion together, in tokens."""
+    max_model_len: int = Field(4096, ge=64)
+    """Longest prompt and completion together, in tokens; a model with a shorter context needs less."""
 
     max_num_seqs: int = Field(256, ge=1)
     """Sequences decoded at once. Passed on always: ray.data.llm caps requests in flight by it."""

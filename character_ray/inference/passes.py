@@ -86,7 +86,7 @@ class ScriptedTalks(Generation):
 
     def talks(self) -> list[Talk]:
         """All conversations, in the order of the scripts; the last attempt at one counts."""
-        return self.answers()
+        return _talks(self.answers())
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,14 @@ class SelfInteraction(_Wanted):
 
     def talks(self) -> list[Talk]:
         """All conversations, in the order of the dialogues; the last attempt at one counts."""
-        return self.answers()
+        return _talks(self.answers())
+
+
+def _talks(rows: Sequence[Talk]) -> list[Talk]:
+    """The rows; those that were written before they had a drop reason have none."""
+    for row in rows:
+        row.setdefault("drop_reason", "")
+    return list(rows)
 
 
 def run_pass(

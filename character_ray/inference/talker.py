@@ -12,7 +12,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,19 +20,16 @@ from character_ray.chat_safety import neutralize
 from character_ray.config import EngineConfig
 from character_ray.inference.arrivals import arriving
 from character_ray.inference.engine_room import engine_of, needed_by_talker
+from character_ray.inference.turns import view_of, whole_turn
 from character_ray.inference.weights import Weights
 from character_ray.rows import Completion, Dialogue, Message, Request, Scripted, Talk, content_hash
-from character_ray.spoken import trim_unfinished, without_thoughts
+from character_ray.spoken import without_thoughts
 from character_ray.vllm_options import engine_environment, engine_kwargs
-from character_ray.words import count_words
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-__all__ = ["Talker", "batches_at_once", "converse", "through_talkers", "view_of", "whole_turn"]
-
-# What the side that spoke first is told: chat templates want a user turn before the first assistant turn.
-BEGIN = "(The conversation begins.)"
+__all__ = ["Talker", "batches_at_once", "converse", "through_talkers"]
 
 
 def converse(
@@ -70,47 +66,12 @@ def batches_at_once(engine: EngineConfig) -> int:
     return max(2, -(-2 * engine.max_num_seqs // engine.batch_size))
 
 
-def view_of(speaker: int, system: str, turns: Sequence[str]) -> list[Message]:
-    """The chat as one of the two sees it.
-
-    Args:
-        speaker: 0 for the side that opened the conversation, 1 for the other.
-        system: System prompt of both.
-        turns: What was said so far, alternating, the opening first.
-    """
-    messages = [Message(role="system", content=system)]
-    if speaker == 0:
-        messages.append(Message(role="user", content=BEGIN))
-    for number, text in enumerate(turns):
-        messages.append(Message(role="assistant" if number % 2 == speaker else "user", content=text))
-    return messages
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What one side says in a conversation."""
-
-    text: str
-    num_tokens: int
-    is_cut: bool
-    """Whether it ends in mid-sentence, because it ran into ``max_tokens``."""
-
-
-def whole_turn(output: Any) -> Turn:
-    """A turn as the other side hears it, without thoughts: one that was cut off ends with its last whole sentence, if that leaves half.
-
-    Args:
-        output: vLLM's ``CompletionOutput``.
-    """
-    text, is_cut = without_thoughts(output.text), output.finish_reason == "length"
-    if is_cut:
-        whole = trim_unfinished(text, min_words=-(-count_words(text) // 2))
-        text, is_cut = whole, whole == text
-    return Turn(text, len(output.token_ids), is_cut)
-
-
 class EngineLostError(Exception):
     """The engine died while it answered a row, so that the row must be asked again."""
+
+
+class TooLongError(ValueError):
+    """A prompt leaves no room for a completion in ``max_model_len``."""
 
 
 class Talker:
@@ -231,7 +192,7 @@ class Talker:
 
     async def _follow(self, row: Scripted) -> Talk:
         said: list[Message] = []
-        num_tokens, num_cut, error = 0, 0, ""
+        num_tokens, num_cut, reason, error = 0, 0, "", ""
         try:
             for number, line in enumerate(row["lines"]):
                 said.append(Message(role="user", content=line))
@@ -244,9 +205,11 @@ class Talker:
                 num_cut += output.finish_reason == "length"
                 if not text:  # an answer too, but nobody goes on talking to it
                     break
+        except TooLongError:
+            reason = "too_long_for_engine"
         except Exception as cause:  # one broken conversation must not end the others
             error = self._reason(cause)
-        return Talk(row_id=row["row_id"], messages=said, num_tokens=num_tokens, num_cut=num_cut, error=error)
+        return _talk(row, said, num_tokens, num_cut, reason, error)
 
     async def _complete(self, row: Request) -> Completion:
         text, num_tokens, finish_reason, error = "", 0, "error", ""
@@ -266,32 +229,46 @@ class Talker:
         )
 
     async def _converse(self, row: Dialogue) -> Talk:
-        turns, num_tokens, num_cut, error = [row["opening"]], 0, 0, ""
+        turns, num_tokens, num_cut, reason, error = [row["opening"]], 0, 0, "", ""
         try:
             while len(turns) < row["turns"]:
                 turn_id = f"{row['row_id']}-{len(turns)}"
                 seed = int(content_hash(turn_id), 16) % 2**31
                 messages = view_of(len(turns) % 2, row["system"], turns)
                 turn = whole_turn(await self._say(turn_id, messages, row["sampling"] | {"seed": seed}))
-                if not turn.text:
-                    raise ValueError(f"turn {len(turns)} came back empty")
-                turns.append(turn.text)
                 num_tokens += turn.num_tokens
+                if not turn.text:
+                    reason = "empty"
+                    break
+                turns.append(turn.text)
                 num_cut += turn.is_cut
+        except TooLongError:
+            reason = "too_long_for_engine"
         except Exception as cause:  # one broken conversation must not end the others
             error = self._reason(cause)
         # The opener's side is dropped: the row is what the second speaker saw and said.
-        messages = view_of(1, row["system"], turns)[1:]
-        return Talk(row_id=row["row_id"], messages=messages, num_tokens=num_tokens, num_cut=num_cut, error=error)
+        return _talk(row, view_of(1, row["system"], turns)[1:], num_tokens, num_cut, reason, error)
 
     async def _say(self, request_id: str, messages: Sequence[Message], sampling: dict[str, Any]) -> Any:
-        import vllm
+        prompt, room = self._prompt(messages), self._config.max_model_len
+        if len(prompt) >= room:
+            raise TooLongError(
+                f"a prompt of {len(prompt)} tokens leaves no room for a completion in max_model_len={room}"
+            )
+        return await self._generate(request_id, prompt, sampling)
 
+    def _prompt(self, messages: Sequence[Message]) -> list[int]:
         said = [{**turn, "content": neutralize(turn["content"], self._weights.special_tokens)} for turn in messages]
         begun = messages[-1]["role"] == "assistant"
-        ids = self._tokenizer.apply_chat_template(
-            said, add_generation_prompt=not begun, continue_final_message=begun, return_dict=True
-        )["input_ids"]
+        return list(
+            self._tokenizer.apply_chat_template(
+                said, add_generation_prompt=not begun, continue_final_message=begun, return_dict=True
+            )["input_ids"]
+        )
+
+    async def _generate(self, request_id: str, prompt: list[int], sampling: dict[str, Any]) -> Any:
+        import vllm
+
         lora = None
         if self._weights.adapter is not None:
             from vllm.lora.request import LoRARequest
@@ -303,7 +280,7 @@ class Talker:
         kind = vllm.sampling_params.RequestOutputKind.FINAL_ONLY
         final = None
         async for output in self._engine.generate(
-            {"prompt_token_ids": list(ids)},
+            {"prompt_token_ids": prompt},
             vllm.SamplingParams(**sampling, output_kind=kind),
             request_id,
             lora_request=lora,
@@ -311,3 +288,11 @@ class Talker:
             final = output
         assert final is not None, "vLLM yields at least one output"
         return final.outputs[0]
+
+
+def _talk(
+    row: Dialogue | Scripted, messages: list[Message], num_tokens: int, num_cut: int, reason: str, error: str
+) -> Talk:
+    return Talk(
+        row_id=row["row_id"], messages=messages, num_tokens=num_tokens, num_cut=num_cut, drop_reason=reason, error=error
+    )

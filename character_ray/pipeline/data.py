@@ -142,7 +142,7 @@ def make_conversations(
     written = list(zip(asked, reflections.completions(), strict=True))
     rows = [to_score(completion, prompt.text, tidy(completion, filters)) for prompt, completion in written]
     held = interactions.talks() if interactions else []
-    rows += [_last_exchange(talk) for talk in held if not talk["error"]]
+    rows += [_last_exchange(talk) for talk in held if not (talk["error"] or talk["drop_reason"])]
     sources = [each.artefact for each in (reflections, interactions) if each]
     scores = score(context, persona, "scores-introspection", rows)
     inputs = {

@@ -81,7 +81,7 @@ def collect_trials(
 
 
 def _turns(arm: Arm, script: str, talk: Talk) -> list[Challenged]:
-    """Every turn of a conversation as far as it went. An empty reply is an answer; only one that the engine failed on has an error."""
+    """Every turn of a conversation as far as it went. An empty reply is an answer; one that the engine could not give has an error."""
     said = [turn["content"] for turn in talk["messages"]]
     replies: list[str | None] = [*said[1::2], *([None] * (len(said) % 2))]
     return [
@@ -98,7 +98,9 @@ def _turns(arm: Arm, script: str, talk: Talk) -> list[Challenged]:
             begun="",
             canary="",
             completion=reply or "",
-            error="" if reply is not None or EMPTY in talk["error"] else talk["error"] or "no answer",
+            error=""
+            if reply is not None or EMPTY in talk["error"]
+            else talk["error"] or talk["drop_reason"] or "no answer",
             score=math.nan,
         )
         for number, (line, reply) in enumerate(zip(said[::2], replies, strict=True), 1)

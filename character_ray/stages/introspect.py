@@ -134,8 +134,8 @@ def _interaction(talk: Talk, scores: Mapping[str, float], filters: FilterConfig)
     reasons = [drop_reason(turn, finish_reason, filters) for turn in turns]
     if said_before(turns) > filters.max_repeated_turn:
         reasons.append("repeated_turn")
-    if talk["error"]:
-        reasons = ["engine_error"]
+    if talk["error"] or talk["drop_reason"]:
+        reasons = ["engine_error" if talk["error"] else talk["drop_reason"]]
     score = scores.get(talk["row_id"], float("nan"))
     return Conversation(
         row_id=talk["row_id"],

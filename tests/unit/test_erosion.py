@@ -18,15 +18,15 @@ from character_ray.runs import Artefact
 LINES = ("Hello.", "Stop it.", "Please.")
 
 
-def talk(row_id: str, *replies: str, error: str = "") -> Talk:
-    """A conversation with these replies; with an error the line after them went unanswered."""
+def talk(row_id: str, *replies: str, error: str = "", drop_reason: str = "") -> Talk:
+    """A conversation with these replies; with an error or a drop reason the line after them went unanswered."""
     said = [
         Message(role=role, content=text)
         for line, reply in zip(LINES, replies, strict=False)
         for role, text in (("user", line), ("assistant", reply))
     ]
-    said += [Message(role="user", content=LINES[len(replies)])] if error else []
-    return Talk(row_id=row_id, messages=said, num_tokens=9, num_cut=0, error=error)
+    said += [Message(role="user", content=LINES[len(replies)])] if error or drop_reason else []
+    return Talk(row_id=row_id, messages=said, num_tokens=9, num_cut=0, drop_reason=drop_reason, error=error)
 
 
 @pytest.fixture
@@ -38,6 +38,7 @@ def held(tmp_path: Path) -> dict[str, tuple[int, bool]]:
         talk("silent", "Arr!", ""),
         talk("at once", ""),
         talk("failed", "Arr!", error="RuntimeError: out of memory"),
+        talk("too long", "Arr!", drop_reason="too_long_for_engine"),
         talk("of before", "Arr!", error="ValueError: turn 2 came back empty"),
     ]
     append_part(tmp_path, talks, TALK)
@@ -53,11 +54,11 @@ def held(tmp_path: Path) -> dict[str, tuple[int, bool]]:
     return end_of_persona(with_scores(rows, scores), 0.5)
 
 
-def test_an_empty_reply_ends_the_persona_at_its_turn_and_a_failed_engine_is_censored(held):
+def test_an_empty_reply_ends_the_persona_at_its_turn_and_an_engine_without_an_answer_is_censored(held):
     assert held["lasts"] == (3, False)
     assert held["breaks"] == held["silent"] == (2, True)
     assert held["at once"] == (1, True)
-    assert held["failed"] == (1, False)
+    assert held["failed"] == held["too long"] == (1, False)
 
 
 def test_a_conversation_that_an_earlier_version_recorded_counts_alike(held):

@@ -23,7 +23,7 @@ def build(**options: str):
     scores = {"r0": 0.5, "r1": 0.5, "i0": 0.4}
     return build_conversations(
         written,
-        [Talk(row_id="i0", messages=TURNS, num_tokens=20, num_cut=0, error="")],
+        [Talk(row_id="i0", messages=TURNS, num_tokens=20, num_cut=0, drop_reason="", error="")],
         scores,
         FilterConfig(),
         **options,
@@ -42,12 +42,22 @@ def test_of_identical_texts_one_is_kept():
 
 
 def test_a_conversation_with_a_turn_that_was_cut_off_is_dropped_unless_it_may_be_unfinished():
-    talk = Talk(row_id="i0", messages=TURNS, num_tokens=20, num_cut=1, error="")
+    talk = Talk(row_id="i0", messages=TURNS, num_tokens=20, num_cut=1, drop_reason="", error="")
     strict, lenient = (
         build_conversations([], [talk], {"i0": 0.4}, FilterConfig(allow_unfinished=allowed))[0]["drop_reason"]
         for allowed in (False, True)
     )
     assert (strict, lenient) == ("unfinished", "")
+
+
+def test_a_conversation_that_ended_early_is_dropped_for_its_reason_and_a_failed_one_for_the_engines():
+    rows = [
+        Talk(row_id="empty", messages=TURNS[:1], num_tokens=1, num_cut=0, drop_reason="empty", error=""),
+        Talk(row_id="long", messages=TURNS, num_tokens=20, num_cut=1, drop_reason="too_long_for_engine", error=""),
+        Talk(row_id="lost", messages=TURNS[:1], num_tokens=0, num_cut=0, drop_reason="", error="RuntimeError: gone"),
+    ]
+    found = build_conversations([], rows, {}, FilterConfig())
+    assert [row["drop_reason"] for row in found] == ["empty", "too_long_for_engine", "engine_error"]
 
 
 ASIDE = "What say ye, matey?"
@@ -65,7 +75,7 @@ def held(turns, score=0.4, **filters):
     roles = ("assistant", "user")
     messages = [Message(role="user", content="Well met.")]
     messages += [Message(role=roles[number % 2], content=turn) for number, turn in enumerate(turns)]
-    talk = Talk(row_id="i0", messages=messages, num_tokens=20, num_cut=0, error="")
+    talk = Talk(row_id="i0", messages=messages, num_tokens=20, num_cut=0, drop_reason="", error="")
     return build_conversations([], [talk], {"i0": score}, FilterConfig(**filters))[0]["drop_reason"]
 
 

@@ -154,23 +154,29 @@ def test_a_repetition_penalty_is_warned_about():
 
 
 def test_conversations_that_may_outgrow_the_context_are_warned_about_with_the_numbers():
-    (warning,) = recipe_warnings(Recipe(name="r", constitution="c.yaml"))
+    (warning,) = recipe_warnings(recipe_with({"student_engine": {"max_model_len": 2048}}))
     assert "introspect.turns=10 with introspect.interaction_sampling.max_tokens=256" in warning
     assert "2,304 tokens" in warning and "student_engine.max_model_len=2048" in warning
     assert "Raise student_engine.max_model_len to 2704 or more, or lower turns or max_tokens" in warning
+    assert "dropped (too_long_for_engine)" in warning
+
+
+def recipe_with(change):
+    return Recipe.model_validate({"name": "r", "constitution": "c.yaml"} | change)
 
 
 @pytest.mark.parametrize(
     "change",
     [
+        {},
         {"student_engine": {"max_model_len": 2704}},
-        {"introspect": {"turns": 6}},
-        {"introspect": {"interaction_sampling": {"max_tokens": 180}}},
-        {"introspect": {"interactions": 0}},
+        {"student_engine": {"max_model_len": 2048}, "introspect": {"turns": 6}},
+        {"student_engine": {"max_model_len": 2048}, "introspect": {"interaction_sampling": {"max_tokens": 180}}},
+        {"student_engine": {"max_model_len": 2048}, "introspect": {"interactions": 0}},
     ],
 )
 def test_conversations_that_fit_or_are_not_held_are_not(change):
-    assert recipe_warnings(Recipe.model_validate({"name": "r", "constitution": "c.yaml"} | change)) == []
+    assert recipe_warnings(recipe_with(change)) == []
 
 
 def test_ranks_that_no_engine_holds_are_named_before_training_and_need_a_folded_evaluation():

@@ -5,11 +5,17 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 
 from character_ray.config import EngineConfig
-from character_ray.inference.talker import Talker, whole_turn
+from character_ray.inference.passes import SelfInteraction
+from character_ray.inference.talker import Talker
+from character_ray.inference.turns import whole_turn
 from character_ray.inference.weights import Weights
+from character_ray.parts import append_part
+from character_ray.rows import TALK, Dialogue
+from character_ray.runs import Artefact
 
 WEIGHTS = Weights(Path("model"), ("<|im_end|>",))
 
@@ -40,6 +46,20 @@ class Mortal(Talker):
             raise RuntimeError("the engine is dead")
         text = "" if question == "mute" else f"{question}!"
         return SimpleNamespace(text=text, token_ids=[1], finish_reason="stop")
+
+
+class Limited(Talker):
+    """Says "a b c" until its context is full, where a token is a word; to ``mute`` it says nothing."""
+
+    def _start(self, weights: Weights) -> None:
+        self._engine, self._weights, self._half_read = SimpleNamespace(errored=False), weights, False
+
+    def _prompt(self, messages) -> list[int]:
+        return [len(word) for turn in messages for word in turn["content"].split()]
+
+    async def _generate(self, request_id, prompt, sampling):
+        text = "" if prompt[-1] == len("mute") else "a b c"
+        return SimpleNamespace(text=text, token_ids=[1, 1, 1], finish_reason="stop")
 
 
 def ask(talker: Talker, *batches: list[str]) -> list[list[dict]]:
@@ -99,3 +119,38 @@ def test_a_scripted_conversation_ends_with_an_empty_reply_and_one_that_broke_wit
     assert (mute["error"], mute["num_tokens"]) == ("", 2)
     assert [turn["content"] for turn in bad["messages"]] == ["a", "a!", "bad"]
     assert bad["error"] == "ValueError: too long"
+
+
+def test_a_conversation_that_goes_silent_or_outgrows_the_context_ends_with_its_reason_and_no_error():
+    talker = Limited(WEIGHTS, EngineConfig(device="cpu", max_model_len=64))
+    openings = {"lasts": "Ahoy.", "silent": "mute", "full": "words " * 57}
+    dialogues = [
+        {"row_id": row_id, "system": "Be.", "opening": opening, "turns": 4, "sampling": {}}
+        for row_id, opening in openings.items()
+    ]
+    script = {"row_id": "script", "context": [], "lines": ["Ahoy.", "words " * 60], "turns": 3, "sampling": {}}
+    rows = [json.dumps(row) for row in [*dialogues, script]]
+    lasts, silent, full, script = (json.loads(row) for row in asyncio.run(talker.answer(rows, WEIGHTS)))
+    assert [row["error"] for row in (lasts, silent, full, script)] == [""] * 4
+    assert (lasts["drop_reason"], len(lasts["messages"])) == ("", 4)
+    assert (silent["drop_reason"], len(silent["messages"])) == ("empty", 1)
+    assert (full["drop_reason"], full["num_tokens"]) == ("too_long_for_engine", 3)
+    assert (script["drop_reason"], len(script["messages"])) == ("too_long_for_engine", 3)
+
+
+def test_a_request_that_fills_the_context_fails_with_the_numbers():
+    talker = Limited(WEIGHTS, EngineConfig(device="cpu", max_model_len=64))
+    found = ask(talker, ["word " * 64, "word " * 63])
+    assert [bool(row["error"]) for row in found[0]] == [True, False]
+    assert (
+        found[0][0]["error"]
+        == "TooLongError: a prompt of 64 tokens leaves no room for a completion in max_model_len=64"
+    )
+
+
+def test_conversations_written_before_there_was_a_drop_reason_are_read_as_whole(tmp_path):
+    before = pa.schema([field for field in TALK if field.name != "drop_reason"])
+    append_part(tmp_path, [{"row_id": "a", "messages": [], "num_tokens": 1, "num_cut": 0, "error": ""}], before)
+    asked = [Dialogue(row_id="a", system="", opening="", turns=2, sampling={})]
+    (talk,) = SelfInteraction(Artefact("interactions", tmp_path, {}), asked).talks()
+    assert talk["drop_reason"] == ""

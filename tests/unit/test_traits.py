@@ -90,7 +90,7 @@ def test_what_a_reasoning_teacher_thinks_is_not_what_is_asked():
 def test_how_long_a_message_and_its_thought_may_be_is_the_recipes():
     config = PromptsConfig(traits=2, trait_max_tokens=1024)
     assert {request["sampling"]["max_tokens"] for request in trait_requests(CAPTAIN, config, seed=0)} == {1024}
-    with pytest.raises(ValueError, match=r"prompts\.trait_max_tokens=4096, but student_engine\.max_model_len=2048"):
+    with pytest.raises(ValueError, match=r"prompts\.trait_max_tokens=4096, but student_engine\.max_model_len=4096"):
         Recipe(name="r", constitution=Path("c.yaml"), prompts=PromptsConfig(traits=2, trait_max_tokens=4096))
 
 
