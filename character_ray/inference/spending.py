@@ -33,9 +33,9 @@ class Ledger:
         self._before = "\n" if text and not text.endswith("\n") else ""
         lines = [_read(line) for line in text.splitlines()]
         booked = [line for line in lines if line is not None]
-        self._booked = sum(line["usd"] for line in booked)
+        self._booked = float(sum(line["usd"] for line in booked))
         self._torn = len(lines) - len(booked)
-        self._dearest = max((line.get("reserved", line["usd"]) for line in booked), default=0.0)
+        self._dearest = max((float(line.get("reserved", line["usd"])) for line in booked), default=0.0)
 
     @property
     def spent(self) -> float:

@@ -64,6 +64,7 @@ def build(args: dict[str, Any]) -> "Application":
         problems = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in failure.errors())
         raise ServingError(
             f"the arguments of character_ray.serving.deploy:build are not valid: {problems}. They are runs (a list of folders), "
-            "registry (a folder or s3://bucket/prefix), base (a model's name), serve and engine (fields of the recipe's serve and student_engine sections)."
+            "registry (a folder or s3://bucket/prefix), base (a model's name), serve and engine (fields of the recipe's serve and "
+            "student_engine sections)."
         ) from None
     return build_persona_app(first.base, [each.adapter for each in trained], serve, engine, wanted.registry)
