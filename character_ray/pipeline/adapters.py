@@ -8,16 +8,18 @@ from typing import Literal
 from character_ray.adapters import BaseModelId, Manifest, adapter_rank, load_manifest, weights_hash, write_manifest
 from character_ray.config.evaluation import LARGEST_RANK
 from character_ray.constitution.chat import teacher_messages
+from character_ray.errors import AdapterError
 from character_ray.log import console
 from character_ray.pipeline.context import Context, Model, Persona
 from character_ray.routing import profile_texts
 from character_ray.rows import content_hash
 from character_ray.runs import Artefact
-from character_ray.training.algebra import concatenate, logit_difference
+from character_ray.training.algebra import concatenate, logit_differences
 from character_ray.training.factors import recompress
 from character_ray.training.fitting import lengths_of
 from character_ray.training.job import READING, TrainJob
 from character_ray.training.launch import train
+from character_ray.training.logits import TOLERANCE
 from character_ray.whole_files import being_written
 
 __all__ = ["deliverable", "join_adapters", "join_delta", "link_deliverable", "train_delta", "train_dpo", "train_sft"]
@@ -44,9 +46,13 @@ def train_sft(context: Context, persona: Persona, conversations: Artefact, paren
 
 
 def join_adapters(context: Context, persona: Persona, dpo: Artefact, sft: Artefact) -> Artefact:
-    """The deliverable: one adapter that equals the distilled one and its share of the second; how far their logits differ is measured.
+    """The deliverable: one adapter that equals the distilled one and its share of the second.
 
-    Where the sum of their ranks is more than an engine holds, ``served`` beside it is what it was recompressed to.
+    Where the sum of their ranks is more than an engine holds, ``served`` beside it is what it was recompressed to; how far its logits
+    are from those of the two is measured.
+
+    Raises:
+        AdapterError: The logits of the sum are not those of the two.
     """
     weight = context.recipe.introspect.weight
     inputs = {"dpo": dpo.fingerprint, "sft": sft.fingerprint, **({"weight": weight} if weight != 1 else {})}
@@ -61,7 +67,11 @@ def train_delta(context: Context, persona: Persona, conversations: Artefact, cha
 
 
 def join_delta(context: Context, persona: Persona, character: Path, delta: Artefact) -> Artefact:
-    """Character and delta as one adapter that equals both."""
+    """Character and delta as one adapter that equals both.
+
+    Raises:
+        AdapterError: Its logits are not those of the two.
+    """
     inputs = {"character": load_manifest(character).weights_hash, "delta": delta.fingerprint}
     return _join(
         context, persona, context.artefact("updated", inputs), [character, delta.folder / "adapter"], [1.0, 1.0]
@@ -87,31 +97,43 @@ def _join(context: Context, persona: Persona, artefact: Artefact, parts: list[Pa
     with artefact.making() as to_make:
         if to_make:
             started = monotonic()
-            folder = artefact.folder / "adapter"
+            made = [folder := artefact.folder / "adapter"]
             parents, recompressed = [load_manifest(part).weights_hash for part in parts], {}
             rank = concatenate(parts, folder, weights)
             _write_manifest(context, persona, folder, "full", parents)
             if rank > LARGEST_RANK and not persona.prefix:
-                whole, folder = folder, artefact.folder / SERVED
-                energy = recompress(whole, folder, LARGEST_RANK)
+                made.append(folder := artefact.folder / SERVED)
+                energy = recompress(made[0], folder, LARGEST_RANK)
                 _write_manifest(context, persona, folder, "full", parents)
                 recompressed = {"recompressed": {"rank": rank, "energy": energy}}
             text = " ".join(persona.constitution.persona.identity.split())
-            differences = {
-                dtype: logit_difference(context.student.folder, parts, weights, folder, text, dtype)
-                for dtype in ("float32", "bfloat16")
-            }
+            differences = logit_differences(context.student.folder, parts, weights, made, text)
+            _check_exact(made[0], parts, differences[0]["float32"])
             artefact.finish(
                 {
                     "wall_s": monotonic() - started,
                     "rows_in": 2,
                     "rows_out": 1,
-                    "logit_difference": differences,
+                    "logit_difference": differences[-1],
                     **recompressed,
                 }
             )
     context.close(artefact, reused=reused)
     return artefact
+
+
+def _check_exact(joined: Path, parts: list[Path], difference: float) -> None:
+    """Refuse a sum of factors that is not the sum of the updates.
+
+    Raises:
+        AdapterError: A logit differs by more than another order of additions explains.
+    """
+    if not difference <= TOLERANCE:
+        raise AdapterError(
+            f"{joined}: its logits differ by {difference:.2g} from those of {' and '.join(map(str, parts))} beside each other, more than "
+            f"{TOLERANCE}: the join is not exact, and what would be measured and served is not what was trained. Report this; the "
+            "trained adapters are kept."
+        )
 
 
 def _train(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["concatenate", "fold", "logit_difference", "merged", "plain_config"]
+__all__ = ["concatenate", "fold", "logit_differences", "merged", "plain_config"]
 
 
 def concatenate(adapters: Sequence[Path], folder: Path, weights: Sequence[float] | None = None) -> int:
@@ -87,18 +87,28 @@ def merged(base: Path, adapter: Path) -> Any:
 
 
 @few_threads()
-def logit_difference(
-    base: Path, sequence: Sequence[Path], weights: Sequence[float], single: Path, text: str, dtype: str
-) -> float:
-    """Largest absolute difference between the logits of adapters applied together and of the one made from them.
+def logit_differences(
+    base: Path,
+    sequence: Sequence[Path],
+    weights: Sequence[float],
+    singles: Sequence[Path],
+    text: str,
+    dtypes: Sequence[str] = ("float32", "bfloat16"),
+) -> list[dict[str, float]]:
+    """Largest absolute differences between the logits of adapters applied together and of each one made from them.
+
+    The base is loaded once, in float32, and rounded from there.
 
     Args:
         base: Folder of the base model.
         sequence: PEFT folders, all active at once.
         weights: One factor for each of them.
-        single: PEFT folder of their concatenation.
+        singles: PEFT folders, each made from all of them.
         text: What the logits are taken on; every position counts.
-        dtype: Number format of weights and activations.
+        dtypes: Number formats of weights and activations, each one narrower than the one before.
+
+    Returns:
+        For each of the singles the difference by number format.
     """
     import torch
     from peft import PeftModel
@@ -106,24 +116,30 @@ def logit_difference(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     ids = AutoTokenizer.from_pretrained(base)(text, return_tensors="pt").input_ids
+    paths = [*sequence, *singles]
+    names = [f"adapter_{number}" for number in range(len(paths))]
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    peft = PeftModel.from_pretrained(model, str(paths[0]), adapter_name=names[0], autocast_adapter_dtype=False)
+    for name, path in zip(names[1:], paths[1:], strict=True):
+        peft.load_adapter(str(path), adapter_name=name, autocast_adapter_dtype=False)
+    for layer in peft.modules():
+        if isinstance(layer, LoraLayer):
+            for name, factor in zip(names, weights, strict=False):
+                layer.set_scale(name, factor)
 
-    def logits(adapters: Sequence[Path], factors: Sequence[float]) -> "torch.Tensor":
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype))
-        names = [f"adapter_{number}" for number in range(len(adapters))]
-        peft = PeftModel.from_pretrained(model, str(adapters[0]), adapter_name=names[0], autocast_adapter_dtype=False)
-        for name, path in zip(names[1:], adapters[1:], strict=True):
-            peft.load_adapter(str(path), adapter_name=name, autocast_adapter_dtype=False)
-        peft.base_model.set_adapter(names)  # type: ignore[operator]  # of the LoraModel; PeftModel sets one only
-        for layer in peft.modules():
-            if isinstance(layer, LoraLayer):
-                for name, factor in zip(names, factors, strict=True):
-                    layer.set_scale(name, factor)
-        peft.to(getattr(torch, dtype)).eval()
+    def logits(active: list[str]) -> "torch.Tensor":
+        peft.base_model.set_adapter(active)  # type: ignore[operator]  # of the LoraModel; PeftModel sets one only
         with torch.no_grad():
             found: torch.Tensor = peft(input_ids=ids).logits.float()
             return found
 
-    return float((logits(sequence, weights) - logits([single], [1.0])).abs().max())
+    differences: list[dict[str, float]] = [{} for _ in singles]
+    for dtype in dtypes:
+        peft.to(getattr(torch, dtype)).eval()
+        wanted = logits(names[: len(sequence)])
+        for name, found in zip(names[len(sequence) :], differences, strict=True):
+            found[dtype] = float((logits([name]) - wanted).abs().max())
+    return differences
 
 
 def plain_config(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from character_ray.errors import AdapterError
 from character_ray.training import folding
-from character_ray.training.algebra import concatenate, fold, logit_difference
+from character_ray.training.algebra import concatenate, fold, logit_differences
 from character_ray.training.folding import fold_and_compare
 from character_ray.training.logits import TOLERANCE
 
@@ -20,14 +20,23 @@ def test_one_adapter_says_what_two_in_sequence_say(tmp_path, tiny_base, random_a
     first = random_adapter(tmp_path / "a", 4, 8, seed=1)
     second = random_adapter(tmp_path / "b", 8, 4, seed=2, targets=targets)
     assert concatenate([first, second], tmp_path / "both", weights) == 12
-    assert logit_difference(tiny_base, [first, second], weights, tmp_path / "both", TEXT, "float32") < 1e-5
+    (difference,) = logit_differences(tiny_base, [first, second], weights, [tmp_path / "both"], TEXT)
+    assert difference["float32"] < 1e-5
+    assert difference["bfloat16"] < 0.1
 
 
-def test_the_check_sees_a_wrong_concatenation(tmp_path, tiny_base, random_adapter):
+def test_the_check_sees_a_wrong_concatenation_and_reads_the_base_once(tmp_path, tiny_base, random_adapter, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
     first, second = random_adapter(tmp_path / "a", 4, 8, seed=1), random_adapter(tmp_path / "b", 4, 8, seed=2)
-    assert logit_difference(tiny_base, [first, second], [1.0, 1.0], first, TEXT, "float32") > 1e-3
     concatenate([first, second], tmp_path / "both")
-    assert logit_difference(tiny_base, [first, second], [1.0, 0.5], tmp_path / "both", TEXT, "float32") > 1e-3
+    loaded, load = [], AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *a, **k: loaded.append(a) or load(*a, **k))
+    wrong, right = logit_differences(tiny_base, [first, second], [1.0, 1.0], [first, tmp_path / "both"], TEXT)
+    assert wrong["float32"] > 1e-3 > 1e-5 > right["float32"]
+    assert len(loaded) == 1
+    (unweighted,) = logit_differences(tiny_base, [first, second], [1.0, 0.5], [tmp_path / "both"], TEXT, ["float32"])
+    assert unweighted["float32"] > 1e-3
 
 
 def test_a_folded_model_says_what_base_and_adapter_say(tmp_path, tiny_base, random_adapter):

@@ -124,11 +124,9 @@ def test_norm_rank_and_distance_are_those_of_the_dense_updates(tmp_path, random_
     assert all(apart == pytest.approx(0, abs=1e-3) for apart, _ in compare(first, first).values())
 
 
-@pytest.mark.parametrize(("prefix", "served_rank"), [("", 8), ("control-", 12)])
-def test_a_sum_of_ranks_that_no_engine_holds_is_kept_whole_and_served_recompressed(
-    tiny_base, tmp_path, adapter, monkeypatch, prefix, served_rank
-):
-    monkeypatch.setattr(adapters, "LARGEST_RANK", 8)
+@pytest.fixture
+def trained(tiny_base, tmp_path, adapter):
+    """A run whose two trainings are finished, of ranks 4 and 8."""
     recipe = Recipe(name="large", constitution=ROOT / "constitutions" / "captain-blackwood.yaml", output=tmp_path)
     model, store = Model("tiny", tiny_base), Store(tmp_path / "store")
     context = Context(recipe, model, model, store, Run(recipe.folder, recipe.model_dump(mode="json")))
@@ -138,7 +136,32 @@ def test_a_sum_of_ranks_that_no_engine_holds_is_kept_whole_and_served_recompress
         with stages[-1].making():
             adapter(stages[-1].folder / "adapter", rank, rank, seed=rank)
             stages[-1].finish({})
-    persona = Persona(load_constitution(recipe.constitution), prefix=prefix)
+    return context, stages
+
+
+@pytest.mark.parametrize("largest", [12, 8])
+def test_a_join_that_is_not_exact_ends_the_run_and_is_made_again(trained, monkeypatch, largest):
+    context, stages = trained
+    persona, exact = Persona(load_constitution(context.recipe.constitution)), adapters.concatenate
+    monkeypatch.setattr(adapters, "LARGEST_RANK", largest)
+    monkeypatch.setattr(adapters, "concatenate", lambda parts, folder, _: exact(parts, folder, [1.0, 0.5]))
+    with pytest.raises(
+        AdapterError, match=r"full-\w+/adapter: its logits differ by .* from those of .*dpo-.* and .*sft-"
+    ):
+        adapters.join_adapters(context, persona, *stages)
+    monkeypatch.setattr(adapters, "concatenate", exact)
+    full = adapters.join_adapters(context, persona, *stages)
+    assert full.is_done
+    assert (adapter_part(full)["logit_difference_float32"] < TOLERANCE) == (largest == 12)
+
+
+@pytest.mark.parametrize(("prefix", "served_rank"), [("", 8), ("control-", 12)])
+def test_a_sum_of_ranks_that_no_engine_holds_is_kept_whole_and_served_recompressed(
+    trained, monkeypatch, prefix, served_rank
+):
+    monkeypatch.setattr(adapters, "LARGEST_RANK", 8)
+    context, stages = trained
+    persona = Persona(load_constitution(context.recipe.constitution), prefix=prefix)
     full = adapters.join_adapters(context, persona, *stages)
     whole, served = load_updates(full.folder / "adapter"), load_updates(adapters.deliverable(full))
     assert load_manifest(full.folder / "adapter").rank == 12
