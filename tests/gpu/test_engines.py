@@ -116,8 +116,11 @@ def test_conversations_alternate_and_all_arrive(base: Path, tmp_path: Path):
     assert all(spoken == ["user", "assistant", "user", "assistant"] for spoken in roles)
 
 
-@pytest.mark.parametrize("zero_stage", [0, 2, 3])
-def test_dpo_starts_at_the_reference_and_learns(base: Path, tmp_path: Path, zero_stage: int):
-    steps = train_dpo(base, tmp_path, ClusterTrainConfig(zero_stage=zero_stage))
+OFFLOAD = {"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}
+
+
+@pytest.mark.parametrize(("zero_stage", "deepspeed"), [(0, {}), (1, {}), (2, {}), (2, OFFLOAD), (3, {})])
+def test_dpo_starts_at_the_reference_and_learns(base: Path, tmp_path: Path, zero_stage: int, deepspeed: dict):
+    steps = train_dpo(base, tmp_path, ClusterTrainConfig(zero_stage=zero_stage, deepspeed=deepspeed))
     assert steps[0]["loss"] == pytest.approx(0.693, abs=2e-2)
     assert steps[-1]["rewards/margins"] > steps[0]["rewards/margins"]
