@@ -40,6 +40,12 @@ def test_a_persona_of_a_recipe_can_be_updated(path: Path):
     assert updated_recipe(recipe, recipe.constitution, UpdateConfig(), "updated", rank).name == "updated"
 
 
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_for_gpus_watches_the_character_as_it_is_trained(path: Path):
+    recipe = load_recipe(path)
+    assert recipe.train.device == "cpu" or recipe.train.zero_stage == 3 or (recipe.dpo.watch and recipe.sft.watch)
+
+
 def test_recipes_write_to_different_run_folders():
     folders = [load_recipe(path).folder for path in RECIPES]
     assert len(set(folders)) == len(folders)
