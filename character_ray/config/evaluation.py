@@ -251,7 +251,7 @@ class ServeConfig(Config):
     """How often a request is given to another replica when the one that worked on it died before the first token."""
 
     max_choices: int = Field(16, ge=1)
-    """Largest ``n`` of a request."""
+    """Answers that a request may ask for: ``n`` for each of its prompts. Each counts in ``max_persona_requests`` and in a key's limit."""
 
     drift: DriftConfig | None = None
     """Follow the persona rate of live answers; nothing is scored without it."""

@@ -18,6 +18,7 @@ from character_ray.chat_safety import neutralize_all
 from character_ray.errors import AdapterError
 from character_ray.manifest import AUTO
 from character_ray.routing import Choice
+from character_ray.serving.asked import num_choices, scores
 from character_ray.serving.audit import AuditLog
 from character_ray.serving.catalogue import Catalogue, auto_card
 from character_ray.serving.choosing import PersonaChooser, asked_turns
@@ -172,11 +173,11 @@ class PersonaIngress(OpenAiIngress):
         asked: str | None = body.model
         choice: Choice | None = None
         key = self._keys.find(header)
-        persona, card, entered = "unknown", None, False
+        persona, card, places = "unknown", None, 0
 
         def end(status: int, tokens: int) -> None:
-            if entered:
-                self._gate.leave(persona)
+            if places:
+                self._gate.leave(persona, places)
                 self._metrics.ongoing.set(self._gate.ongoing[persona], tags={"persona": persona})
             seconds = monotonic() - start
             self._metrics.requests.inc(tags={"persona": persona, "status": str(status)})
@@ -214,8 +215,8 @@ class PersonaIngress(OpenAiIngress):
         persona = _alias(card) if card else "unknown"
         refusal = self._admit(persona if card else None, header, body)
         if refusal is None and card is not None:
-            refusal = self._gate.enter(persona)
-            entered = refusal is None
+            refusal = self._gate.enter(persona, num_choices(body))
+            places = 0 if refusal else num_choices(body)
         if refusal is not None:
             self._metrics.refusals.inc(tags={"persona": persona, "reason": refusal.code})
             end(refusal.status, 0)
@@ -289,15 +290,16 @@ class PersonaIngress(OpenAiIngress):
 
     def _admit(self, persona: str | None, header: str | None, body: Any) -> Refusal | None:
         # Who has no key learns nothing, not even which names exist.
-        if refusal := self._keys.refuse(header, persona):
+        if refusal := self._keys.refuse(header):
             return refusal
-        if (body.n or 1) > self._serve.max_choices:
-            text = f"n={body.n} is more than {self._serve.max_choices} choices, the limit here."
+        choices, most = num_choices(body), self._serve.max_choices
+        if choices > most:
+            text = f"The request asks for {choices:,} answers (n for each prompt); {most} are the most here. Send several requests."
             return Refusal(400, "too_many_choices", text)
-        if _scores(body) and not self._keys.may_score(header):
+        if scores(body) and not self._keys.may_score(header):
             text = "This key may not have given text scored (prompt_logprobs, or echo with logprobs). Ask the operator."
             return Refusal(403, "scoring_not_allowed", text)
-        return None
+        return self._keys.refuse(header, persona, choices)
 
     def _failed(self, model: str, persona: str, error: Exception) -> Response:
         """The answer to a request that could not be answered; the reason may name folders, which stay in the log."""
@@ -327,12 +329,6 @@ class PersonaIngress(OpenAiIngress):
         known = ", ".join(name for name in catalogue.names() if self._keys.sees(header, name))
         text = f"There is no model or persona {model!r} here. Ask for one of: {known}."
         return error_response(404, text, "model", "model_not_found")
-
-
-def _scores(body: Any) -> bool:
-    """Whether a request wants the probabilities of its own text; 0 asks for those of the text's tokens alone."""
-    logprobs = body.logprobs
-    return body.prompt_logprobs is not None or bool(body.echo and logprobs is not None and logprobs is not False)
 
 
 def _alias(card: dict[str, Any]) -> str:

@@ -39,7 +39,7 @@ class ApiKey(Config):
     """Personas and base model it may ask for, by the names that ``/v1/models`` lists as alias; empty for all."""
 
     requests_per_minute: float | None = Field(None, gt=0)
-    """Limit of each ingress replica; ``None`` for none."""
+    """Limit of each ingress replica; ``None`` for none. Each answer counts that a request asks for: ``n`` for each of its prompts."""
 
     scores: bool = False
     """Whether it may have text scored that it brings (``prompt_logprobs``, ``echo`` with ``logprobs``), as likelihood judges do. Such a
@@ -90,12 +90,13 @@ class KeyRing:
         scheme, _, key = (authorization or "").partition(" ")
         return self._by_hash.get(_digest(key.strip())) if scheme.lower() == "bearer" and key else None
 
-    def refuse(self, authorization: str | None, model: str | None = None) -> Refusal | None:
-        """Why a request may not go on; ``None`` when it may. One that may is counted.
+    def refuse(self, authorization: str | None, model: str | None = None, answers: int = 1) -> Refusal | None:
+        """Why a request may not go on; ``None`` when it may. One that may is counted, by the answers it asks for.
 
         Args:
             authorization: The header.
             model: The name it asks for, resolved to persona or base; ``None`` for requests about no model, which are not counted.
+            answers: How many it asks for.
         """
         if not self._by_hash:
             return None
@@ -108,7 +109,7 @@ class KeyRing:
             return Refusal(
                 403, "model_not_allowed", f"This key may not ask for {model!r}, only for {', '.join(key.personas)}."
             )
-        return self._count(key)
+        return self._count(key, answers)
 
     def sees(self, authorization: str | None, model: str) -> bool:
         """Whether a client that was let in may know of a model."""
@@ -120,20 +121,23 @@ class KeyRing:
         key = self.find(authorization)
         return not self._by_hash or (key is not None and key.scores)
 
-    def _count(self, key: ApiKey) -> Refusal | None:
-        """A bucket of one minute's requests, refilled evenly."""
+    def _count(self, key: ApiKey, answers: int) -> Refusal | None:
+        """A bucket of one minute's answers, refilled evenly."""
         if key.requests_per_minute is None:
             return None
-        per_second, now = key.requests_per_minute / 60, self._clock()
-        left, since = self._allowance.get(key.name, (max(key.requests_per_minute, 1.0), now))
-        left = min(max(key.requests_per_minute, 1.0), left + (now - since) * per_second)
-        if left < 1:
+        size, per_second, now = max(key.requests_per_minute, 1.0), key.requests_per_minute / 60, self._clock()
+        if answers > size:
+            text = f"The request asks for {answers} answers; this key has {size:g} a minute. Send several requests."
+            return Refusal(400, "too_many_choices", text)
+        left, since = self._allowance.get(key.name, (size, now))
+        left = min(size, left + (now - since) * per_second)
+        if left < answers:
             self._allowance[key.name] = (left, now)
-            wait = (1 - left) / per_second
+            wait = (answers - left) / per_second
             return Refusal(
                 429, "rate_limit_exceeded", f"More than {key.requests_per_minute:g} requests a minute.", wait
             )
-        self._allowance[key.name] = (left - 1, now)
+        self._allowance[key.name] = (left - answers, now)
         return None
 
 

@@ -23,24 +23,26 @@ def error_body(message: str, param: str | None, code: str) -> dict[str, Any]:
 
 
 class PersonaGate:
-    """Counts requests under way, so that one persona cannot take every place; without a limit it only counts."""
+    """Counts answers under way, so that one persona cannot take every place; without a limit it only counts."""
 
     def __init__(self, at_once: int | None) -> None:
         self._at_once = at_once
         self.ongoing: Counter[str] = Counter()
 
-    def enter(self, persona: str) -> Refusal | None:
-        """Take a place; :meth:`leave` gives it back. A refusal took none."""
-        if self._at_once is not None and self.ongoing[persona] >= self._at_once:
-            return Refusal(
-                429, "persona_overloaded", f"{persona} answers {self._at_once} requests already.", RETRY_AFTER_S
-            )
-        self.ongoing[persona] += 1
+    def enter(self, persona: str, answers: int = 1) -> Refusal | None:
+        """Take a place for each answer that is asked for; :meth:`leave` gives them back. A refusal took none."""
+        if self._at_once is not None and answers > self._at_once:
+            text = f"The request asks for {answers} answers; {persona} gives {self._at_once} at once. Send several requests."
+            return Refusal(400, "too_many_choices", text)
+        if self._at_once is not None and self.ongoing[persona] + answers > self._at_once:
+            text = f"{persona} gives {self.ongoing[persona]} answers already, of {self._at_once} at most."
+            return Refusal(429, "persona_overloaded", text, RETRY_AFTER_S)
+        self.ongoing[persona] += answers
         return None
 
-    def leave(self, persona: str) -> None:
-        """Give a place back."""
-        self.ongoing[persona] -= 1
+    def leave(self, persona: str, answers: int = 1) -> None:
+        """Give the places back."""
+        self.ongoing[persona] -= answers
 
 
 class BodyLimit:
