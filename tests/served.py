@@ -89,7 +89,7 @@ def start(
         return ingress
 
     ingress = asyncio.run(make())
-    app = make_app(serve)
+    app = make_app(serve, keyed=bool(keys))
     for name, route in ENDPOINTS.items():
         route(app)(getattr(ingress, name))
     return TestClient(app, raise_server_exceptions=True), engine, ingress

@@ -50,6 +50,10 @@ def serve(
         Literal["cpu", "gpu"] | None, typer.Option(help="What the engine runs on; the recipe's unless given.")
     ] = None,
     keys: Annotated[Path | None, typer.Option(help="File of API keys, made by character-ray key.")] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Site whose pages may ask, as https://chat.example.org; may be repeated. None unless given."),
+    ] = None,
     studio: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Serve the studio's pages on this port of loopback, too.")
     ] = None,
@@ -87,6 +91,7 @@ def serve(
         ("host", host),
         ("port", port),
         ("keys", keys),
+        ("origins", _origins(origin)),
         ("audit", audit),
         ("prewarm", tuple(prewarm) if prewarm else None),
         ("auto", first.serve.auto or (AutoConfig() if auto else None)),
@@ -120,6 +125,22 @@ def serve(
                     threading.Event().wait()
     except KeyboardInterrupt:
         console.print("stopped")
+
+
+def _origins(given: list[str] | None) -> tuple[str, ...] | None:
+    """The sites, checked as a recipe's are."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from character_ray.config.evaluation import Origin
+
+    for site in given or ():
+        try:
+            TypeAdapter(Origin).validate_python(site)
+        except ValidationError:
+            raise typer.BadParameter(
+                f"--origin {site} is no site: give its scheme and name, as https://chat.example.org, or * for all."
+            ) from None
+    return tuple(given) if given else None
 
 
 def _studio(port: int | None, url: str, registry: str | None) -> AbstractContextManager[object]:

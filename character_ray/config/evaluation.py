@@ -2,9 +2,9 @@
 
 import math
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from character_ray.config.base import Config, WaitsForNodes
 from character_ray.config.challenges import ChallengesConfig
@@ -33,6 +33,9 @@ ARMS: tuple[Arm, ...] = ("base", "prompted", "teacher", "dpo", "sft", "full", "c
 # The sizes of ``max_lora_rank`` vLLM is built for.
 LoRARank = Literal[1, 8, 16, 32, 64, 128, 256, 320, 512]
 LORA_RANKS: tuple[int, ...] = get_args(LoRARank)
+Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s]+)$")]
+"""Scheme, name and port of a site, or ``*``."""
+
 LARGEST_RANK = LORA_RANKS[-1]
 
 # Positions that meet a judge's output layer at once: their logits are the largest tensor of a pass.
@@ -191,7 +194,11 @@ class ServeConfig(Config):
     """Port of the OpenAI-compatible API."""
 
     keys: Path | None = None
-    """File of API keys (``character-ray key``); without one whoever reaches the address may use it."""
+    """File of API keys (``character-ray key``); without one whoever reaches the address may use it, but no page of another site."""
+
+    origins: tuple[Origin, ...] = ()
+    """Sites whose pages may ask in a visitor's browser, as ``https://chat.example.org``; ``*`` for all. A server without keys answers on
+    loopback by the names of this machine and of these sites only."""
 
     max_loras: int | None = Field(None, ge=1)
     """Different adapters in one step of a replica's engine; without it one for each persona, up to 16 and to what leaves room on a

@@ -110,6 +110,7 @@ def build_persona_app(
         rank=config.engine_kwargs["max_lora_rank"],
         resident=config.engine_kwargs["max_cpu_loras"],
     )
+    keys = load_keys(serve.keys) if serve.keys else ()
     server = build_llm_deployment(config, deployment_cls=PersonaServer, bind_kwargs={"source": source})
     options = {
         "num_replicas": serve.ingresses,
@@ -117,13 +118,13 @@ def build_persona_app(
         "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": TRANSPORT}},
     }
     ingress: Any = ray_serve.deployment(
-        make_fastapi_ingress(PersonaIngress, endpoint_map=ENDPOINTS, app=make_app(serve)), **options
+        make_fastapi_ingress(PersonaIngress, endpoint_map=ENDPOINTS, app=make_app(serve, keyed=bool(keys))), **options
     )
     application: Application = ingress.bind(
         catalogue=catalogue,
         source=source,
         control_tokens=control_tokens(folder),
-        keys=load_keys(serve.keys) if serve.keys else (),
+        keys=keys,
         llm_deployments={catalogue.base: server},
         model_cards={catalogue.base: to_model_metadata(catalogue.base, config)},
     )

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from character_ray.config import ServeConfig
 from character_ray.serving.keys import Refusal
 from character_ray.serving.limits import BodyLimit, error_body
+from character_ray.serving.sites import SiteGuard
 
 __all__ = ["error_response", "internal_error", "make_app", "refused"]
 
@@ -19,11 +20,17 @@ __all__ = ["error_response", "internal_error", "make_app", "refused"]
 logger = logging.getLogger("ray.serve")
 
 
-def make_app(serve: ServeConfig) -> FastAPI:
-    """The HTTP application that the ingress's routes are put on."""
+def make_app(serve: ServeConfig, *, keyed: bool) -> FastAPI:
+    """The HTTP application that the ingress's routes are put on.
+
+    Args:
+        serve: Largest body, and the sites whose pages may read answers.
+        keyed: Whether clients need a key; without one pages of other sites are refused.
+    """
     # Without the middleware of Ray's own application: it passes every piece of a stream on through a queue and a task of its own.
     app = FastAPI()
-    app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+    if serve.origins:
+        app.add_middleware(CORSMiddleware, allow_origins=list(serve.origins), allow_methods=["*"], allow_headers=["*"])
     app.add_exception_handler(Exception, _failed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HttpError, _refused_by_framework)
@@ -31,6 +38,8 @@ def make_app(serve: ServeConfig) -> FastAPI:
     for kind in (TypeError, AttributeError, LookupError, ValueError, RecursionError, *_vllm_client_errors()):
         app.add_exception_handler(kind, _malformed)
     app.add_middleware(BodyLimit, max_bytes=serve.max_request_bytes)
+    if not keyed:
+        app.add_middleware(SiteGuard, origins=serve.origins)
     return app
 
 

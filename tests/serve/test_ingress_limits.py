@@ -46,3 +46,51 @@ def test_a_list_of_prompts_takes_as_much_of_a_keys_minute():
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
     assert 0 < int(refused.headers["Retry-After"]) <= 10
     assert complete(client, ["hi"] * 2).status_code == 200
+
+
+def at(client: Any, address: str, **headers: str) -> int:
+    """The status of a chat that came in by an address, as the visitor's browser sends it for a page."""
+    client.base_url = address
+    body = {"model": "pirate", "messages": [{"role": "user", "content": "hi"}]}
+    return client.post("/v1/chat/completions", json=body, headers=headers).status_code
+
+
+@pytest.mark.parametrize(
+    ("address", "headers", "status"),
+    [
+        ("http://127.0.0.1:8000", {}, 200),
+        ("http://localhost:8000", {"Origin": "http://localhost:8000"}, 200),
+        ("http://127.0.0.1:8000", {"Origin": "https://elsewhere.example"}, 403),
+        ("http://127.0.0.1:8000", {"Origin": "null"}, 403),
+        ("http://127.0.0.1:8000", {"Host": "rebound.example:8000", "Origin": "http://rebound.example:8000"}, 403),
+        ("http://127.0.0.1:8000", {"Host": "rebound.example:8000"}, 403),
+        ("http://10.0.0.7:8000", {"Host": "personas.cluster.local"}, 200),
+        ("http://10.0.0.7:8000", {"Host": "personas.cluster.local", "Origin": "https://elsewhere.example"}, 403),
+        ("http://127.0.0.1:8000", {"Origin": "https://chat.example.org"}, 200),
+        ("http://127.0.0.1:8000", {"Host": "chat.example.org"}, 200),
+    ],
+)
+def test_without_keys_only_pages_of_the_machine_and_of_named_sites_may_ask(
+    address: str, headers: dict[str, str], status: int
+):
+    client, _, _ = start(pirate(), origins=("https://chat.example.org",))
+    assert at(client, address, **headers) == status
+
+
+def test_a_browser_lets_pages_of_named_sites_alone_read_answers():
+    ask = {"Access-Control-Request-Method": "POST"}
+    closed, _, _ = start(pirate())
+    named, _, _ = start(pirate(), origins=("https://chat.example.org",))
+    everybody, _, _ = start(pirate(), origins=("*",))
+    site = {"Origin": "https://chat.example.org"} | ask
+    allowed = [each.options("/v1/chat/completions", headers=site).headers for each in (closed, named, everybody)]
+    told = [headers.get("access-control-allow-origin") for headers in allowed]
+    assert told == [None, "https://chat.example.org", "*"]
+    assert at(everybody, "http://127.0.0.1:8000", Origin="https://elsewhere.example") == 200
+
+
+def test_with_keys_the_key_decides_and_the_site_does_not():
+    key = ApiKey(name="k", sha256=hashlib.sha256(b"k").hexdigest())
+    client, _, _ = start(pirate(), keys=(key,))
+    assert at(client, "http://127.0.0.1:8000", Host="chat.example.org", Authorization="Bearer k") == 200
+    assert at(client, "http://127.0.0.1:8000", Host="chat.example.org") == 401
