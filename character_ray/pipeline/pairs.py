@@ -86,6 +86,10 @@ def make_pairs(
         "filters": distill.filters.model_dump(),
         **({"repetition": distill.lessons.repetition} if distill.lessons.repetition else {}),
     }
+    brought = recipe.distill.pairs is not None and not persona.prefix
+    if brought:
+        # Of what was generated here it is among the teacher's inputs.
+        inputs["constitution"] = persona.constitution.fingerprint
     if distill.reads_relevance:
         inputs["relevance"] = [distill.choose, distill.lessons.relevance, sheets[1].artefact.fingerprint]
     artefact = context.artefact(f"{persona.prefix}pairs", inputs)
@@ -94,7 +98,7 @@ def make_pairs(
         if to_make:
             started = monotonic()
             samples, by = teacher.completions(), relevance if distill.choose == "relevance" else None
-            if recipe.distill.pairs is not None and not persona.prefix:
+            if brought:
                 contrast = filter_pairs(brought_pairs(context, prompts), scores, distill.filters)
             else:
                 contrast = build_pairs(prompts, samples, rejected.completions(), scores, distill, by)

@@ -1,16 +1,21 @@
 """OpenCharacterTraining's training data becomes ours: word for word, every line accounted for."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from character_ray.cli import app
 from character_ray.config import DistillConfig, FilterConfig, ImportedRows, load_recipe
+from character_ray.constitution import load_constitution
 from character_ray.errors import MigrationError, RecipeError
 from character_ray.migration import load_conversations, load_pairs, read_data_files, write_data
 from character_ray.parts import read_rows
+from character_ray.pipeline.context import Persona
+from character_ray.pipeline.pairs import PairSides, make_pairs
 from character_ray.plan import estimate_recipe, plan_recipe
+from character_ray.runs import describe_changes
 from character_ray.stages.imported import completions_of, filter_conversations, filter_pairs, prompts_of
 from character_ray.training.examples import check_conversation
 from tests.their_data import FREE, TRAITS, for_sft, interaction, pair, reflection, write_lines
@@ -230,6 +235,30 @@ def test_a_plan_generates_nothing_that_is_there_already(tmp_path, pairs):
     seconds = {each.step.stage: each.seconds for each in estimate_recipe(brought).estimates}
     assert all(seconds[stage] == 0 for stage in generated)
     assert seconds["dpo"] > 0
+
+
+def test_imported_pairs_are_scored_and_filtered_anew_for_another_constitution(tmp_path, pairs, monkeypatch):
+    write_data(read_data_files([pairs]), tmp_path / "data")
+    overrides = [f"distill.pairs.path={tmp_path / 'data' / 'pairs.parquet'}", "distill.pairs.licence=MIT"]
+    recipe = load_recipe("jobs/recipes/qwen3-4b.yaml", overrides)
+    monkeypatch.setattr("character_ray.pipeline.pairs.pair_sheets", lambda *_: [])
+    monkeypatch.setattr("character_ray.pipeline.pairs.score_all", lambda *_: [{}])
+    asked: list[dict[str, object]] = []
+
+    def note(stage: str, inputs: dict[str, object]) -> None:
+        asked.append(inputs)
+        raise RecipeError("asked")
+
+    context = SimpleNamespace(recipe=recipe, student=SimpleNamespace(identity={}), artefact=note)
+    side = SimpleNamespace(artefact=SimpleNamespace(fingerprint="what was imported"))
+    personas = [
+        Persona(load_constitution(f"constitutions/{name}.yaml")) for name in ("captain-blackwood", "coach-reyes")
+    ]
+    for persona in personas:
+        with pytest.raises(RecipeError, match="asked"):
+            make_pairs(context, persona, [], PairSides(side, side))
+    changed = describe_changes(*asked)
+    assert changed == ["constitution changed"]
 
 
 def test_a_recipe_that_names_another_file_is_told_what_is_wrong(tmp_path, pairs):
