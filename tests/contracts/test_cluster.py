@@ -49,9 +49,18 @@ def test_every_pod_mounts_the_shared_runs_and_asks_for_what_it_may_use(path: Pat
         assert claims == {claim}
         volumes = {volume["name"] for volume in pod["volumes"]}
         for container in pod["containers"]:
-            mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-            assert mounts["runs"] == "/runs"
-            assert set(mounts) <= volumes
+            mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+            assert mounts["/runs"] == "runs"
+            assert set(mounts.values()) <= volumes
+            # Where every pod finds it, and may write to it.
+            settings = {each["name"]: each.get("value") for each in container["env"]}
+            assert settings["CHARACTER_RAY_CACHE"] == "/runs/cache"
+            (of_cache,) = [m for m in container["volumeMounts"] if m["mountPath"] == "/runs/cache"] or [
+                {"name": "runs"}
+            ]
+            whole = next(mount for mount in container["volumeMounts"] if mount["mountPath"] == "/runs")
+            assert not of_cache.get("readOnly")
+            assert of_cache.get("subPath") == ("cache" if whole.get("readOnly") else None)
             assert container["resources"]["requests"] == container["resources"]["limits"]
             assert container["image"] == "character-ray:gpu"
 
@@ -69,6 +78,13 @@ def test_rays_version_is_that_of_the_image(path: Path):
     lock = (ROOT / "requirements" / "gpu.lock").read_text(encoding="utf-8")
     (pinned,) = re.findall(r"^ray==(.+)$", lock, re.MULTILINE)
     assert ray_cluster(path)["rayVersion"] == pinned
+
+
+def test_what_git_leaves_out_does_not_go_into_an_image():
+    """But for what Python leaves in any folder, which its pattern with ** finds."""
+    left_out = {line.strip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").split()}
+    of_images = {line.removeprefix("**/") for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").split()}
+    assert {name for name in left_out if "*" not in name} <= of_images
 
 
 def test_jobs_and_recipes_that_are_named_exist():
@@ -90,7 +106,7 @@ def test_the_slurm_script_is_shell_and_says_how_it_is_used(tmp_path: Path):
 
 SIMULATED = {
     "scontrol": "echo node-1",
-    "srun": "echo 127.0.0.1",  # the address of the head, and then nodes that are there at once
+    "srun": 'echo "$SRUN_CPUS_PER_TASK" >> cores; echo 127.0.0.1',  # the address of the head, and then nodes that are there at once
     "sleep": "exit 0",
     "python": f'case "$1" in -c) exec {sys.executable} "$@" ;; *) exec {sys.executable} run.py ;; esac',
 }
@@ -117,7 +133,7 @@ def test_slurms_warning_reaches_the_run_which_stops_by_itself(tmp_path: Path):
     job = subprocess.Popen(
         ["bash", str(CLUSTER / "slurm" / "character-ray.sbatch"), "recipe.yaml"],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "CHARACTER_RAY_VENV": ".", "SLURM_CPUS_PER_TASK": "1", **settings},
+        env={"PATH": os.environ["PATH"], "CHARACTER_RAY_VENV": ".", "SLURM_CPUS_PER_TASK": "6", **settings},
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
     )
@@ -131,6 +147,8 @@ def test_slurms_warning_reaches_the_run_which_stops_by_itself(tmp_path: Path):
     finally:
         job.kill()
     assert (tmp_path / "stopped").exists()
+    # The step that asks for an address, and the nodes' Rays.
+    assert (tmp_path / "cores").read_text().split()[-2:] == ["6", "6"]
 
 
 @pytest.mark.parametrize("name", ["aws", "gcp"])
@@ -143,7 +161,7 @@ def test_only_workers_of_the_launcher_have_gpus_and_the_images_user_writes_the_r
     assert "--uid 1000 ray" in (CLUSTER / "docker" / "Dockerfile").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["raycluster", "rayjob"])
+@pytest.mark.parametrize("name", ["raycluster", "rayjob", "rayservice"])
 def test_pods_that_write_runs_ask_for_a_folder_of_the_images_user(name: str):
     assert {pod["securityContext"]["fsGroup"] for pod in pods(CLUSTER / "kuberay" / f"{name}.yaml")} == {1000}
 
