@@ -13,7 +13,18 @@ from dataclasses import dataclass
 from character_ray.config import GPUName
 from character_ray.model_shape import ModelShape
 
-__all__ = ["GPUS", "Costs", "Device", "Load", "cpu", "generation_s", "judging_s", "training_s"]
+__all__ = [
+    "GPUS",
+    "Costs",
+    "Device",
+    "Load",
+    "cpu",
+    "generation_s",
+    "judging_s",
+    "reading_s",
+    "sampling_s",
+    "training_s",
+]
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,8 @@ class Costs:
     """Worker group, model, trainer, and the saving of the adapter. Fitted."""
     training_layer: float = 4.8e-3
     """Launches of one reading of one layer of a micro-batch; a backward pass counts as two readings. Fitted."""
+    sampling_layer: float = 1e-3
+    """Launches of one layer for one token that a training draws, without an engine's graphs. Assumed."""
     memory_share: float = 0.9
     """Of the bandwidth. 4.3 of 4.8 TB/s were measured on an H200."""
     multiply_share: float = 0.8
@@ -162,3 +175,24 @@ def training_s(
     products = tokens * 2 * ((readings - 1) * (shape.blocks_at_work + shape.embedding) + 3 * lora)
     launches = readings * shape.layers * costs.training_layer
     return micro_batches * max(products / (device.flops * costs.training_share), launches)
+
+
+def sampling_s(steps: float, sequences: float, shape: ModelShape, device: Device, costs: Costs) -> float:
+    """Seconds in which one training worker draws samples of the model that it trains; nothing was fitted on it.
+
+    Args:
+        steps: Tokens drawn for each sequence, over all batches.
+        sequences: Drawn at once.
+        shape: The model.
+        device: The worker's GPU or cores.
+        costs: What software adds.
+    """
+    read = shape.parameters_read(sequences) * 2 / (device.bandwidth * costs.memory_share)
+    products = sequences * 2 * (shape.blocks_at_work + shape.embedding) / (device.flops * costs.training_share)
+    return steps * max(read, products, shape.layers * costs.sampling_layer)
+
+
+def reading_s(micro_batches: float, tokens: float, shape: ModelShape, device: Device, costs: Costs) -> float:
+    """Seconds in which one training worker reads micro-batches of so many tokens with a model that is not trained."""
+    products = tokens * 2 * (shape.blocks_at_work + shape.embedding)
+    return micro_batches * max(products / (device.flops * costs.training_share), shape.layers * costs.training_layer)

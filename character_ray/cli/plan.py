@@ -61,6 +61,7 @@ def plan(
     console.print(_stages(str(recipe), planned))
     console.print(_memory(planned))
     console.print(_sums(planned))
+    console.print(_driver(planned), highlight=False)
     for note in [*recipe_warnings(asked), *_assumptions(asked, planned)]:
         console.print(note, style="yellow", markup=False, highlight=False)
     console.print(HOW_GOOD, style="dim", highlight=False)
@@ -155,6 +156,15 @@ def _sums(planned: Plan) -> str:
         text
         + f", each paid for what it uses; US$ {whole:,.2f} when the {planned.gpus} x {planned.device} of the largest stage are "
         f"held throughout (US$ {hourly:.2f} an hour each; plan.usd_per_gpu_hour or --price)."
+    )
+
+
+def _driver(planned: Plan) -> str:
+    """What no GPU holds."""
+    parts = ", ".join(f"{name} {size:.1f}" for name, size in planned.driver.items())
+    return (
+        f"The process that drives the run, a cluster's head, takes {sum(planned.driver.values()):.1f} GiB of main memory to join the "
+        f"adapters ({parts}), beside Ray's own."
     )
 
 

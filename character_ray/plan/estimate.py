@@ -6,23 +6,20 @@ Lengths are not known beforehand. A prompt is taken at 50 tokens, a token at fou
 ``plan.mean_length`` of its ``max_tokens``; filters keep what ``plan.kept_pairs`` and ``plan.kept_conversations`` say.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from character_ray.config import EngineConfig, Recipe, SamplingConfig
-from character_ray.constitution import example_turns, load_constitution, system_prompt
+from character_ray.config import EngineConfig, Recipe
 from character_ray.errors import RecipeError
-from character_ray.model_shape import ModelShape, find_shape
-from character_ray.plan.memory import Memory, as_loaded, engine_memory, kv_gib
+from character_ray.model_shape import find_shape
+from character_ray.plan.memory import Memory, as_loaded, driver_memory, engine_memory, kv_gib
 from character_ray.plan.stage_memory import stage_memory
-from character_ray.plan.steps import PROMPT_TOKENS, Asked, Step, plan_questions, plan_recipe
-from character_ray.prompts import reflection_prompts
-from character_ray.roofline import GPUS, Costs, Device, Load, cpu, generation_s, judging_s, training_s
+from character_ray.plan.steps import PROMPT_TOKENS, Step, plan_recipe
+from character_ray.plan.trainings import train
+from character_ray.plan.work import Work
+from character_ray.roofline import GPUS, Costs, Load, cpu, generation_s, judging_s
 
 __all__ = ["Estimate", "Plan", "check_fits", "estimate_recipe"]
-
-CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,8 @@ class Plan:
 
     device: str
     estimates: tuple[Estimate, ...]
+    driver: Mapping[str, float]
+    """Main memory of the driver while it joins the adapters, GiB by purpose."""
 
     @property
     def seconds(self) -> float:
@@ -74,46 +73,6 @@ class _Pass:
     """Whether an engine starts for it; one that was kept only reads other weights."""
 
 
-@dataclass
-class _Work:
-    """The recipe's lengths and shapes, read once."""
-
-    recipe: Recipe
-    student: ModelShape
-    teacher: ModelShape | None
-    device: Device
-    costs: Costs
-    steps: dict[str, Step] = field(default_factory=dict)
-
-    @cached_property
-    def prefixes(self) -> tuple[float, float]:
-        """Tokens of the system prompt, and of system prompt and example turns."""
-        constitution = load_constitution(self.recipe.constitution)
-        system = len(system_prompt(constitution)) / CHARACTERS_PER_TOKEN
-        return system, system + sum(len(turn["content"]) for turn in example_turns(constitution)) / CHARACTERS_PER_TOKEN
-
-    @cached_property
-    def asked(self) -> Asked:
-        """What each arm is asked."""
-        return plan_questions(self.recipe)
-
-    @property
-    def answer(self) -> float:
-        """Tokens of a mean answer: those to trials are kept short."""
-        evaluate = self.recipe.evaluate
-        short = min(evaluate.challenges.max_tokens, evaluate.sampling.max_tokens) * self.recipe.plan.mean_length
-        told = self.asked.questions * self.mean(evaluate.sampling) + self.asked.trials * short
-        return told / max(self.asked.answers, 1)
-
-    def mean(self, sampling: SamplingConfig) -> float:
-        """Tokens of a mean completion."""
-        return sampling.max_tokens * self.recipe.plan.mean_length
-
-    def rows(self, step: str) -> int:
-        """Rows of a step; 0 when the recipe has none of its kind."""
-        return self.steps[step].rows if step in self.steps else 0
-
-
 def estimate_recipe(recipe: Recipe, costs: Costs | None = None, *, talk_apart: bool = False) -> Plan:
     """Every stage of a recipe with its tokens, memory, time and cost. Nothing is started and nothing downloaded.
 
@@ -132,21 +91,25 @@ def estimate_recipe(recipe: Recipe, costs: Costs | None = None, *, talk_apart: b
     if recipe.teacher_endpoint is None and recipe.teacher != recipe.student:
         teacher = find_shape(recipe.teacher)
     device = GPUS[recipe.plan.gpu]
-    work = _Work(recipe, student, None if recipe.teacher_endpoint else teacher, device, costs or Costs(), steps)
+    work = Work(recipe, student, None if recipe.teacher_endpoint else teacher, device, costs or Costs(), steps)
     seconds = dict.fromkeys(steps, 0.0)
     tokens = {name: [0.0, 0.0] for name in steps}
-    usd = dict.fromkeys(steps, 0.0)
+    usd, waited = (dict.fromkeys(steps, 0.0) for _ in range(2))
     for engine_pass in _passes(work, talk_apart):
-        _add_pass(work, engine_pass, seconds, tokens, usd)
+        _add_pass(work, engine_pass, seconds, tokens, usd, waited)
     for stage in ("dpo", "sft"):
-        tokens[stage][0], seconds[stage] = _train(work, stage)
+        tokens[stage][0], seconds[stage] = train(work, stage)
     tokens["scores"][0], seconds["scores"] = _judge(work)
     estimates = []
     for name, step in steps.items():
-        priced = usd[name] or seconds[name] / 3600 * _hourly(work, step)
+        priced = usd[name] + (seconds[name] - waited[name]) / 3600 * _hourly(work, step)
         memory = stage_memory(recipe, student, work.teacher, device, name)
         estimates.append(Estimate(step, tokens[name][0], tokens[name][1], seconds[name], priced, memory))
-    return Plan(device.name if any(step.gpus for step in steps.values()) else "CPU", tuple(estimates))
+    return Plan(
+        device.name if any(step.gpus for step in steps.values()) else "CPU",
+        tuple(estimates),
+        driver_memory(recipe, student),
+    )
 
 
 def check_fits(plan: Plan) -> None:
@@ -165,7 +128,7 @@ def check_fits(plan: Plan) -> None:
         )
 
 
-def _passes(work: _Work, talk_apart: bool) -> list[_Pass]:
+def _passes(work: Work, talk_apart: bool) -> list[_Pass]:
     """Every pass of an engine, as the pipeline makes them."""
     recipe = work.recipe
     arms, config, shared = recipe.evaluate.arms, recipe.introspect, recipe.shares_engine
@@ -222,9 +185,17 @@ def _passes(work: _Work, talk_apart: bool) -> list[_Pass]:
 
 
 def _add_pass(
-    work: _Work, done: _Pass, seconds: dict[str, float], tokens: dict[str, list[float]], usd: dict[str, float]
+    work: Work,
+    done: _Pass,
+    seconds: dict[str, float],
+    tokens: dict[str, list[float]],
+    usd: dict[str, float],
+    waited: dict[str, float],
 ) -> None:
-    """Add what one pass takes to the steps it answers; its start is borne by rows, as in a run's own summary."""
+    """Add what one pass takes to the steps it answers; its start is borne by rows, as in a run's own summary.
+
+    What an endpoint asks for goes to ``usd``, and its seconds to ``waited``, too: they cost no machine of ours.
+    """
     recipe = work.recipe
     rows = sum(load.rows for load in done.loads.values())
     for step, load in done.loads.items():
@@ -236,7 +207,9 @@ def _add_pass(
             read, written = load.rows * (load.prompt + load.cached), load.rows * load.completion
             usd[step] += (read * endpoint.usd_per_million_input + written * endpoint.usd_per_million_output) / 1e6
             if endpoint.requests_per_minute:
-                seconds[step] += load.rows / endpoint.requests_per_minute * 60
+                waiting = load.rows / endpoint.requests_per_minute * 60
+                seconds[step] += waiting
+                waited[step] += waiting
         return
     engine = (recipe.teacher_engine or recipe.student_engine) if done.teacher else recipe.student_engine
     shape = work.teacher if done.teacher and work.teacher else work.student
@@ -265,45 +238,7 @@ def _add_pass(
         seconds[step] += busy + start * load.rows / rows
 
 
-def _train(work: _Work, stage: str) -> tuple[float, float]:
-    """Tokens read and seconds of all trainings of one kind, their starts included."""
-    recipe = work.recipe
-    plan, cluster = recipe.plan, recipe.train
-    rounds = 2 if "control" in recipe.evaluate.arms else 1
-    device = work.device if cluster.device == "gpu" else cpu(cluster.cpus_per_worker, plan.usd_per_core_hour)
-    config = recipe.dpo if stage == "dpo" else recipe.sft
-    if stage == "dpo":
-        trainings, kept = rounds, plan.kept_pairs
-        example = PROMPT_TOKENS + work.mean(recipe.distill.teacher) + work.mean(recipe.distill.student)
-        readings, lora = 4 + config.gradient_checkpointing, _lora(work, "dpo")
-    else:
-        trainings, kept = rounds + ("sft" in recipe.evaluate.arms), plan.kept_conversations
-        example = _mean_conversation(work)
-        readings, lora = 3 + config.gradient_checkpointing, _lora(work, "dpo") + _lora(work, "sft")
-    rows = work.rows(stage) * kept * config.epochs
-    micro_batches = rows / (config.micro_batch_size * cluster.workers)
-    tokens = config.micro_batch_size * example
-    seconds = training_s(micro_batches, tokens, readings, lora, work.student, device, work.costs)
-    return rows * example, seconds + trainings * work.costs.training_start
-
-
-def _mean_conversation(work: _Work) -> float:
-    """Tokens of a mean introspection row."""
-    config = work.recipe.introspect
-    reflections = len(reflection_prompts(config.reflections))
-    talked = config.turns * work.mean(config.interaction_sampling)
-    told = PROMPT_TOKENS + work.mean(config.reflection_sampling)
-    plain = PROMPT_TOKENS + work.mean(work.recipe.distill.teacher)
-    every = reflections + config.interactions + config.plain
-    return (reflections * told + config.interactions * talked + config.plain * plain) / max(every, 1)
-
-
-def _lora(work: _Work, stage: str) -> int:
-    lora = (work.recipe.dpo if stage == "dpo" else work.recipe.sft).lora
-    return work.student.lora(lora.rank, lora.target_modules)
-
-
-def _judge(work: _Work) -> tuple[float, float]:
+def _judge(work: Work) -> tuple[float, float]:
     """Tokens read and seconds of all scorings."""
     recipe = work.recipe
     judge = recipe.judge
@@ -318,7 +253,7 @@ def _judge(work: _Work) -> tuple[float, float]:
     return 2 * rows * each, seconds + starts * work.costs.judge_start
 
 
-def _hourly(work: _Work, step: Step) -> float:
+def _hourly(work: Work, step: Step) -> float:
     """Price of an hour of a stage."""
     recipe = work.recipe
     plan = recipe.plan

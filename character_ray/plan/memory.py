@@ -8,12 +8,20 @@ judge:    weights + one batch
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from character_ray.config import JUDGED_POSITIONS, ClusterTrainConfig, DPOConfig, EngineConfig, JudgeConfig, SFTConfig
+from character_ray.config import (
+    JUDGED_POSITIONS,
+    ClusterTrainConfig,
+    DPOConfig,
+    EngineConfig,
+    JudgeConfig,
+    Recipe,
+    SFTConfig,
+)
 from character_ray.model_shape import BYTES, ModelShape
 from character_ray.roofline import Device
 from character_ray.vllm_options import LORA_TARGETS, lora_size
 
-__all__ = ["Memory", "as_loaded", "engine_memory", "judge_memory", "training_memory"]
+__all__ = ["Memory", "as_loaded", "driver_memory", "engine_memory", "judge_memory", "training_memory"]
 
 GIB = 2**30
 # CUDA context, graphs and the workspace of one step, as vLLM's profiling run finds them on small models.
@@ -104,6 +112,7 @@ def training_memory(
     longest: int,
     frozen_rank: int = 0,
     beside: Mapping[str, float] | None = None,
+    teacher: ModelShape | None = None,
 ) -> Memory:
     """Memory of one training worker at its largest micro-batch.
 
@@ -116,12 +125,14 @@ def training_memory(
         longest: Tokens of the longest example; a pair has two of them.
         frozen_rank: Rank of an adapter below the trained one.
         beside: What else stays on the worker's GPU meanwhile, GiB by purpose.
+        teacher: Another model that corrects the samples of on-policy distillation; whole on every worker.
     """
     each = BYTES[cluster.precision]
     shared = cluster.workers if cluster.zero_stage == 3 else 1
     lora = shape.lora(config.lora.rank, config.lora.target_modules)
     frozen = shape.lora(frozen_rank, config.lora.target_modules)
-    tokens = config.micro_batch_size * longest * (2 if isinstance(config, DPOConfig) else 1)
+    on_policy = isinstance(config, DPOConfig) and config.algorithm == "on_policy"
+    tokens = config.micro_batch_size * longest * (2 if isinstance(config, DPOConfig) and not on_policy else 1)
     query, keys = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
     # Inputs of norms, of every linear layer and of the gate, and the adapter's inner products: what the backward pass asks for.
     layer = (
@@ -140,6 +151,13 @@ def training_memory(
         "activations": tokens * kept * each / GIB,
         "logits": tokens * shape.vocabulary * (LOGIT_BYTES if each == 2 else 16) / GIB,
     }
+    if on_policy:
+        # The teacher's distribution beside the student's, and all samples of a step while they are drawn.
+        parts["logits"] *= 2
+        drawn = config.batch_size / cluster.workers * longest
+        parts["samples"] = drawn * shape.kv_bytes(1, each) / GIB
+    if teacher is not None:
+        parts["teacher"] = teacher.parameters * each / GIB
     if cluster.device == "cpu":
         return Memory(parts, None)
     parts |= {"CUDA": CONTEXT, **(beside or {})}
@@ -192,3 +210,14 @@ def judge_memory(judge: JudgeConfig, shape: ModelShape, device: Device, longest:
             f"judge.dtype=bfloat16 (it is {judge.dtype})."
         )
     return Memory(parts, limit, shortage)
+
+
+def driver_memory(recipe: Recipe, shape: ModelShape) -> dict[str, float]:
+    """Main memory, in GiB by purpose, of the process that drives a run while it joins the adapters and checks them.
+
+    On a cluster this is the head's, beside Ray's own processes.
+    """
+    lora = shape.lora(recipe.dpo.lora.rank, recipe.dpo.lora.target_modules)
+    lora += shape.lora(recipe.sft.lora.rank, recipe.sft.lora.target_modules)
+    # Both parts, or the joined one of their ranks together; while they are read from their files they are there twice.
+    return {"student in float32": shape.parameters * 4 / GIB, "adapters": 2 * lora * 4 / GIB}

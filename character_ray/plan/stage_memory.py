@@ -1,5 +1,7 @@
 """How long the rows of a stage can be, and so what memory one of its ranks takes."""
 
+import math
+
 from character_ray.config import Recipe
 from character_ray.model_shape import ModelShape
 from character_ray.plan.memory import Memory, engine_memory, judge_memory, training_memory
@@ -21,6 +23,11 @@ def stage_memory(
         device: A GPU of the stage.
         stage: As :func:`~character_ray.plan.steps.plan_recipe` names it.
     """
+    if stage == "dpo" and recipe.dpo.algorithm == "on_policy":
+        longest = min(recipe.dpo.max_length, PROMPT_TOKENS * 4 + recipe.dpo.on_policy.max_tokens)
+        other = teacher if recipe.teacher != recipe.student else None
+        kept = _kept_beside(recipe, student, device)
+        return training_memory("dpo", recipe.dpo, recipe.train, student, device, longest, beside=kept, teacher=other)
     if stage == "dpo":
         longest = PROMPT_TOKENS * 4 + max(recipe.distill.teacher.max_tokens, recipe.distill.student.max_tokens)
         longest = min(recipe.dpo.max_length, longest)
@@ -59,11 +66,23 @@ def _kept_beside(recipe: Recipe, student: ModelShape, device: Device) -> dict[st
     """What may stay up on a GPU of which a training books a part, GiB by purpose; a whole GPU is its own."""
     if recipe.train.device == "cpu" or recipe.train.gpu_share == 1:
         return {}
-    kept = {}
-    if recipe.student_engine.kept_gpus:
-        engine = recipe.student_engine
-        kept["kept engines"] = engine.replicas * engine_memory("student_engine", engine, student, device).total_gib
-    if recipe.judge.kept_gpus:
-        one = judge_memory(recipe.judge, student, device, _longest_judged(recipe))
-        kept["kept judges"] = recipe.judge.replicas * one.total_gib
-    return kept
+    engine, judge = recipe.student_engine, recipe.judge
+    left = 1 - recipe.train.gpu_share
+    engines = judges = 0.0
+    if engine.kept_gpus:
+        engines = engine_memory("student_engine", engine, student, device).total_gib
+    if judge.kept_gpus:
+        judges = judge_memory(judge, student, device, _longest_judged(recipe)).total_gib
+    # Of all that may come to lie on one GPU, what takes most; the other replicas are on other GPUs.
+    num_engines = _number(engine.replicas, engine.gpus_of_one_kept, left) if engines else 0
+    together = []
+    for number in range(num_engines + 1):
+        beside = _number(judge.replicas, judge.gpu_share, left - number * engine.gpus_of_one_kept) if judges else 0
+        together.append((number * engines, beside * judges))
+    largest = max(together, key=sum)
+    return {name: size for name, size in zip(("kept engines", "kept judges"), largest, strict=True) if size}
+
+
+def _number(replicas: int, share: float, left: float) -> int:
+    """How many of some replicas fit into what is left of a GPU, by the shares that they book."""
+    return min(replicas, math.floor(left / share + 1e-9))

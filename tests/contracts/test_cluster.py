@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from character_ray.config import load_recipe
-from character_ray.plan import plan_recipe
+from character_ray.plan import estimate_recipe, plan_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster"
@@ -71,6 +71,16 @@ def test_the_workers_hold_the_largest_stage_of_the_recipe(name: str):
     (group,) = ray_cluster(CLUSTER / "kuberay" / f"{name}.yaml")["workerGroupSpecs"]
     each = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"])
     assert group["maxReplicas"] * each >= largest
+
+
+@pytest.mark.parametrize("name", ["raycluster", "rayjob"])
+def test_the_head_holds_what_the_recipes_driver_joins(name: str):
+    planned = estimate_recipe(load_recipe(ROOT / "jobs" / "recipes" / "cluster-235b.yaml"))
+    head = ray_cluster(CLUSTER / "kuberay" / f"{name}.yaml")["headGroupSpec"]["template"]["spec"]["containers"][0]
+    limit = head["resources"]["limits"]["memory"]
+    assert limit.endswith("Gi")
+    # Half of it is left to Ray's own processes and its object store.
+    assert sum(planned.driver.values()) <= int(limit.removesuffix("Gi")) / 2
 
 
 @pytest.mark.parametrize("path", PODS, ids=lambda path: path.stem)

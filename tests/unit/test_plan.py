@@ -14,18 +14,29 @@ from character_ray.constitution import load_constitution
 from character_ray.errors import ModelError, RecipeError
 from character_ray.judging.threshold import KNOWN_PER_DIRECTIVE
 from character_ray.model_shape import KNOWN_SHAPES, find_shape, read_shape
-from character_ray.plan import check_fits, compare_with, estimate_recipe, plan_recipe
+from character_ray.plan import Estimate, check_fits, compare_with, estimate_recipe, plan_recipe
 from character_ray.plan.check import measured_seconds
 from character_ray.plan.memory import as_loaded, engine_memory, judge_memory, kv_gib
 from character_ray.report.io import load_report
-from character_ray.roofline import GPUS, Costs, Device, Load, cpu, generation_s, judging_s, training_s
+from character_ray.roofline import (
+    GPUS,
+    Costs,
+    Device,
+    Load,
+    cpu,
+    generation_s,
+    judging_s,
+    reading_s,
+    sampling_s,
+    training_s,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "jobs" / "recipes"
 MEASURED = ROOT / "docs" / "results" / "smollm2-full" / "report.json"
 FREE = Costs(
     engine_start=0, engine_token=0, weights_per_s=1e30, exchange=0, judge_start=0, judge_row=0, training_start=0,
-    training_layer=0, memory_share=1, multiply_share=1, training_share=1,
+    training_layer=0, sampling_layer=0, memory_share=1, multiply_share=1, training_share=1,
 )  # fmt: skip
 # One product and one byte a second are easy to count with.
 SLOW = Device("slow", 80.0, 1.0, 1.0, 0.0)
@@ -241,6 +252,78 @@ def test_a_teacher_behind_an_endpoint_costs_what_its_provider_asks():
     read = (teacher.usd - teacher.decode * 10e-6) / 2e-6
     # The whole prompt is paid for, constitution and examples included.
     assert read > 3 * teacher.prefill
+
+
+def test_the_teachers_arm_at_an_endpoint_is_paid_beside_the_gpus_of_the_others():
+    endpoint = {"url": "https://provider.example/v1", "usd_per_million_input": 2.0, "requests_per_minute": 10}
+    overrides = ["teacher.name=big", f"teacher_endpoint={json.dumps(endpoint)}"]
+
+    def answers(*arms: str) -> tuple[float, float, float]:
+        recipe = load_recipe(RECIPES / "laptop-gpu.yaml", [*overrides, f"evaluate.arms=[{','.join(arms)}]"])
+        (found,) = [each for each in estimate_recipe(recipe).estimates if each.step.stage == "answers"]
+        return found.usd, found.seconds, found.step.rows / len(arms)
+
+    (usd, seconds, each), (with_teacher, longer, _) = answers("base", "full"), answers("base", "full", "teacher")
+    assert 0 < usd < with_teacher
+    assert longer - seconds == pytest.approx(each * 6)
+    cheap = load_recipe(RECIPES / "laptop-gpu.yaml", [*overrides, "teacher_endpoint.usd_per_million_input=0"])
+    assert {e.step.stage: e.usd for e in estimate_recipe(cheap).estimates}["teacher"] == 0, "waiting costs no GPU"
+
+
+def test_on_policy_distillation_draws_its_samples_and_holds_another_teacher():
+    own = ["dpo.algorithm=on_policy", "dpo.on_policy={samples: 4, max_tokens: 100}"]
+
+    def dpo(recipe: str, *overrides: str) -> Estimate:
+        planned = estimate_recipe(load_recipe(RECIPES / f"{recipe}.yaml", overrides))
+        return next(each for each in planned.estimates if each.step.stage == "dpo")
+
+    alone = dpo("smollm2-full", *own)
+    assert "samples" not in dpo("smollm2-full").memory.parts
+    assert alone.memory.parts["samples"] > 0
+    assert "teacher" not in alone.memory.parts, "the student's own weights"
+    longer = dpo("smollm2-full", *own, "dpo.on_policy.max_tokens=200")
+    steps = alone.step.rows * load_recipe(RECIPES / "smollm2-full.yaml").plan.kept_pairs * 4 / 16
+    assert longer.seconds - alone.seconds >= steps * 100 * 30 * Costs().sampling_layer, "a token after the other"
+    taught = dpo("qwen3-4b", *own)
+    teacher = find_shape(load_recipe(RECIPES / "qwen3-4b.yaml").teacher)
+    assert taught.memory.parts["teacher"] == pytest.approx(teacher.parameters * 2 / 2**30)
+    assert "teacher" not in dpo("qwen3-4b").memory.parts
+
+
+def test_a_token_that_a_training_draws_reads_the_weights_and_a_teacher_reads_once():
+    shape = replace(KNOWN_SHAPES["smollm2-135m"], tied=True)
+    read = (shape.blocks + shape.embedding) * 2
+    assert sampling_s(10, 1, shape, replace(SLOW, flops=1e30), FREE) == pytest.approx(10 * read)
+    assert reading_s(3, 7, shape, SLOW, FREE) == pytest.approx(3 * 7 * 2 * (shape.blocks + shape.embedding))
+    launches = replace(FREE, sampling_layer=0.5, training_layer=2.0)
+    fast = replace(SLOW, flops=1e30, bandwidth=1e30)
+    assert sampling_s(10, 4, shape, fast, launches) == pytest.approx(10 * 30 * 0.5)
+    assert reading_s(3, 7, shape, fast, launches) == pytest.approx(3 * 30 * 2.0)
+
+
+def test_only_what_fits_beside_a_training_is_kept_on_its_gpu():
+    recipe = load_recipe(RECIPES / "smollm2-full.yaml", ["train.gpu_share=0.5", "student_engine.gpu_share=0.4"])
+
+    def kept(**changes: int) -> dict[str, float]:
+        engine = recipe.student_engine.model_copy(update=changes)
+        planned = estimate_recipe(recipe.model_copy(update={"student_engine": engine}))
+        parts = {each.step.stage: each.memory.parts for each in planned.estimates}["dpo"]
+        return {name: size for name, size in parts.items() if "kept" in name}
+
+    assert kept(replicas=1) == kept(replicas=4), "the other three are on other GPUs"
+    (one,) = [e.memory for e in estimate_recipe(recipe).estimates if e.step.stage == "scores"]
+    assert kept(replicas=4)["kept judges"] == pytest.approx(one.total_gib), "of four, each of a tenth"
+    too_large = {name: size for name, size in kept(replicas=4, gpu_share=0.6).items() if name == "kept engines"}
+    assert too_large == {}
+
+
+def test_a_plan_says_what_the_driver_joins():
+    recipe = load_recipe(RECIPES / "cluster-235b.yaml")
+    planned = estimate_recipe(recipe)
+    assert planned.driver["student in float32"] == pytest.approx(KNOWN_SHAPES["qwen3-4b"].parameters * 4 / 2**30)
+    assert planned.driver["adapters"] == pytest.approx(2 * 66_060_288 / 32 * recipe.deliverable_rank * 4 / 2**30)
+    told = CliRunner().invoke(app, ["plan", str(RECIPES / "cluster-235b.yaml")]).output.replace("\n", " ")
+    assert "a cluster's head, takes 19.4 GiB of main memory" in told
 
 
 def test_the_measured_run_is_predicted_as_well_as_the_plan_says():
