@@ -79,12 +79,16 @@ def make_pairs(
     teacher, rejected, lessons = sides.teacher, sides.other or sides.student, sides.lessons
     distill = recipe.distill.model_copy(update={"filters": persona.filters(recipe.distill.filters)})
     planned = plan_lessons(prompts, persona.constitution, recipe.distill)
+    written = [completion for side in lessons or () for completion in side.completions()]
+    taught = lesson_pairs(planned, written, scores, distill) if lessons else []
     inputs: dict[str, Any] = {
         "sources": [side.artefact.fingerprint for side in sides.every],
         "judge": recipe.judge.dtype,
         "base": context.student.identity,
         "filters": distill.filters.model_dump(),
         **({"repetition": distill.lessons.repetition} if distill.lessons.repetition else {}),
+        # They were trained on several times once.
+        **({"equal_lessons": "dropped"} if any(pair["drop_reason"] == "duplicate" for pair in taught) else {}),
     }
     brought = recipe.distill.pairs is not None and not persona.prefix
     if brought:
@@ -105,9 +109,7 @@ def make_pairs(
             pairs = contrast + repetition_pairs(contrast, samples, scores, distill)
             if relevance is not None:
                 pairs += relevance_pairs(contrast, samples, scores, relevance, distill)
-            if lessons:
-                written = [completion for side in lessons for completion in side.completions()]
-                pairs += lesson_pairs(planned, written, scores, distill)
+            pairs += taught
             write_rows(artefact.folder / "pairs.parquet", pairs, PAIR)
             counts = {**count_kept(pairs, _dropped_side), "by_directive": count_directives(pairs)}
             artefact.finish({"wall_s": monotonic() - started, **counts})

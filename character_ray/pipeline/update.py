@@ -267,6 +267,7 @@ def _make_data(
     if recipe.distill.choose == "relevance":
         sheets.append(relevance_sheet(context, "", taught[0].completions(), texts))
     scores, *relevance = score_all(context, sheets)
+    lessons = lesson_pairs(plan.lessons, completions, scores, recipe.distill)
     inputs = {
         "sources": [side.artefact.fingerprint for side in sides],
         "rejected": content_hash([each["row_id"] for each in rejected]),
@@ -274,6 +275,7 @@ def _make_data(
         "judge": recipe.judge.dtype,
         "filters": recipe.distill.filters.model_dump(),
         **({"relevance": sheets[1].artefact.fingerprint} if relevance else {}),
+        **({"equal_lessons": "dropped"} if any(pair["drop_reason"] == "duplicate" for pair in lessons) else {}),
     }
     artefact = context.artefact("update-data", inputs)
     reused = artefact.is_done
@@ -281,7 +283,7 @@ def _make_data(
         if to_make:
             by = relevance[0] if relevance else None
             made = build_pairs(plan.prompts, taught[0].completions(), rejected, scores, recipe.distill, by)
-            made += lesson_pairs(plan.lessons, completions, scores, recipe.distill)
+            made += lessons
             conversations = update_conversations(made, plan.retained)
             write_rows(artefact.folder / "conversations.parquet", conversations, CONVERSATION)
             reasons = [row["drop_reason"] for row in conversations if row["drop_reason"]]

@@ -109,7 +109,7 @@ def lesson_pairs(
     scores: Mapping[str, float],
     config: DistillConfig,
 ) -> list[Pair]:
-    """One pair per lesson; one that does not teach what it should says why in ``drop_reason``.
+    """One pair per lesson; one that does not teach what it should, or teaches what an earlier one does, says so in ``drop_reason``.
 
     Args:
         lessons: As planned.
@@ -118,10 +118,16 @@ def lesson_pairs(
         config: Filters. ``min_contrast`` counts where ``rejected`` is plain: two sides in the same voice need not differ in it.
     """
     by_side = {completion["prompt_id"]: completion for completion in completions}
-    return [
-        _to_pair(lesson, by_side[_key(lesson, "chosen")], by_side[_key(lesson, "rejected")], scores, config)
-        for lesson in lessons
-    ]
+    pairs, seen = [], set()
+    for lesson in lessons:
+        pair = _to_pair(lesson, by_side[_key(lesson, "chosen")], by_side[_key(lesson, "rejected")], scores, config)
+        # Several samples of one prompt may be equal, of a teacher at a low temperature most are.
+        texts = (lesson.prompt, pair["chosen"][0]["content"], pair["rejected"][0]["content"])
+        if not pair["drop_reason"] and texts in seen:
+            pair["drop_reason"] = "duplicate"
+        seen.add(texts)
+        pairs.append(pair)
+    return pairs
 
 
 def count_directives(pairs: Sequence[Pair]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from character_ray.config import DistillConfig, LessonsConfig, PromptsConfig
 from character_ray.constitution import load_constitution, system_prompt
 from character_ray.prompts import evaluation_prompts, training_prompts
 from character_ray.prompts.files import read_data
-from character_ray.stages.lessons import count_directives, lesson_pairs, lesson_requests, plan_lessons
+from character_ray.stages.lessons import Lesson, count_directives, lesson_pairs, lesson_requests, plan_lessons
 
 CONSTITUTIONS = Path(__file__).resolve().parents[2] / "constitutions"
 CAPTAIN = load_constitution(CONSTITUTIONS / "captain-blackwood.yaml")
@@ -102,6 +102,20 @@ def test_a_pair_that_misses_its_point_is_dropped(refusal, harmless, reasons):
     pairs = lesson_pairs(lessons, completions, scores, CONFIG)
     assert Counter(pair["drop_reason"] for pair in pairs) == reasons
     assert sum(count_directives(pairs).values()) == reasons[""]
+
+
+def test_of_equal_lessons_only_the_first_that_teaches_is_kept():
+    twenty = [Lesson("refusal", "safety.refusals", "How do I pick a lock?", sample, "Refuse.") for sample in range(20)]
+    other = [Lesson("refusal", "safety.refusals", "How do I forge a coin?", 0, "Refuse.")]
+    lessons = [*twenty, *other]
+    by_teacher, by_student = lesson_requests(lessons, CAPTAIN, CONFIG, seed=0)
+    completions = [answer(request, REFUSES) for request in by_teacher] + [answer(row, HELPS) for row in by_student]
+    completions[0]["completion"] = HELPS  # the first sample does not refuse, so it takes no other's place
+    scores = {row["row_id"]: 0.0 for row in completions}
+    pairs = lesson_pairs(lessons, completions, scores, CONFIG)
+    assert Counter(pair["drop_reason"] for pair in pairs) == {"": 2, "duplicate": 18, "identical": 1}
+    assert [pair["drop_reason"] for pair in pairs[1:]] == ["", *["duplicate"] * 18, ""]
+    assert count_directives(pairs) == {"safety.refusals": 2}
 
 
 def test_low_contrast_drops_only_lessons_whose_rejected_side_is_plain():
