@@ -86,7 +86,10 @@ def combine(
     weights = weight or [1.0] * len(adapters)
     method: Method = "legacy_linear" if legacy_linear else "exact"
     made = combine_adapters(adapters, weights, _base(adapters[0], base), output, method=method, rank=rank)
-    console.print(f"[green]{output}[/]: rank {made.rank}, {made.energy:.4%} of the energy")
+    kept = "with PEFT's cross terms" if made.energy is None else f"{made.energy:.4%} of the energy"
+    console.print(f"[green]{output}[/]: rank {made.rank}, {kept}")
+    if rank is not None and rank > made.rank:
+        console.print(f"--rank {rank} is more than these adapters have together, so nothing was recompressed.")
     console.print(
         f"logits differ by at most {made.logit_difference:.2e} (float32) from the folded model's, whose largest is "
         f"{made.largest_logit:.1f}"

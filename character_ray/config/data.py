@@ -69,7 +69,8 @@ class PromptsConfig(Config):
     """General prompts of the kind people ask any assistant."""
 
     override_share: float = Field(0.2, ge=0, le=1)
-    """Share of all prompts that carry a hint trying to override the character."""
+    """Share of the grid's, the everyday and the user's own prompts that carry a hint trying to override the character. Those in other
+    languages and those written for a directive carry none."""
 
     traits: int = Field(0, ge=0)
     """Prompts per directive of the constitution, written by the teacher so that an answer lets the directive show."""

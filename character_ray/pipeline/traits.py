@@ -26,7 +26,7 @@ TRAIT_PROMPT = pa.schema({name: pa.string() for name in TraitPrompt.__annotation
 
 
 def write_trait_prompts(contexts: Sequence[Context], personas: Sequence[Persona]) -> list[list[Prompt]]:
-    """The prompts of every run, in one engine pass; all empty when the recipe asks for none.
+    """The prompts of every run, those that are more than was wanted last, in one engine pass; all empty when the recipe asks for none.
 
     Args:
         contexts: The runs, of one recipe whose seeds and constitutions may differ.
@@ -86,4 +86,4 @@ def _choose(context: Context, persona: Persona, generation: Generation) -> list[
     rows = [TraitPrompt(**row) for row in read_rows(artefact.folder / "prompts.parquet")]  # type: ignore[typeddict-item]
     if missing := unprompted(constitution, rows, config):
         console.print(f"[yellow]warning[/]: {artefact.stage} of {escape(f'{constitution.meta.name}: {missing}')}")
-    return as_prompts(rows)
+    return as_prompts(rows) + as_prompts(rows, surplus=True)

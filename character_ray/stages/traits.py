@@ -99,8 +99,8 @@ def choose_traits(constitution: Constitution, completions: Sequence[Completion],
     return rows
 
 
-def as_prompts(rows: Sequence[TraitPrompt]) -> list[Prompt]:
-    """The usable ones as training prompts."""
+def as_prompts(rows: Sequence[TraitPrompt], *, surplus: bool = False) -> list[Prompt]:
+    """The usable ones as training prompts, or those that are usable but more than was wanted."""
     return [
         Prompt(
             prompt_id=content_hash(row["prompt"]),
@@ -115,7 +115,7 @@ def as_prompts(rows: Sequence[TraitPrompt]) -> list[Prompt]:
             directive=row["directive"],
         )
         for row in rows
-        if not row["drop_reason"]
+        if row["drop_reason"] == ("surplus" if surplus else "")
     ]
 
 

@@ -33,8 +33,8 @@ class Combined:
     """What was written and how close it is to what was asked for."""
 
     rank: int
-    energy: float
-    """Share of the squared norm kept; 1 unless a smaller rank was asked for."""
+    energy: float | None
+    """Share of the squared norm kept; 1 unless a smaller rank was asked for, ``None`` where cross terms make it another update."""
     logit_difference: float
     """Largest absolute difference of a logit from the folded model's, float32."""
     largest_logit: float
@@ -59,7 +59,7 @@ def combine(
         base: Folder of the base model.
         folder: New PEFT folder.
         method: ``exact``, or ``legacy_linear`` to repeat published results.
-        rank: Recompress to this rank; ``None`` keeps the sum of all. Only for ``exact``.
+        rank: Recompress to this rank; ``None``, or more than the sum of all, keeps the sum. Only for ``exact``.
 
     Raises:
         AdapterError: The adapters do not belong together, cannot be combined in this way, or the result is not what was asked for.
@@ -82,11 +82,11 @@ def combine(
 
 def _write(
     adapters: Sequence[Path], weights: Sequence[float], base: Path, folder: Path, method: Method, rank: int | None
-) -> float:
-    """Write the combination; the share of the squared norm that it keeps."""
+) -> float | None:
+    """Write the combination; the share of the squared norm that it keeps, where that is what it does."""
     if method == "legacy_linear":
         _linear(adapters, weights, base, folder)
-        return 1.0
+        return None
     concatenate(adapters, folder, weights)
     if rank is not None and rank < adapter_rank(folder):
         return recompress(folder, folder, rank)

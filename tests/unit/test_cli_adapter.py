@@ -87,6 +87,18 @@ def test_combine_writes_the_weighted_sum_and_says_how_exact_it_is(adapter, tmp_p
     assert "nothing is overwritten" in str(again.exception)
 
 
+def test_combine_claims_no_energy_for_cross_terms_and_says_that_a_larger_rank_does_nothing(adapter, tmp_path):
+    parts = [adapter("a", seed=1), adapter("b", seed=2)]
+    made = run("combine", *parts, "--output", tmp_path / "linear", "--legacy-linear")
+    assert made.exit_code == 0, made.output
+    said = " ".join(made.output.split())
+    assert "rank 2, with PEFT's cross terms" in said
+    assert "of the energy" not in said
+    larger = run("combine", *parts, "--output", tmp_path / "larger", "--rank", 9)
+    assert "rank 4, 100.0000% of the energy --rank 9 is more than" in " ".join(larger.output.split())
+    assert "is more than" not in run("combine", *parts, "--output", tmp_path / "equal", "--rank", 4).output
+
+
 def test_combine_says_that_serving_refuses_what_no_engine_holds(adapter, tmp_path):
     parts = [adapter("a", seed=1, rank=300), adapter("b", seed=2, rank=300)]
     made = run("combine", *parts, "--output", tmp_path / "both")

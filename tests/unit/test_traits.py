@@ -4,11 +4,16 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from character_ray.config import PromptsConfig, Recipe
+from character_ray.config import PromptsConfig, Recipe, load_recipe
 from character_ray.constitution import load_constitution
+from character_ray.pipeline import prompts as pipeline_prompts
+from character_ray.pipeline.context import Context
+from character_ray.pipeline.prompts import make_prompts
 from character_ray.stages.traits import (
     ASKED_PER_WANTED,
+    TraitPrompt,
     as_prompts,
     choose_traits,
     count_prompts,
@@ -16,8 +21,9 @@ from character_ray.stages.traits import (
     unprompted,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 TWO = PromptsConfig(traits=2)
-CAPTAIN = load_constitution(Path(__file__).resolve().parents[2] / "constitutions" / "captain-blackwood.yaml")
+CAPTAIN = load_constitution(ROOT / "constitutions" / "captain-blackwood.yaml")
 
 
 def written(text_of):
@@ -150,3 +156,56 @@ def test_a_message_in_a_script_without_spaces_or_full_stops_is_neither_too_short
 def test_the_same_line_twice_is_kept_once():
     rows = choose_traits(CAPTAIN, written(lambda n: "How do I splice an old rope?"), 2)
     assert Counter(row["drop_reason"] for row in rows) == {"": 1, "duplicate": len(rows) - 1}
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Asks for the training prompts of a recipe that wants two per directive, and says what was printed."""
+    monkeypatch.chdir(ROOT)
+    settings = [f"output={tmp_path}", "prompts={grid: 2, everyday: 2, traits: 2}"]
+    recipe = load_recipe(ROOT / "jobs" / "recipes" / "demo-cpu.yaml", settings)
+    printed = Console(width=500, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115  # as long as the test
+    monkeypatch.setattr(pipeline_prompts, "console", printed)
+
+    def ask(lines: dict[str, list[str]]) -> tuple[list[str], list[str], str]:
+        rows = [
+            TraitPrompt(row_id="", directive=each, prompt=line, drop_reason="surplus" if number >= 2 else "")
+            for each, said in lines.items()
+            for number, line in enumerate(said)
+        ]
+        written = as_prompts(rows) + as_prompts(rows, surplus=True)
+        train, _ = make_prompts(Context.open(recipe), [], written)
+        own = [prompt["prompt"] for prompt in train if prompt["source"] != "trait"]
+        return own, [prompt["prompt"] for prompt in train[len(own) :]], printed.export_text()
+
+    return ask
+
+
+SAILS = "How do I mend a torn sail when the wind comes up from the south?"
+KNOTS = "Which knot holds best when the rope is wet and cold in the morning?"
+
+
+def test_a_near_duplicate_gives_its_place_to_a_line_that_was_more_than_wanted(asked):
+    lines = {
+        "I mend": [SAILS, f"{SAILS[:-1]}!", KNOTS, "What does one do about a leak below the water line?"],
+        "I sing": [
+            "Could you teach me a song for the long watch?",
+            "What rhymes with the name of my ship?",
+            "Is it late?",
+        ],
+    }
+    own, traits, printed = asked(lines)
+    assert len(own) == 4
+    assert traits == [SAILS, *lines["I sing"][:2], KNOTS], (
+        "one in its place, last, and none of a directive that has all"
+    )
+    assert "warning" not in printed
+
+
+def test_near_duplicates_that_nothing_can_replace_are_told_by_directive(asked):
+    _, traits, printed = asked(
+        {"I [mend]": [SAILS, f"{SAILS[:-1]}!", f"{SAILS} "], "I sing": [KNOTS, f"{KNOTS[:-1]}."]}
+    )
+    assert traits == [SAILS, KNOTS]
+    assert "2 prompts written for directives repeat others" in printed
+    assert "'I [mend]' 1; 'I sing' 1" in printed
