@@ -5,11 +5,14 @@ together, and each row is written to the generation it belongs to.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
+from character_ray.cluster_room import alive_nodes, nodes_may_join, room_for
 from character_ray.config import EngineConfig
 from character_ray.inference.arrivals import arriving
+from character_ray.inference.engine_deaths import outliving
 from character_ray.inference.engine_places import giving_back
-from character_ray.inference.engine_room import engine_of, needed_by_engine
+from character_ray.inference.engine_room import engine_of, needed_by_engine, needed_by_talker
 from character_ray.inference.kept_engines import KeptEngines
 from character_ray.inference.passes import Asked, Deliver, Generation, SelfInteraction, run_pass
 from character_ray.inference.processor import build_processor, to_completion, to_engine_row
@@ -38,7 +41,8 @@ def generate(
         kept: Engines of the passes before, used and left up where the engine's section keeps them; without, they start and end here.
 
     Raises:
-        GenerationError: A larger share of a generation's rows failed than ``engine.max_failed_share``.
+        GenerationError: A larger share of a generation's rows failed than ``engine.max_failed_share``, or engines over several nodes died
+            again and again.
         ClusterError: No nodes that are alive can hold an engine, and none joined in time.
     """
 
@@ -62,6 +66,19 @@ def generate(
 
 
 def _completions(requests: Sequence[Request], weights: Weights, engine: EngineConfig) -> Iterator[list[Completion]]:
+    def together(asked: Sequence[Request]) -> Iterator[list[Completion]]:
+        return _through_processor(asked, weights, engine)
+
+    def apart(asked: Sequence[Request]) -> Iterator[list[Completion]]:
+        return cast(Iterator[list[Completion]], converse([], asked, weights, engine))
+
+    on_one_node = room_for(needed_by_talker(engine_of(weights), engine), alive_nodes()) > 0 or nodes_may_join()
+    yield from outliving(requests, together, apart if on_one_node else None)
+
+
+def _through_processor(
+    requests: Sequence[Request], weights: Weights, engine: EngineConfig
+) -> Iterator[list[Completion]]:
     import ray.data
 
     processor = build_processor(

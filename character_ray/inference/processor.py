@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from character_ray.chat_safety import neutralize
 from character_ray.config import EngineConfig
+from character_ray.inference.engine_deaths import RESTARTS
 from character_ray.rows import Completion, Request
 from character_ray.vllm_options import engine_environment, engine_kwargs
 
@@ -30,6 +31,7 @@ def build_processor(
     """
     from ray.data.llm import build_processor as build
     from ray.data.llm import vLLMEngineProcessorConfig
+    from ray.llm._internal.batch.stages.vllm_engine_stage import vLLMEngineStageUDF
 
     def preprocess(row: dict[str, Any]) -> dict[str, Any]:
         messages = [
@@ -56,7 +58,13 @@ def build_processor(
         tokenize_stage={"enabled": False},
         detokenize_stage={"enabled": False},
     )
-    return build(config, preprocess=preprocess, postprocess=partial(to_columns, max_model_len=engine.max_model_len))
+    processor = build(
+        config, preprocess=preprocess, postprocess=partial(to_columns, max_model_len=engine.max_model_len)
+    )
+    for stage in processor.stages.values():
+        if issubclass(stage.fn, vLLMEngineStageUDF):
+            stage.map_batches_kwargs["max_restarts"] = RESTARTS
+    return processor
 
 
 def to_engine_row(request: Request) -> dict[str, Any]:

@@ -5,7 +5,8 @@
     Request  -> Completion      in the places that conversations leave free
 
 The asynchronous engine keeps the history of a conversation that goes on in its prefix cache. At most twice what fills the engine is
-resident; the rest waits in Ray Data. Rows that an engine took along when it died are asked again of the one that replaces it.
+resident; the rest waits in Ray Data. Rows that an engine took along when it died are asked again of the one that replaces it, by halves
+where that dies too, so that a row which kills engines costs itself alone.
 """
 
 import asyncio
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 __all__ = ["Talker", "batches_at_once", "converse", "through_talkers"]
+
+# So many rows that kill an engine, each on its own, with none answered between: it is not the rows.
+HOPELESS = 5
 
 
 def converse(
@@ -70,6 +74,10 @@ class EngineLostError(Exception):
     """The engine died while it answered a row, so that the row must be asked again."""
 
 
+class NotAskedError(Exception):
+    """The engine dies whatever it is asked."""
+
+
 class TooLongError(ValueError):
     """A prompt leaves no room for a completion in ``max_model_len``."""
 
@@ -80,7 +88,7 @@ class Talker:
     def __init__(self, weights: Weights, engine: EngineConfig) -> None:
         self._config = engine
         self._turn, self._idle, self._answering = asyncio.Lock(), asyncio.Event(), 0
-        self._may_be_lost = True
+        self._may_be_lost, self._deadly_rows = True, 0
         self._idle.set()
         self._start(weights)
 
@@ -92,16 +100,16 @@ class Talker:
     async def answer(self, rows: Sequence[str], weights: Weights) -> list[str]:
         """Answer rows, each as JSON, side by side under the weights; where the engine holds others it reads these first.
 
-        Rows that an engine was lost with are asked once more, without those of other batches beside them: if one of them kills engines,
-        it costs its own batch.
+        Rows that an engine was lost with are asked again, without those of other batches beside them and then by halves. One that the
+        engine is lost with when it is asked alone has failed.
         """
         asked = [json.loads(row) for row in rows]
         async with self._among_others(weights):
             answered = await self._side_by_side(asked)
         lost = [number for number, answer in enumerate(answered) if answer is None]
         if lost:
-            async with self._alone(weights):
-                again = await self._side_by_side([asked[number] for number in lost], may_be_lost=False)
+            async with self._alone():
+                again = await self._by_halves([asked[number] for number in lost], weights)
             for number, answer in zip(lost, again, strict=True):
                 answered[number] = answer
         return [json.dumps(answer) for answer in answered]
@@ -125,14 +133,29 @@ class Talker:
                 self._idle.set()
 
     @asynccontextmanager
-    async def _alone(self, weights: Weights) -> AsyncIterator[None]:
+    async def _alone(self) -> AsyncIterator[None]:
         """While no other batch is answered."""
         async with self._turn:
             await self._idle.wait()
-            await self._be_ready(weights)
             yield
 
+    async def _by_halves(self, rows: Sequence[Any], weights: Weights) -> list[Completion | Talk | None]:
+        """The answers; each half of the rows that the engine is lost with is asked without the other. None is ``None``."""
+        await self._be_ready(weights)
+        answered = await self._side_by_side(rows, may_be_lost=len(rows) > 1)
+        if len(rows) == 1 and self._engine.errored:
+            self._deadly_rows += 1
+        lost = [number for number, answer in enumerate(answered) if answer is None]
+        middle = -(-len(lost) // 2)
+        for half in filter(None, (lost[:middle], lost[middle:])):
+            again = await self._by_halves([rows[number] for number in half], weights)
+            for number, answer in zip(half, again, strict=True):
+                answered[number] = answer
+        return answered
+
     async def _be_ready(self, weights: Weights) -> None:
+        if weights == self._weights and self._deadly_rows >= HOPELESS:
+            return
         if weights != self._weights or self._must_start:
             await self._idle.wait()
             await self._take_up(weights)
@@ -152,7 +175,7 @@ class Talker:
         Raises:
             EngineLostError: It was the engine that failed, and the row is to be asked again.
         """
-        if self._engine.errored and self._may_be_lost:
+        if self._engine.errored and self._may_be_lost and not isinstance(cause, NotAskedError):
             raise EngineLostError from cause
         return f"{type(cause).__name__}: {cause}"
 
@@ -166,6 +189,8 @@ class Talker:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(weights.model)
 
     async def _take_up(self, weights: Weights) -> None:
+        if weights != self._weights:
+            self._deadly_rows = 0
         if weights.kind != self._weights.kind or self._must_start:
             self.end()
             self._start(weights)
@@ -186,9 +211,11 @@ class Talker:
         return self._half_read or self._engine.errored
 
     async def _answer(self, row: Any) -> Completion | Talk:
-        if "lines" in row:
-            return await self._follow(row)
-        return await (self._converse(row) if "turns" in row else self._complete(row))
+        answering = self._follow if "lines" in row else self._converse if "turns" in row else self._complete
+        answer: Completion | Talk = await answering(row)
+        if not answer["error"]:
+            self._deadly_rows = 0
+        return answer
 
     async def _follow(self, row: Scripted) -> Talk:
         said: list[Message] = []
@@ -250,6 +277,10 @@ class Talker:
         return _talk(row, view_of(1, row["system"], turns)[1:], num_tokens, num_cut, reason, error)
 
     async def _say(self, request_id: str, messages: Sequence[Message], sampling: dict[str, Any]) -> Any:
+        if self._deadly_rows >= HOPELESS:
+            raise NotAskedError(
+                f"not asked, since {HOPELESS} rows before it ended the engine, each on its own, and none was answered between them"
+            )
         prompt, room = self._prompt(messages), self._config.max_model_len
         if len(prompt) >= room:
             raise TooLongError(

@@ -1,5 +1,6 @@
 """What is booked for engines, which is free after their pass; the GPUs are made up, what books them is Ray's own."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ import pytest
 import ray
 
 from character_ray.config import EngineConfig
+from character_ray.inference.engine_deaths import RESTARTS, outliving
 from character_ray.inference.engine_places import giving_back
 from character_ray.inference.processor import build_processor
 from character_ray.inference.talker import through_talkers
@@ -34,6 +36,15 @@ class Echo:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         return {**batch, "free_gpus": [free_gpus()] * len(batch["id"])}
+
+
+class Deadly(Echo):
+    """Dies of a row as an engine of ``ray.data.llm`` does."""
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if "kill" in batch["row_id"]:
+            os._exit(1)
+        return {"row_id": batch["row_id"]}
 
 
 def free_gpus() -> float:
@@ -81,8 +92,29 @@ def test_a_pool_starts_with_its_replicas_and_may_grow_to_as_many_as_the_recipe_s
     for pool in (batch, talks):
         assert (pool.min_size, pool.initial_size, pool.max_size) == (2, 2, most)
     assert booked["num_gpus"] == 4
+    # Ray Data starts an engine that died again without end unless it is told how often.
+    assert booked_beside["max_restarts"] == RESTARTS
     assert booked_beside["num_gpus"] == 0  # its placement group books them, as above
 
 
 def test_a_kept_engine_books_every_gpu_of_its_pipeline():
     assert SPLIT.model_copy(update={"keep": True, "replicas": 2}).kept_gpus == 8
+
+
+def test_a_row_that_kills_its_engine_ends_the_pass_and_is_asked_apart():
+    def together(rows: Any) -> Iterator[list[Any]]:
+        dataset = ray.data.from_items(list(rows), override_num_blocks=4)
+        engines = dataset.map_batches(Deadly, concurrency=1, batch_size=1, num_gpus=1, max_restarts=RESTARTS)
+        for row in engines.iter_rows():
+            yield [row]
+
+    def apart(rows: Any) -> Iterator[list[Any]]:
+        yield [{**row, "apart": True} for row in rows]
+
+    found = [
+        row
+        for rows in outliving([{"row_id": word} for word in ("a", "b", "kill", "c")], together, apart)
+        for row in rows
+    ]
+    assert sorted(row["row_id"] for row in found) == ["a", "b", "c", "kill"]
+    assert next(row for row in found if row["row_id"] == "kill")["apart"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,7 @@ class Mortal(Talker):
     """Answers with the question; dies of ``kill``, once or as often as it is asked, and takes along all that it was asked beside."""
 
     def __init__(self, *, dies_again: bool) -> None:
-        self.dies_again, self.starts, self.under_way = dies_again, 0, 0
+        self.dies_again, self.starts = dies_again, 0
         super().__init__(WEIGHTS, EngineConfig(device="cpu"))
 
     def end(self) -> None:
@@ -34,9 +35,12 @@ class Mortal(Talker):
         self._engine, self._weights, self._half_read = SimpleNamespace(errored=False), weights, False
         self.starts += 1
 
-    async def _say(self, request_id, messages, sampling):
-        question = messages[-1]["content"]
-        if question == "kill" and (self.starts == 1 or self.dies_again):
+    def _prompt(self, messages) -> list[str]:
+        return [turn["content"] for turn in messages]
+
+    async def _generate(self, request_id, prompt, sampling):
+        question = prompt[-1]
+        if question.startswith("kill") and (self.starts == 1 or self.dies_again):
             self._engine.errored = True
         if question == "bad":
             raise ValueError("too long")
@@ -86,12 +90,32 @@ def test_rows_that_were_with_an_engine_when_it_died_are_asked_of_the_next():
     assert talker.starts == 2
 
 
-def test_a_row_that_kills_every_engine_costs_its_own_batch_alone():
+def test_a_row_that_kills_every_engine_costs_itself_alone():
     talker = Mortal(dies_again=True)
-    found = ask(talker, ["b", "c"], ["a", "kill"], ["d"])
-    assert [said(rows) for rows in found] == [["b!", "c!"], ["", ""], ["d!"]]
-    assert [row["error"] for row in found[1]] == ["RuntimeError: the engine is dead"] * 2
+    found = ask(talker, ["b", "c"], ["a", "kill", *"fghijk"], ["d"])
+    assert [said(rows) for rows in found] == [["b!", "c!"], ["a!", "", *(f"{word}!" for word in "fghijk")], ["d!"]]
+    assert [row["error"] for row in found[1]] == ["", "RuntimeError: the engine is dead", *[""] * 6]
+    # At first, alone with its batch, and by halves of eight.
+    assert talker.starts <= 1 + 1 + 4
     assert said(ask(talker, ["e"])[0]) == ["e!"]
+
+
+def test_several_rows_that_kill_engines_cost_themselves_alone():
+    words = ["kill 1", "a", "kill 2", "b", "c", "kill 3"]
+    (found,) = ask(Mortal(dies_again=True), words)
+    assert said(found) == ["", "a!", "", "b!", "c!", ""]
+
+
+def test_an_engine_that_dies_of_whatever_it_is_asked_is_not_started_without_end():
+    talker = Mortal(dies_again=True)
+    found = ask(talker, *([f"kill {batch} {number}" for number in range(16)] for batch in range(8)))
+    errors = Counter(row["error"] for rows in found for row in rows)
+    assert errors["RuntimeError: the engine is dead"] == 5
+    (hopeless,) = [error for error in errors if error.startswith("NotAskedError: not asked, since 5 rows")]
+    assert errors[hopeless] == 8 * 16 - 5
+    assert talker.starts < 16
+    other = Weights(Path("other"), ())
+    assert "a!" in asyncio.run(talker.answer([request("a")], other))[0], "other weights may fare better"
 
 
 @pytest.mark.parametrize(
