@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from character_ray.comparison import parse_bound, publish_run
+from character_ray.comparison import Bound, parse_bound, promote_version, publish_run
 from character_ray.log import console
-from character_ray.registry import PersonaRecord, Registry
+from character_ray.registry import PersonaRecord, Registry, Status
 
 __all__ = ["registry"]
 
@@ -42,8 +42,8 @@ def publish(
     ] = True,
 ) -> None:
     """Publish a run's adapter, if it keeps the bounds."""
-    bounds = [parse_bound(text, "min") for text in min_ or ()] + [parse_bound(text, "max") for text in max_ or ()]
-    record = publish_run(run, Registry(place), "live" if live else "candidate", bounds, canary=canary)
+    status: Status = "live" if live else "candidate"
+    record = publish_run(run, Registry(place), status, _bounds(min_, max_), canary=canary)
     published = record.versions[-1]
     if published.status == "live" and not live:
         console.print(
@@ -73,9 +73,13 @@ def promote(
     slug: Slug,
     version: Annotated[str, typer.Argument(help="The version's hash, or its beginning.")],
     place: Place = DEFAULT,
+    min_: Annotated[
+        list[str] | None, typer.Option("--min", help="Bound as for gate, on the report it was published with.")
+    ] = None,
+    max_: Annotated[list[str] | None, typer.Option("--max", help="The same from above.")] = None,
 ) -> None:
-    """Make a published version the live one."""
-    _show([Registry(place).promote(slug, version)])
+    """Make a published version the live one, if it keeps the bounds."""
+    _show([promote_version(Registry(place), slug, version, _bounds(min_, max_))])
 
 
 @registry.command()
@@ -88,6 +92,10 @@ def rollback(slug: Slug, place: Place = DEFAULT) -> None:
 def retire(slug: Slug, place: Place = DEFAULT) -> None:
     """Take a persona out of service; its versions stay."""
     _show([Registry(place).retire(slug)])
+
+
+def _bounds(min_: list[str] | None, max_: list[str] | None) -> list[Bound]:
+    return [parse_bound(text, "min") for text in min_ or ()] + [parse_bound(text, "max") for text in max_ or ()]
 
 
 def _show(records: list[PersonaRecord]) -> None:

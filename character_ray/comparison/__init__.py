@@ -3,7 +3,7 @@
 from character_ray.comparison.compare import Comparison, Shift, compare_runs, decide_answers
 from character_ray.comparison.gate import Bound, Verdict, check_bounds, parse_bound
 from character_ray.comparison.page import write_comparison_page
-from character_ray.comparison.publish import publish_run
+from character_ray.comparison.publish import promote_version, publish_run
 from character_ray.comparison.tables import Table, metric_table, shift_table, to_markdown
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "decide_answers",
     "metric_table",
     "parse_bound",
+    "promote_version",
     "publish_run",
     "shift_table",
     "to_markdown",

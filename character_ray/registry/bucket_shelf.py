@@ -160,6 +160,28 @@ class BucketShelf:
             if not self._bucket.replace(text, "adapters", weights_hash, manifest, tag=None):
                 self._mend(weights_hash, text)
 
+    def report(self, weights_hash: str) -> str | None:
+        """The report that is kept of a published adapter; ``None`` if there is none.
+
+        Raises:
+            RegistryError: It is no text.
+            StorageError: The bucket cannot be read.
+        """
+        found = self._bucket.read("reports", f"{weights_hash}.json")
+        try:
+            return None if found is None else found.data.decode()
+        except UnicodeDecodeError as cause:
+            where = self._address.url("reports", f"{weights_hash}.json")
+            raise RegistryError(f"{where} cannot be read ({cause}). Publish the run again.") from None
+
+    def keep_report(self, weights_hash: str, text: str) -> None:
+        """Keep a report, in place of an earlier one.
+
+        Raises:
+            StorageError: The bucket cannot be written.
+        """
+        self._bucket.write(text.encode(), "reports", f"{weights_hash}.json")
+
     def _mend(self, weights_hash: str, manifest: bytes) -> None:
         try:
             whole = self.manifest(weights_hash).weights_hash == weights_hash

@@ -40,13 +40,7 @@ class FolderShelf:
         Raises:
             RegistryError: It cannot be read.
         """
-        path = self._path(slug)
-        try:
-            return path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as cause:
-            raise RegistryError(f"{path} cannot be read ({cause}). Restore it; the adapters lie beside it.") from cause
+        return _text(self._path(slug), "Restore it; the adapters lie beside it.")
 
     def look(self) -> dict[str, str | Exception]:
         """Every record, or why it cannot be read, by slug."""
@@ -102,5 +96,27 @@ class FolderShelf:
             shutil.rmtree(self.adapter(weights_hash))
         build_once(self.adapter(weights_hash), copy)
 
+    def report(self, weights_hash: str) -> str | None:
+        """The report that is kept of a published adapter; ``None`` if there is none.
+
+        Raises:
+            RegistryError: It cannot be read.
+        """
+        return _text(self.folder / "reports" / f"{weights_hash}.json", "Publish the run again.")
+
+    def keep_report(self, weights_hash: str, text: str) -> None:
+        """Keep a report, in place of an earlier one."""
+        (self.folder / "reports").mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / "reports" / f"{weights_hash}.json", text)
+
     def _path(self, slug: str) -> Path:
         return self.folder / "personas" / f"{slug}.json"
+
+
+def _text(path: Path, remedy: str) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as cause:
+        raise RegistryError(f"{path} cannot be read ({cause}). {remedy}") from cause

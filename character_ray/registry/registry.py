@@ -119,6 +119,15 @@ class Registry:
             )
         return folder
 
+    def report(self, entry: Entry) -> str | None:
+        """What was measured of a version, as JSON; ``None`` where nothing was kept.
+
+        Raises:
+            RegistryError: It cannot be read.
+            StorageError: The bucket cannot be read.
+        """
+        return self._shelf.report(entry.weights_hash)
+
     def live(self) -> list[Path]:
         """The adapter of every persona that has a live version.
 
@@ -139,6 +148,7 @@ class Registry:
         published_by: str = "",
         canary: Canary | None = None,
         yardstick: Yardstick | None = None,
+        report: str = "",
     ) -> PersonaRecord:
         """Copy an adapter into the registry and add it to its persona's versions, as the last; a live one takes the place of the live one.
 
@@ -151,6 +161,7 @@ class Registry:
             published_by: Who publishes; the user of this process by default.
             canary: What it answers; that of an earlier publication is kept where there is none.
             yardstick: What tells whether an answer is in character.
+            report: What was measured, as JSON, for bounds that the version is held to later.
 
         Raises:
             AdapterError: The adapter is damaged or unsafe.
@@ -164,6 +175,8 @@ class Registry:
                 "Train it under another meta.name."
             )
         self._shelf.store(adapter, manifest.weights_hash)
+        if report:
+            self._shelf.keep_report(manifest.weights_hash, report)
         entry = Entry(
             weights_hash=manifest.weights_hash,
             status=status,

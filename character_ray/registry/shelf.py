@@ -1,7 +1,8 @@
 """What a registry asks of the place it lies in.
 
     adapters/<weights hash>/    adapter_config.json · adapter_model.safetensors · manifest.json     never changed once written
-    personas/<slug>.json        every version, and which one is live                                replaced as a whole
+    reports/<weights hash>.json what was measured, without the answers; not of every version        replaced as a whole
+    personas/<slug>.json        every version, which one is live, and which was when                replaced as a whole
 
 The layout is the same in a folder and in a bucket, so one can be copied to the other.
 """
@@ -72,5 +73,20 @@ class Shelf(Protocol):
 
         Raises:
             AdapterError: It changed while it was copied.
+            StorageError: The bucket cannot be written.
+        """
+
+    def report(self, weights_hash: str) -> str | None:
+        """The report that is kept of a published adapter; ``None`` if there is none.
+
+        Raises:
+            RegistryError: It cannot be read.
+            StorageError: The bucket cannot be read.
+        """
+
+    def keep_report(self, weights_hash: str, text: str) -> None:
+        """Keep a report, in place of an earlier one.
+
+        Raises:
             StorageError: The bucket cannot be written.
         """

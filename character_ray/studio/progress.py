@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from character_ray.comparison import parse_bound, publish_run
+from character_ray.comparison import Bound, parse_bound, promote_version, publish_run
 from character_ray.errors import StudioError
 from character_ray.registry import PersonaRecord, Registry
 from character_ray.report.trials_page import script_policy, search_script
@@ -24,13 +24,26 @@ REPORT_POLICY = (
 )
 
 
-class _Publish(BaseModel):
+class _Gated(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    status: Literal["candidate", "live"]
     at_least: list[str] = Field(default_factory=list, max_length=20)
     """Bounds such as ``full.persona_rate.low=0.6``."""
     at_most: list[str] = Field(default_factory=list, max_length=20)
+
+    def bounds(self) -> list[Bound]:
+        """All of them.
+
+        Raises:
+            ReportError: One is not of that form.
+        """
+        return [parse_bound(text, "min") for text in self.at_least] + [
+            parse_bound(text, "max") for text in self.at_most
+        ]
+
+
+class _Publish(_Gated):
+    status: Literal["candidate", "live"]
     canary: bool = True
     """Measure what it answers, so that servers can check themselves, as ``registry publish`` does."""
 
@@ -39,6 +52,10 @@ class _Version(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     weights_hash: str = Field(pattern=r"^[0-9a-f]{4,16}$")
+
+
+class _Promote(_Gated, _Version):
+    """A version, and what it has to keep."""
 
 
 def run_routes(settings: Settings, runs: Runs, registry: Registry) -> APIRouter:
@@ -67,15 +84,12 @@ def run_routes(settings: Settings, runs: Runs, registry: Registry) -> APIRouter:
         folder = runs.path(name)
         if not (folder / "adapter").is_dir():
             raise StudioError(f"{name} has no adapter yet; its last stages make it.")
-        bounds = [parse_bound(text, "min") for text in asked.at_least] + [
-            parse_bound(text, "max") for text in asked.at_most
-        ]
-        return publish_run(folder, registry, asked.status, bounds, canary=asked.canary).model_dump()
+        return publish_run(folder, registry, asked.status, asked.bounds(), canary=asked.canary).model_dump()
 
     @routes.post("/api/registry/{slug}/promote")
-    def promote(slug: str, asked: _Version) -> dict[str, Any]:
+    def promote(slug: str, asked: _Promote) -> dict[str, Any]:
         _check_known(slug)
-        return registry.promote(slug, asked.weights_hash).model_dump()
+        return promote_version(registry, slug, asked.weights_hash, asked.bounds()).model_dump()
 
     @routes.post("/api/registry/{slug}/rollback")
     def roll_back(slug: str, asked: _Version) -> dict[str, Any]:

@@ -196,6 +196,11 @@ def test_a_run_is_promoted_within_bounds(tab: Tab, studio: str):
     click(tab, "#promoting .primary")
     wait(tab, "document.querySelector('.persona .badge.candidate')")
     click(tab, ".persona table button")
+    tab.evaluate("document.getElementById('at-least').value = 'full.persona_rate.low=0.99'")
+    click(tab, "#promoting .primary")
+    wait(tab, "document.getElementById('promoting-fault').innerText.includes('is not promoted, because it breaks')")
+    tab.evaluate("document.getElementById('at-least').value = 'full.persona_rate.low=0.6'")
+    click(tab, "#promoting .primary")
     wait(tab, "document.querySelector('.persona .badge.live')")
 
 

@@ -236,7 +236,12 @@ def test_runs_show_their_state_and_are_promoted_within_bounds(studio: TestClient
     studio.post("/api/runs/demo/publish", json=kept)
     (version,) = studio.get("/api/registry").json()["personas"][0]["versions"]
     assert (version["status"], version["gate"]) == ("candidate", ["full.persona_rate.low >= 0.6, found 0.753"])
-    studio.post("/api/registry/captain-blackwood/promote", json={"weights_hash": version["weights_hash"]})
+    wanted = {"weights_hash": version["weights_hash"], "at_least": ["full.persona_rate.low=0.99"]}
+    refused = studio.post("/api/registry/captain-blackwood/promote", json=wanted)
+    assert "is not promoted, because it breaks" in refused.json()["error"]
+    wanted["at_least"] = kept["at_least"]
+    studio.post("/api/registry/captain-blackwood/promote", json=wanted)
+    assert studio.get("/api/registry").json()["personas"][0]["history"][-1]["gate"] == version["gate"]
     assert studio.get("/api/registry").json()["personas"][0]["versions"][0]["status"] == "live"
     again = studio.post("/api/runs/demo/publish", json=kept).json()
     assert [each["status"] for each in again["versions"]] == ["live"]

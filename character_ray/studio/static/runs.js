@@ -1,7 +1,7 @@
 // The runs: how far they are, what they measured, and what is published.
 import { $, ago, everyFew, h, request, toast } from "./kit.js";
 
-let shown = "", shownRegistry = "", promoting = "";
+let shown = "", shownRegistry = "", promoting = null; // what the dialog is about to do
 const opened = new Set();
 
 async function refresh() {
@@ -51,7 +51,7 @@ async function refreshRegistry() {
     lastChange(persona.history.at(-1)),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Versions of ${persona.persona}` }, h("table", {}, h("thead", {}, h("tr", {}, ["Version", "Status", "Persona rate", "Published", "Run", ""].map((each) => h("th", { scope: "col", class: ["Published", "Run"].includes(each) ? "text" : "" }, each)))),
       h("tbody", {}, [...persona.versions].reverse().map((each) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, each.weights_hash.slice(0, 8))), h("td", {}, h("span", { class: `badge ${each.status}` }, each.status)), h("td", {}, each.ratings.persona_rate === undefined ? "–" : `${Math.round(100 * each.ratings.persona_rate)} %`),
-        h("td", { class: "text" }, `${each.published_at.slice(0, 16).replace("T", " ")} by ${each.published_by}`), h("td", { class: "text" }, each.run), h("td", {}, each.status !== "live" && h("button", { type: "button", class: "secondary small", onclick: () => change(`/api/registry/${persona.slug}/promote`, each.weights_hash, `${persona.persona} ${each.weights_hash.slice(0, 8)} is live.`) }, "Make live"))))))))));
+        h("td", { class: "text" }, `${each.published_at.slice(0, 16).replace("T", " ")} by ${each.published_by}`), h("td", { class: "text" }, each.run), h("td", {}, each.status !== "live" && h("button", { type: "button", class: "secondary small", onclick: () => askLive(persona, each.weights_hash) }, "Make live …"))))))))));
 }
 
 function lastChange(change) {
@@ -71,24 +71,41 @@ async function change(path, weights_hash, told) {
   await refreshRegistry();
 }
 
-function askPromote(name) {
-  promoting = name;
-  $("promoting-title").textContent = `Promote ${name}`;
+function ask(title, work, button, isRun) {
+  promoting = work;
+  $("promoting-title").textContent = title;
   $("promoting-fault").textContent = "";
+  $("promoting-run").hidden = $("promoting-canary").hidden = !isRun;
+  $("publish").textContent = button;
   $("promoting").showModal();
+}
+
+function askPromote(name) {
+  ask(`Promote ${name}`, async (bounds) => {
+    const status = $("promoting-form").elements.status.value;
+    const found = await request(`/api/runs/${encodeURIComponent(name)}/publish`, { method: "POST", body: { status, ...bounds, canary: $("canary").checked } });
+    const stays = status === "candidate" && found.versions.at(-1).status === "live";
+    return stays ? `${name} is live already and stays so.` : `${name} is published as ${status}.`;
+  }, "Publish", true);
+}
+
+function askLive(persona, weights_hash) {
+  const named = `${persona.persona} ${weights_hash.slice(0, 8)}`;
+  ask(`Make ${named} live`, async (bounds) => {
+    await request(`/api/registry/${persona.slug}/promote`, { method: "POST", body: { weights_hash, ...bounds } });
+    return `${named} is live.`;
+  }, "Make live", false);
 }
 
 const lines = (id) => $(id).value.split("\n").map((each) => each.trim()).filter(Boolean);
 $("promoting-form").addEventListener("submit", async (event) => {
   if (event.submitter?.value !== "publish") return;
   event.preventDefault();
-  const status = $("promoting-form").elements.status.value;
   event.submitter.disabled = true;
   try {
-    const found = await request(`/api/runs/${encodeURIComponent(promoting)}/publish`, { method: "POST", body: { status, at_least: lines("at-least"), at_most: lines("at-most"), canary: $("canary").checked } });
-    const stays = status === "candidate" && found.versions.at(-1).status === "live";
+    const told = await promoting({ at_least: lines("at-least"), at_most: lines("at-most") });
     $("promoting").close();
-    toast(stays ? `${promoting} is live already and stays so.` : `${promoting} is published as ${status}.`);
+    toast(told);
     await refreshRegistry();
   } catch (fault) { $("promoting-fault").textContent = fault.message; }
   finally { event.submitter.disabled = false; }
