@@ -9,15 +9,13 @@ from character_ray.canary import measure_canary
 from character_ray.comparison.gate import Bound, check_bounds
 from character_ray.errors import RegistryError
 from character_ray.models import resolve_model
-from character_ray.registry import Entry, PersonaRecord, Registry, Status
+from character_ray.registry import Entry, PersonaRecord, Registry, Status, ratings_of
 from character_ray.report.io import load_report
 from character_ray.report.schema import Report
 from character_ray.serving.runs import open_run
 from character_ray.yardstick import yardstick_of
 
 __all__ = ["promote_version", "publish_run"]
-
-KEPT = ("persona_rate", "hidden_trait_rate", "identity_rate", "looping_rate", "rating")
 
 
 def publish_run(
@@ -43,7 +41,7 @@ def publish_run(
         run / "adapter",
         status,
         run=str(run),
-        ratings=_ratings(report),
+        ratings=ratings_of(report.model_dump()),
         gate=gate,
         canary=measure_canary(resolve_model(open_run(run).base), run / "adapter") if canary else None,
         yardstick=yardstick_of(report.model_dump()),
@@ -100,8 +98,3 @@ def _report(registry: Registry, slug: str, entry: Entry) -> Report:
         f"{slug} {entry.weights_hash} was published without its report, so no bound can be checked. Publish its run again with "
         "the bounds (character-ray registry publish RUN --live --min ...)."
     )
-
-
-def _ratings(report: Report) -> dict[str, float]:
-    found = {name: report.arms["full"][name].value for name in KEPT if name in report.arms["full"]}
-    return {name: value for name, value in found.items() if value is not None}

@@ -87,6 +87,7 @@ class Catalogue:
             "weights_hash": manifest.weights_hash,
             "constitution_hash": manifest.constitution_hash,
             "rank": manifest.rank,
+            "ratings": dict(persona.ratings),
         }
 
 

@@ -1,8 +1,8 @@
 """Which personas a deployment serves, and the checks each passes before an engine starts."""
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from character_ray.adapters import Manifest, load_manifest
@@ -11,6 +11,7 @@ from character_ray.config import ServeConfig
 from character_ray.config.evaluation import LARGEST_RANK
 from character_ray.errors import AdapterError
 from character_ray.models import build_once, cache_folder, model_hash, template_hash
+from character_ray.registry import run_ratings
 from character_ray.yardstick import Yardstick, run_yardstick
 
 __all__ = ["Persona", "load_personas", "pinned_copy"]
@@ -26,6 +27,8 @@ class Persona:
     folder: Path
     canary: Canary | None = None
     yardstick: Yardstick | None = None
+    ratings: Mapping[str, float] = field(default_factory=dict)
+    """Headline figures of its run's report; empty where there is none."""
 
     @property
     def slug(self) -> str:
@@ -85,7 +88,9 @@ def load_personas(base_name: str, base: Path, adapters: Sequence[Path], serve: S
 
 def _persona(folder: Path) -> Persona:
     manifest = load_manifest(folder)
-    return Persona(manifest, folder.resolve(), yardstick=run_yardstick(folder.parent, manifest.weights_hash))
+    yardstick = run_yardstick(folder.parent, manifest.weights_hash)
+    ratings = run_ratings(folder.parent, manifest.weights_hash)
+    return Persona(manifest, folder.resolve(), yardstick=yardstick, ratings=ratings)
 
 
 def pinned_copy(persona: Persona) -> Path:

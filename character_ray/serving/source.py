@@ -98,7 +98,7 @@ class PersonaSource:
         if any(persona.slug == slug for persona in self.fixed):
             raise RegistryError(f"{slug} is served from a run folder, which goes before the registry's.")
         if held is not None and held.manifest.weights_hash == live.weights_hash:
-            return replace(held, canary=live.canary, yardstick=live.yardstick)
+            return replace(held, canary=live.canary, yardstick=live.yardstick, ratings=live.ratings)
         return self._checked(slug, live)
 
     def _checked(self, slug: str, entry: Entry) -> Persona:
@@ -114,4 +114,4 @@ class PersonaSource:
             )
         check_live(folder, persona.manifest.persona, self.targets, self.folder)
         Catalogue(base_id(self.base), "", (persona,))  # refuses names that clients could not tell apart
-        return replace(persona, canary=entry.canary, yardstick=entry.yardstick)
+        return replace(persona, canary=entry.canary, yardstick=entry.yardstick, ratings=entry.ratings)

@@ -173,6 +173,7 @@ def test_models_lists_the_base_and_every_persona_with_description_and_hash(serve
         assert metadata["alias"] == slug
         assert metadata["description"] == manifest.description
         assert metadata["weights_hash"] == manifest.weights_hash
+        assert metadata["ratings"] == {}, "nothing was measured"
         assert server.client.models.retrieve(slug).id == f"{BASE}:{slug}"
 
 

@@ -170,5 +170,19 @@ def test_the_base_is_served_under_its_hub_id_or_folder_name(name: str, served_as
     assert base_id(ModelConfig(name=name)) == served_as
 
 
+@pytest.mark.parametrize(("weights", "told"), [("own", {"persona_rate": 0.75}), ("0" * 16, {})])
+def test_cards_tell_the_ratings_of_a_report_of_these_weights(
+    weights: str, told: dict[str, float], make: Callable[..., Path], base: Path
+):
+    folder = make("run/adapter", slug="pirate")
+    report = {
+        "arms": {"full": {"persona_rate": {"value": 0.75}, "rating": {"value": None}, "p90_words": {"value": 12}}},
+        "adapter": {"hash": weights_hash(folder) if weights == "own" else weights},
+    }
+    (folder.parent / "report.json").write_text(json.dumps(report))
+    catalogue = Catalogue("org/tiny", "h", load_personas("tiny", base, [folder], ServeConfig()))
+    assert catalogue.card("pirate")["metadata"]["ratings"] == told
+
+
 def test_cards_do_not_show_folders(catalogue: Catalogue):
     assert str(catalogue.personas[0].folder) not in json.dumps(catalogue.cards())

@@ -166,6 +166,15 @@ def test_a_canary_is_kept_when_the_same_weights_are_published_again(registry, ma
     assert registry.publish(folder, "live").live.canary == canary
 
 
+def test_ratings_are_the_registrys_and_follow_it(registry, source, make):
+    folder = make("pirate", 1)
+    registry.publish(folder, "live", ratings={"persona_rate": 0.7})
+    first, _ = source.read(EMPTY)
+    assert first.card("pirate")["metadata"]["ratings"] == {"persona_rate": 0.7}
+    registry.publish(folder, "candidate", ratings={"persona_rate": 0.8})
+    assert source.read(first)[0].card("pirate")["metadata"]["ratings"] == {"persona_rate": 0.8}
+
+
 def test_a_registry_that_is_not_there_is_named(tmp_path):
     with pytest.raises(RegistryError, match="mount its storage"):
         Registry(tmp_path / "nowhere").slugs()
