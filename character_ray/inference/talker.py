@@ -5,12 +5,13 @@
     Request  -> Completion      in the places that conversations leave free
 
 The asynchronous engine keeps the history of a conversation that goes on in its prefix cache. At most twice what fills the engine is
-resident; the rest waits in Ray Data. Rows that an engine took along when it died are asked again of the one that replaces it, by halves
-where that dies too, so that a row which kills engines costs itself alone.
+resident, and no more conversations than the cache holds to their end; the rest waits in Ray Data. Rows that an engine took along when it
+died are asked again of the one that replaces it, by halves where that dies too, so that a row which kills engines costs itself alone.
 """
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ import numpy as np
 from character_ray.chat_safety import neutralize
 from character_ray.config import EngineConfig
 from character_ray.inference.arrivals import arriving
+from character_ray.inference.cache_room import CacheRoom, cache_tokens, tokens_of
 from character_ray.inference.engine_room import engine_of, needed_by_talker
 from character_ray.inference.turns import view_of, whole_turn
 from character_ray.inference.weights import Weights
@@ -90,6 +92,7 @@ class Talker:
         self._turn, self._idle, self._answering = asyncio.Lock(), asyncio.Event(), 0
         self._may_be_lost, self._deadly_rows = True, 0
         self._idle.set()
+        self._room = CacheRoom(math.inf)
         self._start(weights)
 
     async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
@@ -186,6 +189,7 @@ class Talker:
         kwargs = engine_kwargs(self._config, weights.kind[1])
         self._engine = vllm.AsyncLLMEngine.from_engine_args(vllm.AsyncEngineArgs(model=str(weights.model), **kwargs))
         self._weights, self._half_read = weights, False
+        self._room = CacheRoom(cache_tokens(self._engine))
         self._tokenizer: Any = AutoTokenizer.from_pretrained(weights.model)
 
     async def _take_up(self, weights: Weights) -> None:
@@ -211,8 +215,11 @@ class Talker:
         return self._half_read or self._engine.errored
 
     async def _answer(self, row: Any) -> Completion | Talk:
-        answering = self._follow if "lines" in row else self._converse if "turns" in row else self._complete
-        answer: Completion | Talk = await answering(row)
+        if "turns" in row:
+            async with self._room.booked(tokens_of(row, self._config.max_model_len)):
+                answer: Completion | Talk = await (self._follow(row) if "lines" in row else self._converse(row))
+        else:
+            answer = await self._complete(row)
         if not answer["error"]:
             self._deadly_rows = 0
         return answer
