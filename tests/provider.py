@@ -38,6 +38,10 @@ class Provider(ThreadingHTTPServer):
         self.refuse: dict[str, list[int]] = {}
         """Status codes a text is refused with before it is answered."""
         self.always: int | None = None
+        self.error: dict[str, str] = {}
+        """Further fields of the error that a refusal tells."""
+        self.slow: dict[str, float] = {}
+        """Seconds before a text is answered."""
         self.tells_usage = True
         self.silent: dict[str, int] = {}
         """How many tries of a text get no answer while the server runs; ``breaks_off`` ends the connection instead."""
@@ -81,8 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         refusals = self.server.refuse.get(text, [])
         status = self.server.always or (refusals.pop(0) if refusals else 200)
-        answer: dict[str, Any] = {"error": {"message": f"status {status}"}}
+        answer: dict[str, Any] = {"error": {"message": f"status {status}"} | self.server.error}
         if status == 200:
+            time.sleep(self.server.slow.get(text, 0.0))
             message = {"role": "assistant", "content": f"Aye, {text}"}
             usage = {"prompt_tokens": INPUT_TOKENS, "completion_tokens": OUTPUT_TOKENS, "total_tokens": 30}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}

@@ -1,6 +1,6 @@
 """A model somewhere else, behind an OpenAI-compatible API."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -48,11 +48,28 @@ class EndpointConfig(Config):
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of every request, such as ``{chat_template_kwargs: {enable_thinking: false}}``."""
 
+    max_tokens_field: str = Field("max_tokens", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Field that carries the length limit of an answer; OpenAI's reasoning models want ``max_completion_tokens``."""
+
+    leave_out: tuple[Literal["temperature", "top_p", "top_k", "repetition_penalty", "max_tokens", "seed"], ...] = ()
+    """Fields that are not sent, for servers that refuse them; there the server's own default holds, whatever the recipe says."""
+
+    @property
+    def asked_beside(self) -> dict[str, Any]:
+        """What decides the answers beside model and request, as inputs of a stage."""
+        left_out: dict[str, Any] = {"leave_out": sorted(self.leave_out)} if self.leave_out else {}
+        return self.extra_body | left_out
+
     @model_validator(mode="after")
     def _check_prices(self) -> "EndpointConfig":
         if self.budget_usd is not None and self.usd_per_million_input + self.usd_per_million_output == 0:
             raise ValueError(
                 f"budget_usd={self.budget_usd} cannot be kept without prices: both usd_per_million_input and usd_per_million_output "
                 "are 0. Set them from the provider's list, or leave budget_usd out."
+            )
+        if self.budget_usd is not None and "max_tokens" in self.leave_out:
+            raise ValueError(
+                f"budget_usd={self.budget_usd} cannot be kept where leave_out names max_tokens: without it an answer may be of any length. "
+                "Set max_tokens_field to what the server calls it, or leave budget_usd out."
             )
         return self

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from character_ray.chat_answers import excerpt_of, fault_in, speaks_the_api, tokens_used
 from character_ray.config import EndpointConfig
 from character_ray.errors import CharacterRayError, GenerationError
+from character_ray.inference.chat_body import chat_body
 from character_ray.inference.passes import Deliver, Generation, run_pass
+from character_ray.inference.refusals import REFUSED_AFTER, Refusals
 from character_ray.inference.retries import may_be_charged, wait_before_retry
 from character_ray.inference.spending import Ledger
 from character_ray.log import StageProgress
@@ -76,8 +78,8 @@ def generate_remotely(
         sections: Where the user wrote model and endpoint.
 
     Raises:
-        GenerationError: The endpoint refuses key or model or does not speak the API, the budget is used up, or too many rows failed.
-            What was answered is kept.
+        GenerationError: The endpoint refuses key or model, or all requests alike, or does not speak the API; the budget is used up; or
+            too many rows failed. What was answered is kept.
     """
 
     def complete(requests: Sequence[Request], deliver: Deliver, progress: StageProgress) -> None:
@@ -114,12 +116,14 @@ class _Pass:
         self._unreachable = 0
         self._limited = 0
         self._foreign = 0
+        self._refusals = Refusals(0, 0.0)
 
     async def answer(self, requests: Sequence[Request]) -> None:
         from openai import AsyncOpenAI
 
         self._waiting, self._unanswered = list(reversed(requests)), len(requests)
         endpoint = self._endpoint
+        self._refusals = Refusals(len(requests), endpoint.max_failed_share)
         client = AsyncOpenAI(
             base_url=endpoint.url,
             # A server of one's own asks for no key, but the client wants one.
@@ -164,6 +168,7 @@ class _Pass:
                 break
             wait_s = wait_before_retry(answer, attempt)
             if wait_s is None or attempt == self._endpoint.retries:
+                await self._check_refused(answer)
                 return self._give_up(request, answer)
             await self._rest(wait_s)
         self._unreachable = 0
@@ -216,7 +221,7 @@ class _Pass:
     async def _ask(self, client: "AsyncOpenAI", request: Request, reserved: float) -> Any:
         from openai import AuthenticationError, NotFoundError, OpenAIError, PermissionDeniedError
 
-        body = _body(request, self._endpoint, self._further(request))
+        body = chat_body(request, self._endpoint, self._further(request))
         try:
             answer: Any = await client.chat.completions.create(model=self._model, **body)
         except (AuthenticationError, NotFoundError, PermissionDeniedError) as cause:
@@ -237,7 +242,25 @@ class _Pass:
             self._ledger.book(request["row_id"], reserved, None)
             raise
         self._ledger.book(request["row_id"], reserved, tokens_used(answer))
+        self._refusals.forget()
         return answer
+
+    async def _check_refused(self, failure: Exception) -> None:
+        """Wait, once several requests were refused alike, for what is under way.
+
+        Raises:
+            GenerationError: None of it was answered either.
+        """
+        self._refusals.count(failure)
+        async with self._booked:
+            await self._booked.wait_for(lambda: not (self._under_way and self._refusals.are_all(failure)))
+        if self._refusals.are_all(failure):
+            section = self._sections.endpoint
+            raise GenerationError(
+                f"{self._endpoint.url} refused {REFUSED_AFTER} requests or more alike and answered none between: {failure}. No other would "
+                f"fare better. Where it refuses a field, name the one it wants for max_tokens in {section}.max_tokens_field, list those "
+                f"it does not take in {section}.leave_out, or change {section}.extra_body. What was answered is kept."
+            ) from failure
 
     def _give_up(self, request: Request, failure: Exception) -> Completion | None:
         """The row of a request that failed as often as it may; ``None`` where a rate limit let others pass.
@@ -297,22 +320,6 @@ class _Pass:
         if self._written:
             written, self._written = self._written, []
             self._deliver(written)
-
-
-def _body(request: Request, endpoint: EndpointConfig, further: dict[str, Any]) -> dict[str, Any]:
-    """The request in OpenAI's terms; what only vLLM knows goes along where it is used."""
-    sampling = dict(request["sampling"])
-    extra = {
-        name: value
-        for name, value, unused in (
-            ("top_k", sampling.pop("top_k"), 0),
-            ("repetition_penalty", sampling.pop("repetition_penalty"), 1.0),
-        )
-        if value != unused
-    }
-    if request["messages"][-1]["role"] == "assistant":  # a turn that was begun for the model, which goes on with it
-        extra |= {"add_generation_prompt": False, "continue_final_message": True}
-    return {"messages": request["messages"], **sampling, "extra_body": extra | further | endpoint.extra_body}
 
 
 def _completion(

@@ -94,12 +94,12 @@ class RemoteModel:
     """
 
     name: str
-    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    asked_beside: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the text it writes, as far as that is known here."""
-        return {"remote": self.name} | ({"extra_body": dict(self.extra_body)} if self.extra_body else {})
+        return {"remote": self.name} | ({"extra_body": dict(self.asked_beside)} if self.asked_beside else {})
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Context:
         check_split("student_engine", recipe.student_engine, student.folder)
         teacher: Model | RemoteModel = student
         if recipe.teacher_endpoint is not None:
-            teacher = RemoteModel(recipe.teacher.name, recipe.teacher_endpoint.extra_body)
+            teacher = RemoteModel(recipe.teacher.name, recipe.teacher_endpoint.asked_beside)
         elif recipe.teacher != recipe.student:
             teacher = Model(recipe.teacher.name, resolve_model(recipe.teacher))
         if recipe.teacher_engine is not None and isinstance(teacher, Model):

@@ -56,7 +56,7 @@ def ask_served(
         "model": found.name,
         "weights": found.weights_hash,
         "url": served.url,
-        "further": served.extra_body,
+        "further": served.asked_beside,
         "sampling": sampling.model_dump(),
         "seed": recipe.seed,
         "prompts": content_hash(sorted(prompts.items())),

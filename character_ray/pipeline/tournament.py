@@ -207,7 +207,7 @@ def _identity(judge: Panelist) -> dict[str, Any]:
     if judge.folder is None:
         assert judge.spec.model is not None and judge.spec.endpoint is not None
         weights = {"weights": judge.found.weights_hash} if judge.found and judge.found.weights_hash else {}
-        further = {"extra_body": judge.spec.endpoint.extra_body} if judge.spec.endpoint.extra_body else {}
+        further = {"extra_body": beside} if (beside := judge.spec.endpoint.asked_beside) else {}
         return {"remote": judge.remote_name, "url": judge.spec.endpoint.url, **further, **weights}
     return Model(judge.spec.name, judge.folder).identity
 

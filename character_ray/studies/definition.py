@@ -83,7 +83,7 @@ def _deciding(recipe: Recipe) -> dict[str, Any]:
     return found | {
         "student_engine": {"numerics": recipe.student_engine.numerics, "adapters": recipe.student_engine.adapters},
         "teacher_engine": recipe.teacher_numerics,
-        "teacher_endpoint": recipe.teacher_endpoint.extra_body if recipe.teacher_endpoint else {},
+        "teacher_endpoint": recipe.teacher_endpoint.asked_beside if recipe.teacher_endpoint else {},
         "judge": {"dtype": recipe.judge.dtype, "tie_margin": recipe.judge.tie_margin},
         "train": recipe.train.numerics,
     }

@@ -70,6 +70,62 @@ def test_a_row_that_stays_refused_costs_itself_and_says_why(provider: Provider, 
     assert "status 400" in failed[0]["error"]
 
 
+@pytest.mark.parametrize(("status", "max_concurrent", "most"), [(400, 1, 5), (422, 1, 5), (400, 16, 20)])
+def test_an_endpoint_that_refuses_everything_ends_the_pass_with_what_it_says(
+    provider: Provider, tmp_path: Path, status: int, max_concurrent: int, most: int
+):
+    provider.always = status
+    endpoint = EndpointConfig(url=provider.url, max_concurrent=max_concurrent)
+    with pytest.raises(
+        GenerationError, match=rf"refused 5 requests or more alike.*status {status}.*max_tokens_field.*leave_out"
+    ):
+        ask(wanted(tmp_path, 60), tmp_path, endpoint)
+    assert len(provider.bodies) <= most
+
+
+def test_an_answer_that_is_under_way_when_others_are_refused_is_waited_for(provider: Provider, tmp_path: Path):
+    provider.refuse = {f"word {n}": [400] for n in range(1, 10)}
+    provider.slow = {"word 0": 0.5}
+    generation = wanted(tmp_path)
+    ask(generation, tmp_path, EndpointConfig(url=provider.url, max_failed_share=0.8))
+    assert [row["prompt_id"] for row in generation.completions() if not row["error"]] == ["0", "10", "11"]
+
+
+def test_refusals_of_some_texts_do_not_end_a_pass_that_may_lose_them(provider: Provider, tmp_path: Path):
+    provider.refuse = {f"word {n}": [400] for n in range(3, 10)}
+    generation = wanted(tmp_path)
+    ask(generation, tmp_path, EndpointConfig(url=provider.url, max_concurrent=1, max_failed_share=0.6))
+    assert sum(not row["error"] for row in generation.completions()) == 5
+
+
+def test_refusals_that_are_about_one_text_do_not_end_the_pass(provider: Provider, tmp_path: Path):
+    provider.refuse = {f"word {n}": [400] for n in range(7)}
+    provider.error = {"code": "content_filter"}
+    generation = wanted(tmp_path)
+    ask(generation, tmp_path, EndpointConfig(url=provider.url, max_concurrent=1, max_failed_share=0.6))
+    assert sum(not row["error"] for row in generation.completions()) == 5
+
+
+def test_a_server_may_call_the_number_of_tokens_otherwise_and_take_fewer_fields(provider: Provider, tmp_path: Path):
+    endpoint = EndpointConfig(
+        url=provider.url, max_tokens_field="max_completion_tokens", leave_out=("temperature", "top_p", "seed")
+    )
+    ask(wanted(tmp_path, 1), tmp_path, endpoint)
+    (body,) = provider.bodies
+    assert body["max_completion_tokens"] == OUTPUT_TOKENS
+    assert body.keys() == {"model", "messages", "max_completion_tokens"}
+    ask(wanted(tmp_path, 2), tmp_path, endpoint.model_copy(update={"leave_out": ("max_tokens",)}))
+    assert not {"max_tokens", "max_completion_tokens"} & provider.bodies[-1].keys()
+    assert provider.bodies[-1]["temperature"] == 0.7
+
+
+def test_fields_that_are_left_out_decide_the_answers_and_the_name_of_one_does_not():
+    plain = EndpointConfig(url="http://there/v1", max_tokens_field="max_completion_tokens")
+    assert plain.asked_beside == {}
+    fewer = EndpointConfig(url="http://there/v1", extra_body={"x": 1}, leave_out=("top_p", "seed"))
+    assert fewer.asked_beside == {"x": 1, "leave_out": ["seed", "top_p"]}
+
+
 PAGE = ("text/html", b"<!DOCTYPE html>\n<html>Welcome</html>")
 
 
@@ -215,6 +271,8 @@ def test_requests_are_started_no_faster_than_the_limit(provider: Provider, tmp_p
 def test_a_budget_without_prices_and_two_teachers_are_refused():
     with pytest.raises(ValidationError, match="cannot be kept without prices"):
         EndpointConfig(url="http://there/v1", budget_usd=5)
+    with pytest.raises(ValidationError, match=r"budget_usd=5\.0 cannot be kept where leave_out names max_tokens"):
+        EndpointConfig(url="http://there/v1", budget_usd=5, usd_per_million_output=1, leave_out=("max_tokens",))
     with pytest.raises(ValidationError, match="Remove one of them"):
         Recipe.model_validate(
             {

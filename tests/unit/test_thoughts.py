@@ -9,8 +9,8 @@ import pytest
 from character_ray.config import DistillConfig, EndpointConfig, Recipe
 from character_ray.constitution import load_constitution
 from character_ray.errors import GenerationError
+from character_ray.inference.chat_body import chat_body
 from character_ray.inference.passes import Generation, run_pass
-from character_ray.inference.remote import _body
 from character_ray.parts import append_part
 from character_ray.pipeline.context import Persona, to_generation
 from character_ray.pipeline.data import ask_teacher
@@ -45,9 +45,9 @@ def test_the_teacher_goes_on_from_an_open_thought_with_its_directives():
 def test_an_endpoint_is_told_to_go_on_with_the_open_turn():
     request = teacher_requests([PROMPT], CAPTAIN, DistillConfig(samples=1, think_prefill=PREFILL), seed=0)[0]
     endpoint = EndpointConfig(url="http://127.0.0.1:1/v1")
-    assert _body(request, endpoint, {})["extra_body"]["continue_final_message"] is True
+    assert chat_body(request, endpoint, {})["extra_body"]["continue_final_message"] is True
     request = teacher_requests([PROMPT], CAPTAIN, DistillConfig(samples=1), seed=0)[0]
-    assert "continue_final_message" not in _body(request, endpoint, {})["extra_body"]
+    assert "continue_final_message" not in chat_body(request, endpoint, {})["extra_body"]
 
 
 @pytest.mark.parametrize(
