@@ -69,9 +69,13 @@ def pirate(folder: str = SECRET) -> Persona:
 
 
 def start(
-    *personas: Persona, keys: tuple[ApiKey, ...] = (), chooser: PersonaChooser | None = None, **limits: Any
+    *personas: Persona,
+    keys: tuple[ApiKey, ...] = (),
+    key_file: Path | None = None,
+    chooser: PersonaChooser | None = None,
+    **limits: Any,
 ) -> tuple[TestClient, FakeEngine, PersonaIngress]:
-    serve = settled(ServeConfig(**limits), EngineConfig())
+    serve = settled(ServeConfig(keys=key_file, **limits), EngineConfig())
     engine, catalogue = FakeEngine(), Catalogue("tiny", "h", personas)
     source = PersonaSource(ModelConfig(name="tiny"), Path("nowhere"), serve, personas)
 

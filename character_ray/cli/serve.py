@@ -79,7 +79,7 @@ def serve(
     from character_ray.config import AutoConfig, DriftConfig
     from character_ray.log import console
     from character_ray.serving.app import build_persona_app, open_catalogue
-    from character_ray.serving.keys import load_keys
+    from character_ray.serving.key_watch import gather_keys, keys_of_environment
     from character_ray.serving.leading import leading
     from character_ray.serving.room import needed_to_serve
     from character_ray.serving.running import check_port, connected, metrics_address, running
@@ -104,8 +104,7 @@ def serve(
     catalogue, left_out = open_catalogue(first.base, adapters, config, registry, engine)
     for slug, problem in left_out.items():
         console.print(f"not served: {slug or registry}: {problem}", style="yellow", markup=False)
-    if config.keys is not None:
-        load_keys(config.keys)
+    keyed = bool(gather_keys(config.keys, keys_of_environment()))
     check_port(config)
     need = needed_to_serve(engine, config.min_replicas)
     try:
@@ -113,7 +112,7 @@ def serve(
             console.print(f"starting the engine on {first.base.name} …")
             app = build_persona_app(first.base, adapters, config, engine, registry)
             with running(app, config, RoomWatch(need, engine.wait_for_nodes_s)) as url:
-                _announce(url, catalogue, config, engine)
+                _announce(url, catalogue, config, engine, keyed)
                 if registry:
                     console.print(f"{registry} is looked into every {config.registry_poll_s:g} s.", markup=False)
                 if where := metrics_address():
@@ -156,7 +155,7 @@ def _studio(port: int | None, url: str, registry: str | None) -> AbstractContext
     return running_studio(settings)
 
 
-def _announce(url: str, catalogue: "Catalogue", config: "ServeConfig", engine: "EngineConfig") -> None:
+def _announce(url: str, catalogue: "Catalogue", config: "ServeConfig", engine: "EngineConfig", keyed: bool) -> None:
     from character_ray.log import console
 
     replicas = f"{config.min_replicas} to {config.max_replicas} replicas on {engine.device.upper()}"
@@ -174,5 +173,7 @@ def _announce(url: str, catalogue: "Catalogue", config: "ServeConfig", engine: "
     console.print(f"\n{SNIPPET.format(url=url, model=catalogue.personas[0].slug)}", markup=False)
     if config.keys is not None:
         console.print(f"Clients need a key of {config.keys}; make one with character-ray key NAME --file {config.keys}")
+    elif keyed:
+        console.print("Clients need a key of CHARACTER_RAY_KEYS.")
     elif config.host not in ("127.0.0.1", "localhost", "::1"):
         console.print(f"[yellow]There is no access control: whoever reaches {config.host}:{config.port} may use it.[/]")

@@ -194,7 +194,8 @@ class ServeConfig(Config):
     """Port of the OpenAI-compatible API."""
 
     keys: Path | None = None
-    """File of API keys (``character-ray key``); without one whoever reaches the address may use it, but no page of another site."""
+    """File of API keys (``character-ray key``), read again when it changes; ``CHARACTER_RAY_KEYS`` may hold some, too. Without keys whoever
+    reaches the address may use it, but no page of another site."""
 
     origins: tuple[Origin, ...] = ()
     """Sites whose pages may ask in a visitor's browser, as ``https://chat.example.org``; ``*`` for all. A server without keys answers on

@@ -16,7 +16,7 @@ from character_ray.live_adapter import check_live
 from character_ray.models import model_hash, resolve_model
 from character_ray.registry import Registry, absolute_place
 from character_ray.serving.catalogue import Catalogue, base_id
-from character_ray.serving.keys import load_keys
+from character_ray.serving.key_watch import gather_keys, keys_of_environment
 from character_ray.serving.personas import load_personas
 from character_ray.serving.slots import adapter_slots
 from character_ray.serving.source import PersonaSource
@@ -103,14 +103,18 @@ def build_persona_app(
     source = PersonaSource(
         base=base,
         folder=folder,
-        serve=serve.model_copy(update={"audit": serve.audit and serve.audit.resolve()}),
+        # Other processes have other working directories; a link is followed anew at every look, as a secret's is.
+        serve=serve.model_copy(
+            update={"audit": serve.audit and serve.audit.resolve(), "keys": serve.keys and serve.keys.absolute()}
+        ),
         fixed=catalogue.personas[: len(adapters)],
         registry=absolute_place(registry) if registry else None,
         targets=tuple(config.engine_kwargs["lora_target_modules"]),
         rank=config.engine_kwargs["max_lora_rank"],
         resident=config.engine_kwargs["max_cpu_loras"],
     )
-    keys = load_keys(serve.keys) if serve.keys else ()
+    lasting = keys_of_environment()
+    keys = gather_keys(serve.keys, lasting)
     server = build_llm_deployment(config, deployment_cls=PersonaServer, bind_kwargs={"source": source})
     options = {
         "num_replicas": serve.ingresses,
@@ -125,6 +129,7 @@ def build_persona_app(
         source=source,
         control_tokens=control_tokens(folder),
         keys=keys,
+        lasting_keys=lasting,
         llm_deployments={catalogue.base: server},
         model_cards={catalogue.base: to_model_metadata(catalogue.base, config)},
     )

@@ -25,6 +25,7 @@ from character_ray.serving.choosing import PersonaChooser, asked_turns
 from character_ray.serving.drift import DriftWatch, heard, said
 from character_ray.serving.following import FollowedCatalogue
 from character_ray.serving.http_app import error_response, internal_error, refused
+from character_ray.serving.key_watch import KeyWatch
 from character_ray.serving.keys import ApiKey, KeyRing, Refusal
 from character_ray.serving.limits import RETRY_AFTER_S, PersonaGate
 from character_ray.serving.metrics import DriftMetrics, IngressMetrics
@@ -68,11 +69,15 @@ class PersonaIngress(OpenAiIngress):
         source: PersonaSource,
         control_tokens: Sequence[str],
         keys: Sequence[ApiKey] = (),
+        lasting_keys: Sequence[ApiKey] = (),
         chooser: PersonaChooser | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self._keys = KeyRing(tuple(keys))
+        watch = KeyWatch(self._keys, source.serve.keys, lasting_keys)
+        await asyncio.to_thread(watch.look)  # the keys given are of the day the application was built
+        self._revoking = asyncio.create_task(watch.follow())
         self._source = source
         self._control_tokens = tuple(control_tokens)
         self._serve = source.serve

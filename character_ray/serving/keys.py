@@ -17,11 +17,11 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from character_ray.config import Config
-from character_ray.documents import explain, load_document
+from character_ray.documents import Document, explain, load_document, read_document
 from character_ray.errors import ServingError
 from character_ray.whole_files import being_written
 
-__all__ = ["ApiKey", "KeyFile", "KeyRing", "Refusal", "add_key", "load_keys"]
+__all__ = ["ApiKey", "KeyFile", "KeyRing", "Refusal", "add_key", "load_keys", "parse_keys"]
 
 PREFIX = "cr-"
 
@@ -73,7 +73,7 @@ class Refusal:
 
 
 class KeyRing:
-    """Decides about requests; without keys everybody is let in.
+    """Decides about requests; begun without keys it lets everybody in.
 
     Args:
         keys: The clients.
@@ -81,9 +81,14 @@ class KeyRing:
     """
 
     def __init__(self, keys: tuple[ApiKey, ...], clock: Callable[[], float] = monotonic) -> None:
-        self._by_hash = {key.sha256: key for key in keys}
+        self._open = not keys
+        self.replace(keys)
         self._clock = clock
         self._allowance: dict[str, tuple[float, float]] = {}
+
+    def replace(self, keys: tuple[ApiKey, ...]) -> None:
+        """Decide by other keys from now on; where all were revoked nobody is let in."""
+        self._by_hash = {key.sha256: key for key in keys}
 
     def find(self, authorization: str | None) -> ApiKey | None:
         """The client behind an ``Authorization`` header."""
@@ -98,7 +103,7 @@ class KeyRing:
             model: The name it asks for, resolved to persona or base; ``None`` for requests about no model, which are not counted.
             answers: How many it asks for.
         """
-        if not self._by_hash:
+        if self._open:
             return None
         key = self.find(authorization)
         if key is None:
@@ -114,12 +119,12 @@ class KeyRing:
     def sees(self, authorization: str | None, model: str) -> bool:
         """Whether a client that was let in may know of a model."""
         key = self.find(authorization)
-        return not self._by_hash or key is None or not key.personas or model in key.personas
+        return self._open or key is None or not key.personas or model in key.personas
 
     def may_score(self, authorization: str | None) -> bool:
         """Whether a client that was let in may have its own text scored."""
         key = self.find(authorization)
-        return not self._by_hash or (key is not None and key.scores)
+        return self._open or (key is not None and key.scores)
 
     def _count(self, key: ApiKey, answers: int) -> Refusal | None:
         """A bucket of one minute's answers, refilled evenly."""
@@ -141,20 +146,38 @@ class KeyRing:
         return None
 
 
-def load_keys(path: Path) -> tuple[ApiKey, ...]:
+def load_keys(path: Path, *, may_be_none: bool = False) -> tuple[ApiKey, ...]:
     """The keys of a file.
 
     Raises:
-        ServingError: The file is missing or not valid, or it holds no key, which would shut everybody out or in.
+        ServingError: The file is missing or not valid; or it holds no key, which would shut everybody out or in, and may not.
     """
-    document = load_document(path, ServingError)
-    try:
-        keys = KeyFile.model_validate(document.data).keys
-    except ValidationError as failure:
-        raise ServingError("\n".join(map(str, explain(failure, document, KeyFile)))) from None
-    if not keys:
+    keys = _keys_of(load_document(path, ServingError))
+    if not keys and not may_be_none:
         raise ServingError(f"{path} holds no key. Add one with character-ray key, or serve without --keys.")
     return keys
+
+
+def parse_keys(text: str, source: str) -> tuple[ApiKey, ...]:
+    """The keys in a text that is written as a key file is.
+
+    Raises:
+        ServingError: It is not valid, or holds no key.
+    """
+    document, problems = read_document(text, source)
+    if document is None:
+        raise ServingError("\n".join(map(str, problems)))
+    keys = _keys_of(document)
+    if not keys:
+        raise ServingError(f"{source} holds no key. Write what a key file holds into it, or unset it.")
+    return keys
+
+
+def _keys_of(document: Document) -> tuple[ApiKey, ...]:
+    try:
+        return KeyFile.model_validate(document.data).keys
+    except ValidationError as failure:
+        raise ServingError("\n".join(map(str, explain(failure, document, KeyFile)))) from None
 
 
 def add_key(

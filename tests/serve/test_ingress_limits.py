@@ -1,6 +1,7 @@
 """What the HTTP side counts of a request, and from where it takes one."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,3 +95,11 @@ def test_with_keys_the_key_decides_and_the_site_does_not():
     client, _, _ = start(pirate(), keys=(key,))
     assert at(client, "http://127.0.0.1:8000", Host="chat.example.org", Authorization="Bearer k") == 200
     assert at(client, "http://127.0.0.1:8000", Host="chat.example.org") == 401
+
+
+def test_an_ingress_that_starts_later_knows_what_was_revoked_meanwhile(tmp_path: Path):
+    digests = [hashlib.sha256(name.encode()).hexdigest() for name in ("old", "new")]
+    (tmp_path / "keys.yaml").write_text(f"keys: [{{name: new, sha256: {digests[1]}}}]")
+    client, _, _ = start(pirate(), keys=(ApiKey(name="old", sha256=digests[0]),), key_file=tmp_path / "keys.yaml")
+    assert at(client, "http://10.0.0.7", Authorization="Bearer old") == 401
+    assert at(client, "http://10.0.0.7", Authorization="Bearer new") == 200

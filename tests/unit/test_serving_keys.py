@@ -3,6 +3,7 @@
 import pytest
 
 from character_ray.errors import ServingError
+from character_ray.serving.key_watch import ENVIRONMENT, KeyWatch, gather_keys, keys_of_environment
 from character_ray.serving.keys import KeyRing, add_key, load_keys
 
 
@@ -92,3 +93,58 @@ def test_names_are_given_once_and_faults_of_the_file_are_named(tmp_path):
     path.write_text("keys: []\n")
     with pytest.raises(ServingError, match="holds no key"):
         load_keys(path)
+
+
+def test_a_key_is_revoked_and_another_added_while_the_server_runs(tmp_path):
+    path = tmp_path / "keys.yaml"
+    first, keys = ring(tmp_path)
+    watch = KeyWatch(keys, path)
+    watch.look()
+    second = f"Bearer {add_key(path, 'phone')}"
+    watch.look()
+    assert [keys.refuse(header, "captain") for header in (first, second)] == [None, None]
+    path.write_text(
+        path.read_text().partition("- name: website")[0]
+        + "- name: phone"
+        + path.read_text().partition("- name: phone")[2]
+    )
+    watch.look()
+    assert [keys.refuse(header, "captain") is None for header in (first, second)] == [False, True]
+    path.write_text("keys: []\n")
+    watch.look()
+    assert keys.refuse(second, "captain").status == 401, "no key is left, and nobody is let in"
+    assert not keys.may_score(None)
+
+
+@pytest.mark.parametrize("damage", ["keys: [{name: x, sha256: abc}]\n", "keys: [", None])
+def test_a_file_that_cannot_be_read_leaves_the_keys_as_they_are_and_is_told_once(tmp_path, caplog, damage):
+    path = tmp_path / "keys.yaml"
+    header, keys = ring(tmp_path)
+    watch = KeyWatch(keys, path)
+    watch.look()
+    path.unlink()
+    if damage:
+        path.write_text(damage)
+    watch.look()
+    watch.look()
+    assert keys.refuse(header, "captain") is None
+    assert keys.refuse("Bearer cr-wrong", "captain").status == 401
+    assert sum("stay as they were" in record.message for record in caplog.records) == 1
+
+
+def test_keys_may_stand_in_the_environment_beside_the_file(tmp_path):
+    path = tmp_path / "keys.yaml"
+    header = f"Bearer {add_key(path, 'website')}"
+    lasting = keys_of_environment({ENVIRONMENT: path.read_text()})
+    assert keys_of_environment({}) == ()
+    other = f"Bearer {add_key(tmp_path / 'other.yaml', 'phone')}"
+    keys = KeyRing(gather_keys(tmp_path / "other.yaml", lasting))
+    (tmp_path / "other.yaml").write_text("keys: []\n")
+    KeyWatch(keys, tmp_path / "other.yaml", lasting).look()
+    assert [keys.refuse(each, "captain") is None for each in (header, other)] == [True, False]
+    with pytest.raises(ServingError, match="two keys have the name website"):
+        gather_keys(path, lasting)
+    with pytest.raises(ServingError, match=rf"{ENVIRONMENT}:1"):
+        keys_of_environment({ENVIRONMENT: "keys: [{name: x, sha256: abc}]"})
+    with pytest.raises(ServingError, match=f"{ENVIRONMENT} holds no key"):
+        keys_of_environment({ENVIRONMENT: "keys: []"})
