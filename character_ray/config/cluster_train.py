@@ -1,5 +1,6 @@
 """What the trainings run on: devices, workers, number formats and what makes a step faster."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,15 @@ from character_ray.config.base import WaitsForNodes
 
 __all__ = ["ClusterTrainConfig"]
 
+# Arguments of the trainers that let the number of workers decide which rows make a step.
+DEALING = (
+    "train_sampling_strategy",
+    "dataloader_drop_last",
+    "accelerator_config",
+    "steps_per_generation",
+    "generation_batch_size",
+)
+
 
 class ClusterTrainConfig(WaitsForNodes):
     """What Ray Train runs both stages on."""
@@ -17,9 +27,14 @@ class ClusterTrainConfig(WaitsForNodes):
     """Device of every worker."""
 
     workers: int = Field(1, ge=1)
-    """Data-parallel workers; one GPU each, or ``cpus_per_worker`` cores each. The number is fixed for a training: Ray Train can change
-    it while training goes (``num_workers`` as a range), but the accumulation that keeps ``batch_size`` and the data order within an
-    epoch belong to the number a checkpoint was made with, so such a run would not end with the weights of an undisturbed one."""
+    """Data-parallel workers; one GPU each, or ``cpus_per_worker`` cores each. Lost ones are replaced, or waited for, unless
+    ``min_workers`` allows fewer."""
+
+    min_workers: int | None = Field(None, ge=1)
+    """Go on from the last checkpoint with fewer workers, but no fewer than these, where nodes have been missing for ``wait_for_nodes_s``:
+    with as many as fit and divide a step's micro-batches (``batch_size`` / ``micro_batch_size``) evenly, so that every step keeps its
+    rows. The weights are then those of an undisturbed run up to rounding, not to the last bit. For ``zero_stage`` 0. By default the number
+    is fixed."""
 
     gpu_share: float = Field(1, gt=0, le=1)
     """Share of a GPU that the one worker books; below 1 a kept engine may stay on the same GPU (``student_engine.keep``)."""
@@ -159,15 +174,55 @@ class ClusterTrainConfig(WaitsForNodes):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_min_workers(self) -> "ClusterTrainConfig":
+        if self.min_workers is None:
+            return self
+        if self.min_workers > self.workers:
+            raise ValueError(
+                f"min_workers={self.min_workers} is more than workers={self.workers}, with which a training begins. Lower min_workers, or "
+                "raise workers."
+            )
+        if self.zero_stage:
+            raise ValueError(
+                f"min_workers={self.min_workers} lets another number of workers go on from a checkpoint, but zero_stage={self.zero_stage} "
+                "divides the optimizer's state in it among those that wrote it. Set zero_stage: 0, or leave min_workers out."
+            )
+        if dealing := [name for name in DEALING if name in self.trainer]:
+            raise ValueError(
+                f"min_workers={self.min_workers} needs steps of the same rows whatever the number of workers, but trainer sets "
+                f"{', '.join(dealing)}, by which it decides them. Leave one of the two out."
+            )
+        return self
+
     @property
     def trainers_optimizer(self) -> list[str]:
         """What ``trainer`` says of the optimizer. If it says anything, the trainer makes it and DeepSpeed takes it as it is."""
         return [name for name in self.trainer if name == "optim" or name.startswith("optim_")]
 
-    @property
-    def numerics(self) -> dict[str, Any]:
-        """What decides the weights that come out; of the further arguments those that are set."""
+    def numbers_of_workers(self, micro_batches: int) -> list[int]:
+        """How many workers may train, the most first.
+
+        Args:
+            micro_batches: Of a step, over all workers; divided evenly.
+        """
+        least = self.min_workers or self.workers
+        return [number for number in range(self.workers, least - 1, -1) if micro_batches % number == 0]
+
+    def evened_over(self, micro_batches: int) -> int:
+        """What the micro-batches of an epoch's last step are a multiple of, so that any of these numbers of workers divides it, too."""
+        return math.lcm(*self.numbers_of_workers(micro_batches))
+
+    def numerics(self, *micro_batches: int) -> dict[str, Any]:
+        """What decides the weights that come out; of the further arguments those that are set.
+
+        Args:
+            micro_batches: Of a step, for each stage; fewer workers than ``workers`` may lengthen the last step of its epochs.
+        """
         further = {name: given for name in ("deepspeed", "trainer", "model") if (given := getattr(self, name))}
+        if self.min_workers is not None:
+            evened = [self.evened_over(number) for number in micro_batches]
+            further |= {"evened_over": evened} if any(number != self.workers for number in evened) else {}
         if self.zero_stage and self.trainers_optimizer:
             further["optimizer"] = "trainer"  # DeepSpeed once made AdamW whatever was asked for
         return self.model_dump(include={"precision", "workers", "zero_stage"}) | further
@@ -176,6 +231,11 @@ class ClusterTrainConfig(WaitsForNodes):
     def booked_gpus(self) -> float:
         """GPUs that the workers take while they work."""
         return self.gpus * self.gpu_share
+
+    @property
+    def needed_gpus(self) -> float:
+        """GPUs without which no training begins; the workers take no more of each than they book."""
+        return min(self.gpus, self.min_workers or self.gpus) * self.gpu_share
 
     @property
     def gpus(self) -> int:

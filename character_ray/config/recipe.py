@@ -167,6 +167,13 @@ class Recipe(Config):
                     f"train.workers={self.train.workers}, so no whole number of micro-batches makes a step. "
                     f"Set {stage}.batch_size to a multiple of {step}."
                 )
+            least = self.train.min_workers or self.train.workers
+            if least < self.train.workers and len(self.train.numbers_of_workers(config.micro_batches)) == 1:
+                raise ValueError(
+                    f"train.min_workers={least} allows fewer workers than train.workers={self.train.workers}, but no such number divides "
+                    f"the {config.micro_batches} micro-batches of a step ({stage}.batch_size={config.batch_size} / "
+                    f"{stage}.micro_batch_size={config.micro_batch_size}). Lower train.min_workers, or leave it out."
+                )
             if config.watch is not None and self.train.zero_stage == 3:
                 raise ValueError(
                     f"{stage}.watch with train.zero_stage=3: workers that hold a share of the weights cannot answer questions on their "

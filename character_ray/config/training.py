@@ -94,6 +94,11 @@ class TrainingConfig(Config):
     watch: WatchConfig | None = None
     """Follow drift, character and repetition as training goes; ``{}`` takes the defaults, leaving it out costs nothing."""
 
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches of a step, over all workers."""
+        return self.batch_size // self.micro_batch_size
+
 
 class DPOConfig(TrainingConfig):
     """Distillation: direct preference optimisation on the pairs, or on-policy distillation on their prompts."""

@@ -154,7 +154,7 @@ def _train(
         "parents": parents,
         "base": context.student.identity,
         stage: config.model_dump(),
-        "train": recipe.train.numerics,
+        "train": recipe.train.numerics(config.micro_batches),
         "seed": seed,
     }
     if stage == "dpo" and config.lora.dropout and (recipe.dpo.algorithm == "dpo" or parent):

@@ -32,9 +32,9 @@ def ray_session(
         does: What is done with it, by default all that a run does; for the rest no room is asked.
     """
     does = whole_run(recipe) if does is None else does
-    gpus = recipe.gpus_by_section
+    train = recipe.train.needed_gpus + recipe.kept_gpus if "train" in does else 0.0
     return ray_for(
-        gpus if "train" in does else {**gpus, "train": 0.0},
+        {**recipe.gpus_by_section, "train": train},
         kept=recipe.kept_gpus,
         folder=recipe.output if folder is None else folder,
         bookings=bookings_of(recipe, does),

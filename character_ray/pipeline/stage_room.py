@@ -61,8 +61,10 @@ def bookings_of(recipe: Recipe, does: Collection[Work]) -> Iterator[Booking]:
         yield from _of_engine("student_engine", engine, talks and (interacts or erodes), kept_judges)
     yield Booking(kept_judges[0] if kept_judges else needed_by_judges("judge", judge), kept_engines)
     if "train" in does and not recipe.train.in_process:
-        remedy = "lower train.workers or train.cpus_per_worker"
-        yield Booking(replace(needed_to_train("train", recipe.train), remedy=remedy), [*kept_engines, *kept_judges])
+        train = recipe.train
+        need = needed_to_train("train", train, train.min_workers or train.workers)
+        remedy = f"{need.remedy} or train.cpus_per_worker"
+        yield Booking(replace(need, remedy=remedy), [*kept_engines, *kept_judges])
     if "measure" in does:
         yield Booking(needed_by_judges("a measure on the judge's device", judge))
 

@@ -48,6 +48,7 @@ CURVES: dict[str, tuple[str, tuple[float, float] | None]] = {
     "watch/likelihood_ratio": ("Likelihood ratio of watched answers", None),
     "watch/in_character": ("Share of watched answers in character", (0.0, 1.0)),
     "watch/repetition": ("Repetition in watched answers", (0.0, 1.0)),
+    "workers": ("Workers", None),
 }
 
 

@@ -85,5 +85,5 @@ def _deciding(recipe: Recipe) -> dict[str, Any]:
         "teacher_engine": recipe.teacher_numerics,
         "teacher_endpoint": recipe.teacher_endpoint.asked_beside if recipe.teacher_endpoint else {},
         "judge": {"dtype": recipe.judge.dtype, "tie_margin": recipe.judge.tie_margin},
-        "train": recipe.train.numerics,
+        "train": recipe.train.numerics(recipe.dpo.micro_batches, recipe.sft.micro_batches),
     }

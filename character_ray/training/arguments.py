@@ -40,7 +40,7 @@ def _decided(job: TrainJob) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "output_dir": str(job.written_to),
         "per_device_train_batch_size": config.micro_batch_size,
-        "gradient_accumulation_steps": config.batch_size // (config.micro_batch_size * cluster.workers),
+        "gradient_accumulation_steps": config.batch_size // (config.micro_batch_size * job.workers),
         "num_train_epochs": config.epochs,
         "learning_rate": config.learning_rate,
         "warmup_steps": config.warmup_share,

@@ -17,6 +17,7 @@ from trl import DPOTrainer
 from character_ray.config import DPOConfig
 from character_ray.prefix_packing import takes_a_mask
 from character_ray.training.hardest import hardest, only_pairs, reward_margins, was_saturated
+from character_ray.training.micro_batches import EvenSampler
 from character_ray.training.reference_cache import ReferenceCache
 from character_ray.training.saves_together import SavesTogether
 from character_ray.training.shared_prompt import share_prompts
@@ -46,9 +47,18 @@ class PersonaDPOTrainer(KnowsItsRows, SavesTogether, DPOTrainer):
     Args:
         terms: The recipe's section.
         cache: What the reference model said in earlier trainings; used where prompts are shared.
+        even_rows: The job's.
     """
 
-    def __init__(self, *args: Any, terms: DPOConfig, cache: ReferenceCache | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        terms: DPOConfig,
+        cache: ReferenceCache | None = None,
+        even_rows: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._even_rows = even_rows
         super().__init__(*args, **kwargs)
         self._terms = terms
         self._forwards: list[torch.Tensor] = []
@@ -57,6 +67,19 @@ class PersonaDPOTrainer(KnowsItsRows, SavesTogether, DPOTrainer):
         if terms.share_prompts and takes_a_mask(base):
             # TRL asks the policy first and then the reference.
             share_prompts(base, cache, lambda: len(self._forwards) == 1)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self._even_rows is None:
+            return super()._get_train_sampler(train_dataset)
+        args: Any = self.args
+        data: Any = self.train_dataset if train_dataset is None else train_dataset
+        return EvenSampler(
+            len(data),
+            batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+            multiple=self._even_rows,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            epoch=lambda steps_an_epoch: self.state.global_step // steps_an_epoch,
+        )
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False) -> Any:
         share, steps = self._terms.harder_pairs, self._terms.stop_when_saturated

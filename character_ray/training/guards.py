@@ -57,11 +57,13 @@ class MetricsFile(LogReader):
     Args:
         path: The file.
         throughput: Reckons the rates.
+        workers: Written as ``workers`` beside every step, where their number may change.
     """
 
-    def __init__(self, path: Path, throughput: Throughput) -> None:
+    def __init__(self, path: Path, throughput: Throughput, workers: int | None = None) -> None:
         self._path = path
         self._throughput = throughput
+        self._workers = {} if workers is None else {"workers": workers}
         self._began = monotonic()
 
     def on_train_begin(
@@ -82,7 +84,7 @@ class MetricsFile(LogReader):
             if torch.cuda.is_available():
                 numbers["peak_memory_gib"] = round(torch.cuda.max_memory_allocated() / 1024**3, 2)
             with self._path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": state.global_step, **numbers}) + "\n")
+                stream.write(json.dumps({"step": state.global_step, **numbers, **self._workers}) + "\n")
 
 
 class LossHolds(LogReader):

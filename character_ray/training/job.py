@@ -38,6 +38,20 @@ class TrainJob:
     """Folder of the on-policy teacher; ``None`` is the base."""
     references: Path | None = None
     """Folder where ``dpo`` finds and leaves what this base, or this parent, says of pairs; ``None`` asks it anew."""
+    at_work: int | None = None
+    """Workers that train where nodes are missing; ``None`` is the recipe's number."""
+
+    @property
+    def workers(self) -> int:
+        """Data-parallel workers that train."""
+        return self.at_work or self.cluster.workers
+
+    @property
+    def even_rows(self) -> int | None:
+        """An epoch is completed to a multiple of these with its first rows; ``None`` where the workers that train decide it."""
+        if self.cluster.min_workers is None or self.cluster.workers == 1:
+            return None
+        return self.config.micro_batch_size * self.cluster.evened_over(self.config.micro_batches)
 
     @property
     def on_policy(self) -> bool:

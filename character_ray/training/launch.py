@@ -5,12 +5,15 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from character_ray.cluster_room import Need, alive_nodes, room_for
 from character_ray.config import DPOConfig
 from character_ray.errors import ClusterError, TrainingError
 from character_ray.log import StageProgress, console, stage_progress
+from character_ray.training.checkpoints import last_complete
 from character_ray.training.examples import in_brief
 from character_ray.training.factors import check_finite
 from character_ray.training.failures import root_cause
@@ -37,7 +40,8 @@ def train(job: TrainJob, label: str, num_rows: int) -> None:
             :mod:`character_ray.training.guards`), or its workers failed too often.
         AdapterError: The trained factors are no numbers.
         KeyboardInterrupt: It was stopped; what is trained so far is kept, and the next call goes on from there.
-        ClusterError: The nodes that are alive cannot hold the workers, and none joined in time; checkpoints are kept.
+        ClusterError: The nodes that are alive cannot hold the workers, nor as few as are allowed, and none joined in time; checkpoints
+            are kept.
     """
     check_storage(job)
     for left in (job.folder / FATAL, job.first_example):
@@ -47,9 +51,9 @@ def train(job: TrainJob, label: str, num_rows: int) -> None:
         (job.folder / "metrics.jsonl").unlink(missing_ok=True)
     with stage_progress(label, num_steps(job, num_rows), "steps") as progress:
         if not job.cluster.in_process:
-            progress.note(f"starting {job.cluster.workers} worker{'s' if job.cluster.workers > 1 else ''}")
+            progress.note(f"starting {job.workers} worker{'s' if job.workers > 1 else ''}")
         with _following(job, label, progress):
-            _fit(job, label)
+            _fit_where_there_is_room(job, label)
     check_finite(job.folder / "trained")
     job.adapter.mkdir(exist_ok=True)
     for name in _ADAPTER_FILES:
@@ -80,13 +84,37 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return [by_step[step] for step in sorted(by_step)]
 
 
+def _fit_where_there_is_room(job: TrainJob, label: str) -> None:
+    """Train with fewer workers, where they are allowed, once there has been too little room for too long."""
+    while True:
+        try:
+            _fit(job, label)
+            return
+        except ClusterError:
+            room = room_for(_needed(job), alive_nodes())
+            allowed = job.cluster.numbers_of_workers(job.config.micro_batches)
+            fitting = [number for number in allowed if number <= room]
+            if job.cluster.min_workers is None or not fitting:
+                raise
+            job = replace(job, at_work=fitting[0])
+            begins = "goes on from its last checkpoint" if last_complete(job.checkpoints) else "begins"
+            console.print(
+                f"[yellow]warning[/]: {label} {begins} with {job.workers} of train.workers={job.cluster.workers}: the nodes that are alive "
+                f"hold no more, and no others joined within wait_for_nodes_s={job.cluster.wait_for_nodes_s:g}"
+            )
+
+
+def _needed(job: TrainJob) -> Need:
+    return needed_to_train(f"{job.stage} training", job.cluster, job.workers)
+
+
 def _fit(job: TrainJob, label: str) -> None:
     cluster = job.cluster
     try:
         run_workers(
             train_worker,
             {"job": job},
-            needed_to_train(f"{job.stage} training", cluster),
+            _needed(job),
             job.folder,
             max_failures=cluster.max_failures,
             wait_for_nodes_s=cluster.wait_for_nodes_s,

@@ -14,9 +14,10 @@ from itertools import cycle, islice
 
 import numpy as np
 import torch
+from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import BatchRebalanceSampler
 
-__all__ = ["StepSampler", "padded_tokens", "split_step"]
+__all__ = ["EvenSampler", "StepSampler", "padded_tokens", "split_step"]
 
 
 def split_step(lengths_N: Sequence[int], parts: int, most: int) -> list[list[int]]:
@@ -53,6 +54,41 @@ def padded_tokens(lengths_N: Sequence[int], parts: Sequence[Sequence[int]]) -> i
     return sum(len(part) * max(lengths_N[row] for row in part) for part in parts)
 
 
+def epoch_order(number: int, seed: int, multiple: int) -> list[int]:
+    """A seeded order as accelerate draws it, and its beginning again until the rows are a multiple.
+
+    Args:
+        number: Rows of the data.
+        seed: Of the order; accelerate adds the epoch.
+        multiple: What the length is a multiple of.
+    """
+    order = torch.randperm(number, generator=torch.Generator().manual_seed(seed)).tolist()
+    return list(islice(cycle(order), -(-number // multiple) * multiple))
+
+
+class EvenSampler(Sampler[int]):
+    """The order of plain training, whose last step any number of workers that may train divides into whole micro-batches.
+
+    Args:
+        number: Rows of the data.
+        batch_size: Rows of a step.
+        multiple: What the rows of an epoch are completed to a multiple of.
+        seed: Of the order of rows; another in each epoch.
+        epoch: Tells the epoch when it begins, or is taken up again, from the steps that each has.
+    """
+
+    def __init__(self, number: int, *, batch_size: int, multiple: int, seed: int, epoch: Callable[[int], int]) -> None:
+        self._number, self._batch_size, self._multiple = number, batch_size, multiple
+        self._seed, self._epoch_of = seed, epoch
+
+    def __iter__(self) -> Iterator[int]:
+        epoch = self._epoch_of(-(-len(self) // self._batch_size))
+        yield from epoch_order(self._number, self._seed + epoch, self._multiple)
+
+    def __len__(self) -> int:
+        return -(-self._number // self._multiple) * self._multiple
+
+
 class StepSampler(BatchRebalanceSampler):
     """One worker's micro-batches; a subclass of what transformers takes for a sampler that knows its worker.
 
@@ -64,6 +100,7 @@ class StepSampler(BatchRebalanceSampler):
         rank: Which of them this is, from 0.
         seed: Of the order of rows; another in each epoch.
         epoch: Tells the epoch when it begins, or is taken up again.
+        multiple: What the rows of an epoch are completed to a multiple of; by default micro-batches for all of several workers.
     """
 
     def __init__(
@@ -76,18 +113,16 @@ class StepSampler(BatchRebalanceSampler):
         rank: int,
         seed: int,
         epoch: Callable[[int], int],
+        multiple: int | None = None,
     ) -> None:
         batch_size = micro_batch_size * accumulation * workers
         super().__init__(list(lengths), batch_size, workers, accumulation, seed=seed, rank=rank, drop_last=False)
         self._micro, self._epoch_of = micro_batch_size, epoch
+        self._multiple = multiple or (micro_batch_size * workers if workers > 1 else 1)
 
     def steps(self, epoch: int) -> Iterator[list[int]]:
         """The rows of each step: a seeded order as accelerate draws it, and for several workers its beginning again until they are even."""
-        number = len(self.lengths)
-        order = torch.randperm(number, generator=torch.Generator().manual_seed(self.seed + epoch)).tolist()
-        if self.dp_size > 1:
-            even = -(-number // (self._micro * self.dp_size)) * self._micro * self.dp_size
-            order = list(islice(cycle(order), even))
+        order = epoch_order(len(self.lengths), self.seed + epoch, self._multiple)
         for start in range(0, len(order), self.effective_batch_size):
             yield order[start : start + self.effective_batch_size]
 
@@ -99,5 +134,6 @@ class StepSampler(BatchRebalanceSampler):
                 yield [rows[at] for at in part]
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.lengths), self.effective_batch_size)
+        even = -(-len(self.lengths) // self._multiple) * self._multiple
+        full, rest = divmod(even, self.effective_batch_size)
         return full * self.grad_accum + -(-rest // (self._micro * self.dp_size))

@@ -43,7 +43,14 @@ class StackedSFTTrainer(KnowsItsRows, SavesTogether, SFTTrainer):
     """TRL's trainer, except that micro-batches hold rows of similar lengths, and that resuming leaves the frozen adapter active.
 
     The stock trainer reloads every adapter of a checkpoint and then activates a single one, which would silently drop the parent.
+
+    Args:
+        even_rows: The job's.
     """
+
+    def __init__(self, *args: Any, even_rows: int | None = None, **kwargs: Any) -> None:
+        self._even_rows = even_rows
+        super().__init__(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         args: Any = self.args
@@ -58,6 +65,7 @@ class StackedSFTTrainer(KnowsItsRows, SavesTogether, SFTTrainer):
             rank=args.process_index,
             seed=args.seed if args.data_seed is None else args.data_seed,
             epoch=lambda steps_an_epoch: self.state.global_step // steps_an_epoch,
+            multiple=self._even_rows,
         )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: "Module | None" = None) -> None:

@@ -53,7 +53,7 @@ def train_worker(config: dict[str, Any]) -> None:
     except CharacterRayError as error:
         with suppress(OSError):  # the storage may be what failed
             write_text(fatal, json.dumps(str(error)))
-        if job.cluster.workers > 1 or not fatal.is_file():
+        if job.workers > 1 or not fatal.is_file():
             raise
 
 
@@ -107,7 +107,7 @@ def _build_trainer(job: TrainJob) -> "KnowsItsRows":
 
     tokenizer = AutoTokenizer.from_pretrained(job.base)
     callbacks: list[TrainerCallback] = [
-        MetricsFile(job.folder / "metrics.jsonl", _throughput(job)),
+        MetricsFile(job.folder / "metrics.jsonl", _throughput(job), job.workers if job.cluster.min_workers else None),
         *_copying(job),
     ]
     model = load_base(job)
@@ -127,6 +127,7 @@ def _build_trainer(job: TrainJob) -> "KnowsItsRows":
             train_dataset=_conversations(job, rows, tokenizer),
             processing_class=tokenizer,
             callbacks=callbacks,
+            even_rows=job.even_rows,
         )
     elif job.on_policy:
         trainer = _on_policy_trainer(job, rows, _continued(job, model), tokenizer, callbacks)
@@ -151,7 +152,7 @@ def _throughput(job: TrainJob) -> "Throughput":
     # DPO's reference, like the on-policy teacher, reads every token once more, or would if what it says were not kept.
     readings = 3 if job.stage == "dpo" else 2
     device = torch.cuda.get_device_name() if job.cluster.device == "gpu" else ""
-    return Throughput(flops_per_token(job.base, readings), device, job.cluster.workers)
+    return Throughput(flops_per_token(job.base, readings), device, job.workers)
 
 
 def _copying(job: TrainJob) -> "list[TrainerCallback]":
@@ -161,7 +162,7 @@ def _copying(job: TrainJob) -> "list[TrainerCallback]":
 
     from character_ray.training.checkpoint_copy import CopiesCheckpoints
 
-    return [CopiesCheckpoints(job.checkpoints, get_context().get_world_rank(), job.cluster.workers)]
+    return [CopiesCheckpoints(job.checkpoints, get_context().get_world_rank(), job.workers)]
 
 
 def _continued(job: TrainJob, model: Any) -> Any:
@@ -269,6 +270,7 @@ def _dpo_trainer(
         model=model,
         terms=job.config,
         cache=cache,
+        even_rows=job.even_rows,
         args=TRLDPOConfig(**trainer_arguments(job)),
         train_dataset=_pairs(job, pairs, tokenizer, held_out=False),
         eval_dataset=_pairs(job, held_out, tokenizer, held_out=True) if held_out else None,

@@ -12,12 +12,13 @@ from character_ray.training.interrupts import interruptible
 __all__ = ["needed_to_fine_tune", "needed_to_train", "run_workers"]
 
 
-def needed_to_train(subject: str, cluster: ClusterTrainConfig) -> Need:
-    """Room for the workers of a stage; their number is fixed, so all of them must fit."""
+def needed_to_train(subject: str, cluster: ClusterTrainConfig, workers: int) -> Need:
+    """Room for so many workers of a stage, all of which train at once."""
     resources = {"CPU": float(cluster.cpus_per_worker)} | (
         {"GPU": cluster.gpu_share} if cluster.device == "gpu" else {}
     )
-    return Need(subject, "worker", resources, cluster.workers, "lower train.workers")
+    remedy = f"lower train.min_workers={cluster.min_workers}" if cluster.min_workers else "lower train.workers"
+    return Need(subject, "worker", resources, workers, remedy)
 
 
 def needed_to_fine_tune(subject: str, config: FineTuneConfig) -> Need:

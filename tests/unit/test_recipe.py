@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from character_ray.config import JudgeConfig, Recipe, load_recipe, recipe_warnings
+from character_ray.config import ClusterTrainConfig, JudgeConfig, Recipe, load_recipe, recipe_warnings
 from character_ray.errors import RecipeError
 from character_ray.pipeline import run_personas, run_pipeline
 from character_ray.studies import Cell, Study
@@ -268,7 +268,36 @@ def test_on_cpus_engines_and_judges_are_kept_and_on_gpus_where_the_recipe_says_s
     demo, full = load_recipe(DEMO), load_recipe(DEMO.with_name("smollm2-full.yaml"))
     assert (demo.student_engine.is_kept, demo.judge.is_kept, demo.student_engine.kept_gpus) == (True, True, 0)
     assert not load_recipe(DEMO, ["student_engine.max_replicas=2"]).student_engine.is_kept
-    booked = full.student_engine.kept_gpus + full.judge.kept_gpus + full.train.booked_gpus
+    booked = full.student_engine.kept_gpus + full.judge.kept_gpus + full.train.needed_gpus
     assert booked == pytest.approx(1.0)
     alone = load_recipe(DEMO.with_name("laptop-gpu.yaml"))
-    assert (alone.student_engine.kept_gpus, alone.judge.kept_gpus, alone.train.booked_gpus) == (0, 0, 1)
+    assert (alone.student_engine.kept_gpus, alone.judge.kept_gpus, alone.train.needed_gpus) == (0, 0, 1)
+
+
+def test_fewer_workers_are_for_plain_data_parallel_steps_that_they_divide():
+    fewer = [
+        "train.workers=4",
+        "train.min_workers=2",
+        "train.zero_stage=0",
+        "dpo.batch_size=8",
+        "dpo.micro_batch_size=1",
+    ]
+    fewer += ["sft.batch_size=8", "sft.micro_batch_size=1"]
+    assert load_recipe(DEMO, fewer).train.numbers_of_workers(8) == [4, 2]
+    with pytest.raises(
+        RecipeError, match=r"zero_stage=2 divides the optimizer's state .* Set zero_stage: 0, or leave min_workers out"
+    ):
+        load_recipe(DEMO, [*fewer, "train.zero_stage=2"])
+    with pytest.raises(RecipeError, match="min_workers=5 is more than workers=4"):
+        load_recipe(DEMO, [*fewer, "train.min_workers=5"])
+    with pytest.raises(RecipeError, match=r"trainer sets dataloader_drop_last, by which it decides them"):
+        load_recipe(DEMO, [*fewer, "train.trainer={dataloader_drop_last: true}"])
+    with pytest.raises(RecipeError, match=r"no such number divides the 8 micro-batches of a step \(dpo.batch_size=8"):
+        load_recipe(DEMO, [*fewer, "train.min_workers=3"])
+
+
+def test_a_training_that_may_have_fewer_workers_needs_only_their_gpus_to_begin():
+    eight = {"workers": 8, "zero_stage": 0}
+    assert ClusterTrainConfig(**eight).needed_gpus == 8
+    assert ClusterTrainConfig(**eight, min_workers=2).needed_gpus == 2
+    assert ClusterTrainConfig(**eight, min_workers=2, device="cpu", precision="float32").needed_gpus == 0

@@ -200,6 +200,14 @@ def test_a_training_of_one_step_and_a_constant_have_a_curve() -> None:
         assert ElementTree.fromstring(curve("loss", points)).find("path") is not None
 
 
+def test_the_page_says_how_many_workers_trained_where_that_may_change() -> None:
+    report = captain_report()
+    assert "Workers of dpo" not in render_report(report)
+    steps = [{"step": float(step), "loss": 0.7 / step, "workers": 2.0 if step < 3 else 1.0} for step in range(1, 5)]
+    page = render_report(report.model_copy(update={"training": {"dpo": steps}}))
+    assert "<b>Workers of dpo</b> 2 at step 1, 1 at step 4" in page
+
+
 def test_bins_without_observations_are_drawn() -> None:
     ElementTree.fromstring(reliability_diagram("empty", [{"confidence": 0.5, "observed": 0.0, "n": 0}]))
 
