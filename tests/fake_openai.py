@@ -37,6 +37,8 @@ class FakeOpenAI:
         self.words = dict(WORDS)
         self.formats = {"json_schema", "json_object", "text"}
         """Types of ``response_format`` that are not refused."""
+        self.unlisted = ""
+        """Pinned name of a candidate, which is listed where versions are asked for, too."""
         self._key = key
 
     @contextmanager
@@ -44,6 +46,7 @@ class FakeOpenAI:
         """Answer while the block runs; gives the base URL of the API."""
         routes = [
             Route("/v1/models", self._models),
+            Route("/v1/models/{model:path}", self._model),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/{path:path}", _page, methods=["GET", "POST"]),
         ]
@@ -56,9 +59,15 @@ class FakeOpenAI:
         return None
 
     async def _models(self, request: Request) -> Response:
-        return self._refused(request) or JSONResponse(
-            {"object": "list", "data": [_card(model) for model in self.words]}
-        )
+        cards = [_card(model) for model in self.words]
+        if self.unlisted and request.query_params.get("versions") == "true":
+            cards.append(_candidate(self.unlisted))
+        return self._refused(request) or JSONResponse({"object": "list", "data": cards})
+
+    async def _model(self, request: Request) -> Response:
+        if request.path_params["model"] == self.unlisted:
+            return JSONResponse(_candidate(self.unlisted))
+        return JSONResponse({"error": {"message": "no such model"}}, status_code=404)
 
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
@@ -87,6 +96,12 @@ async def _events(text: str) -> AsyncIterator[str]:
         choice = {"index": 0, "delta": {"content": f"{word} "}, "finish_reason": None}
         yield f"data: {json.dumps({'id': 'x', 'object': 'chat.completion.chunk', 'created': 0, 'model': 'm', 'choices': [choice]})}\n\n"
     yield "data: [DONE]\n\n"
+
+
+def _candidate(pinned: str) -> dict[str, Any]:
+    slug, _, weights = pinned.partition(":")[2].rpartition("-")
+    told = {"weights_hash": weights, "alias": slug, "pinned": pinned, "persona": slug.title(), "status": "candidate"}
+    return {**_card(BASE), "id": pinned, "metadata": told | {"base_model": BASE}}
 
 
 def _card(model: str) -> dict[str, Any]:

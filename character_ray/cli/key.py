@@ -21,8 +21,11 @@ def key(
     scores: Annotated[
         bool, typer.Option("--scores", help="It may have given text scored, as likelihood judges of tournaments do.")
     ] = False,
+    candidates: Annotated[
+        bool, typer.Option("--candidates", help="It may ask for candidates of the registry, by their pinned names.")
+    ] = False,
 ) -> None:
     """Make an API key; it is shown once, and the file keeps only its hash."""
-    secret = add_key(file, name, tuple(persona or ()), requests_per_minute, scores)
+    secret = add_key(file, name, tuple(persona or ()), requests_per_minute, scores, candidates)
     console.print(f"{file}: {name} added. The key is shown this once:", markup=False)
     console.print(secret, markup=False)

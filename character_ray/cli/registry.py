@@ -64,7 +64,13 @@ def history(slug: Slug, place: Place = DEFAULT) -> None:
     table = Table("when", "by", "what", "live from then on", "gate")
     for change in Registry(place).record(slug).known_history():
         what = change.action.replace("_", " ")
-        table.add_row(change.at or "-", change.by or "-", what, change.weights_hash or "-", "; ".join(change.gate))
+        table.add_row(
+            change.at.isoformat() if change.at else "-",
+            change.by or "-",
+            what,
+            change.weights_hash or "-",
+            "; ".join(change.gate),
+        )
     console.print(table)
 
 

@@ -226,6 +226,14 @@ class ServeConfig(Config):
     registry_poll_s: float = Field(2.0, gt=0)
     """Seconds between two looks into the registry that is served; what was published since is then taken up."""
 
+    keep_replaced_s: float = Field(86_400.0, ge=0)
+    """Seconds for which a version of a registry that another replaced still answers to its pinned name (``base:pirate-<hash>``), so that
+    a tournament or a battle under way ends with the version it began with; 0 for none. Taking the persona out of service ends it."""
+
+    candidates: bool = False
+    """Whether candidates of a registry answer to their pinned names, so that they can be tried before they are promoted. Without it only
+    to a key that was made for it."""
+
     prewarm: tuple[str, ...] | None = None
     """Personas loaded before the first request asks for them; without it as many as stay in memory, in the order they are served in.
     The server says that it is ready once they are."""

@@ -10,7 +10,10 @@ from character_ray.inference.remote import Sections
 from character_ray.judging.prompt_scores import SCORED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from openai import OpenAI
+    from openai.types import Model
 
 __all__ = ["FoundModel", "find_model"]
 
@@ -80,9 +83,9 @@ def _named(client: "OpenAI", model: str, endpoint: EndpointConfig, sections: Sec
             f"{endpoint.url}/models holds no list of models, so {endpoint.url} is no base URL of an OpenAI-compatible API. Check "
             f"{sections.endpoint}.url; it mostly ends in /v1."
         ) from cause
-    for card in cards:
+    for card in (*cards, *_unlisted(client, model, cards)):
         about = getattr(card, "metadata", None) or {}
-        if model in (card.id, about.get("alias"), about.get("pinned")):
+        if model in (card.id, *_names(card)):
             base = str(about.get("base_model") or getattr(card, "parent", None) or "")
             hashes = {each.id: (getattr(each, "metadata", None) or {}).get("weights_hash") for each in cards}
             return FoundModel(
@@ -93,6 +96,24 @@ def _named(client: "OpenAI", model: str, endpoint: EndpointConfig, sections: Sec
             )
     there = ", ".join(str((getattr(card, "metadata", None) or {}).get("alias") or card.id) for card in cards)
     raise GenerationError(f"{endpoint.url} has no model {model!r}; it has {there or 'none'}. Correct {sections.model}.")
+
+
+def _unlisted(client: "OpenAI", model: str, cards: "Sequence[Model]") -> "list[Model]":
+    """A version that is there without being listed, as a server of character-ray has candidates and what was replaced."""
+    from openai import OpenAIError
+
+    if any(model in (card.id, *_names(card)) for card in cards):
+        return []
+    try:
+        found = client.models.retrieve(model)
+    except (OpenAIError, AttributeError, TypeError, ValueError):
+        return []
+    return [found] if getattr(found, "id", None) else []
+
+
+def _names(card: "Model") -> list[str]:
+    about = getattr(card, "metadata", None) or {}
+    return [str(about[key]) for key in ("alias", "pinned") if about.get(key)]
 
 
 def _check_scores(client: "OpenAI", model: str, endpoint: EndpointConfig, sections: Sections) -> None:

@@ -12,7 +12,13 @@ __all__ = ["demoted", "made_now", "now", "user"]
 
 def made_now(action: Action, weights_hash: str, by: str = "", gate: Sequence[str] = ()) -> Change:
     """A change that is made now, by the user of this process unless another is named."""
-    return Change(action=action, weights_hash=weights_hash, by=by or user(), at=now(), gate=list(gate))
+    return Change(
+        action=action,
+        weights_hash=weights_hash,
+        by=by or user(),
+        at=datetime.now(UTC).replace(microsecond=0),
+        gate=list(gate),
+    )
 
 
 def demoted(entry: Entry) -> Entry:

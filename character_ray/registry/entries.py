@@ -1,8 +1,10 @@
 """What a registry writes down about a persona."""
 
+from datetime import datetime
+from itertools import pairwise
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from character_ray.canary import Canary
 from character_ray.yardstick import Yardstick
@@ -47,8 +49,8 @@ class Change(BaseModel):
     """What was live from then on; empty for nothing."""
     by: str = ""
     """Who did it; empty where a record of before changes were kept does not say."""
-    at: str = ""
-    """When, in UTC, ISO 8601; empty likewise."""
+    at: AwareDatetime | None = None
+    """When; ``None`` likewise."""
     gate: list[str] = Field(default_factory=list)
     """Bounds that the version was held to, each with what was found."""
 
@@ -84,6 +86,14 @@ class PersonaRecord(BaseModel):
         if live.weights_hash not in stack[-1:]:
             stack.append(live.weights_hash)
         return stack[-2] if len(stack) > 1 else None
+
+    def replaced_at(self, weights_hash: str) -> datetime | None:
+        """When another version took the place of this one; ``None`` if none did, it is live, or the persona was taken out of service."""
+        found = None
+        for change, after in pairwise(self.history):
+            if change.weights_hash == weights_hash:
+                found = after.at if after.action != "retired" else None
+        return None if self.history[-1:] and self.history[-1].weights_hash == weights_hash else found
 
     def known_history(self) -> list[Change]:
         """The history; of a record that has none what its versions say: those published before the live one were live before it."""

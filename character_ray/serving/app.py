@@ -98,7 +98,8 @@ def build_persona_app(
     serve = settled(serve, engine)
     catalogue, left_out = open_catalogue(base, adapters, serve, registry, engine)
     _check_prewarm(catalogue, serve, left_out)
-    folder = resolve_model(base)
+    lasting = keys_of_environment()
+    folder, keys = resolve_model(base), gather_keys(serve.keys, lasting)
     config = _llm_config(catalogue, folder, serve, engine, followed=registry is not None)
     source = PersonaSource(
         base=base,
@@ -112,9 +113,8 @@ def build_persona_app(
         targets=tuple(config.engine_kwargs["lora_target_modules"]),
         rank=config.engine_kwargs["max_lora_rank"],
         resident=config.engine_kwargs["max_cpu_loras"],
+        candidates=serve.candidates or any(key.candidates for key in keys),
     )
-    lasting = keys_of_environment()
-    keys = gather_keys(serve.keys, lasting)
     server = build_llm_deployment(config, deployment_cls=PersonaServer, bind_kwargs={"source": source})
     options = {
         "num_replicas": serve.ingresses,

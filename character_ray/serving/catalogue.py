@@ -1,6 +1,6 @@
 """What clients may ask for, and what each name stands for inside the engine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ class Catalogue:
     base: str
     base_hash: str
     personas: tuple[Persona, ...]
+    versions: tuple[Persona, ...] = ()
+    """Candidates, and versions that others replaced a short time ago; they answer to their pinned names alone."""
 
     def __post_init__(self) -> None:
         """Refuse a persona that clients could not tell from the base, or from the choice of the server.
@@ -52,29 +54,52 @@ class Catalogue:
     def resolve(self, model: str | None) -> str | None:
         """The engine's name for a model that a client asked for; ``None`` if there is none of that name.
 
-        A persona answers to ``captain-blackwood``, ``base:captain-blackwood`` and its pinned name; no name is the base.
+        A persona answers to ``captain-blackwood``, ``base:captain-blackwood`` and its pinned name, a version that is not live to that
+        alone; no name is the base.
         """
         if model is None or model == self.base:
             return self.base
-        for persona in self.personas:
-            if model.removeprefix(f"{self.base}:") in (persona.slug, persona.pinned):
-                return self.engine_id(persona)
-        return None
+        persona = self._find(model)
+        return self.engine_id(persona) if persona else None
+
+    def known(self, *, candidates: bool) -> "Catalogue":
+        """The catalogue as a client may know it."""
+        if candidates or not any(version.status == "candidate" for version in self.versions):
+            return self
+        return replace(self, versions=tuple(each for each in self.versions if each.status != "candidate"))
+
+    def _find(self, model: str) -> Persona | None:
+        name = model.removeprefix(f"{self.base}:")
+        live = (persona for persona in self.personas if name in (persona.slug, persona.pinned))
+        return next(live, None) or next((version for version in self.versions if name == version.pinned), None)
 
     def names(self) -> list[str]:
         """One name of every model, the base first."""
         return [self.base, *(persona.slug for persona in self.personas)]
 
-    def cards(self) -> list[dict[str, Any]]:
-        """OpenAI model objects for the base and every persona, with what is known of them in ``metadata``."""
-        base = {"weights_hash": self.base_hash}
-        return [_card(self.base, base), *(_card(f"{self.base}:{p.slug}", self._describe(p)) for p in self.personas)]
+    def cards(self, *, versions: bool = False) -> list[dict[str, Any]]:
+        """OpenAI model objects for the base and every persona, with what is known of them in ``metadata``.
+
+        Args:
+            versions: List those that are not live, too.
+        """
+        served = {persona.pinned for persona in self.personas}
+        others = [version for version in self.versions if versions and version.pinned not in served]
+        return [self._base_card(), *map(self._persona_card, (*self.personas, *others))]
 
     def card(self, model: str | None) -> dict[str, Any] | None:
         """The model object of whatever the name stands for."""
-        wanted = self.resolve(model)
-        engine_ids = [self.base, *map(self.engine_id, self.personas)]
-        return self.cards()[engine_ids.index(wanted)] if wanted else None
+        if model is None or model == self.base:
+            return self._base_card()
+        persona = self._find(model)
+        return self._persona_card(persona) if persona else None
+
+    def _base_card(self) -> dict[str, Any]:
+        return _card(self.base, {"weights_hash": self.base_hash})
+
+    def _persona_card(self, persona: Persona) -> dict[str, Any]:
+        live = persona in self.personas
+        return _card(f"{self.base}:{persona.slug if live else persona.pinned}", self._describe(persona))
 
     def _describe(self, persona: Persona) -> dict[str, Any]:
         manifest = persona.manifest
@@ -87,6 +112,7 @@ class Catalogue:
             "weights_hash": manifest.weights_hash,
             "constitution_hash": manifest.constitution_hash,
             "rank": manifest.rank,
+            "status": persona.status,
             "ratings": dict(persona.ratings),
         }
 

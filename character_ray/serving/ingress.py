@@ -111,7 +111,8 @@ class PersonaIngress(OpenAiIngress):
         header = request.headers.get("authorization")
         if refusal := self._keys.refuse(header):
             return refused(refusal)
-        cards = [card for card in self._followed.now.cards() if self._keys.sees(header, _alias(card))]
+        listed = self._known_to(header).cards(versions=request.query_params.get("versions") == "true")
+        cards = [card for card in listed if self._keys.sees(header, _alias(card))]
         if self._chooser is not None:
             cards.append(auto_card())
         return JSONResponse({"object": "list", "data": cards})
@@ -123,7 +124,7 @@ class PersonaIngress(OpenAiIngress):
             return refused(refusal)
         if model == AUTO and self._chooser is not None:
             return JSONResponse(auto_card())
-        card = self._followed.now.card(model)
+        card = self._known_to(header).card(model)
         if card and self._keys.sees(header, _alias(card)):
             return JSONResponse(card)
         return self._unknown(self._followed.now, model, header)
@@ -151,6 +152,9 @@ class PersonaIngress(OpenAiIngress):
 
         return await self._serve_request(body, request, body.prompt, answer)
 
+    def _known_to(self, header: str | None) -> Catalogue:
+        return self._followed.now.known(candidates=self._serve.candidates or self._keys.may_try(header))
+
     async def _warm(self, engine_id: str) -> None:
         """Let engines load what they serve under this name, as many as are to hold it; raises what keeps one from it."""
         warm = self._get_configured_serve_handle(engine_id).options(stream=False).warm
@@ -173,8 +177,8 @@ class PersonaIngress(OpenAiIngress):
         self, body: Any, request: Request, text: Any, answer: Callable[[], Awaitable[Response]]
     ) -> Response:
         """Choose if asked to, resolve, admit, answer, count."""
-        start, catalogue = monotonic(), self._followed.now
         header = request.headers.get("authorization")
+        start, catalogue = monotonic(), self._known_to(header)
         asked: str | None = body.model
         choice: Choice | None = None
         key = self._keys.find(header)
@@ -232,7 +236,7 @@ class PersonaIngress(OpenAiIngress):
         self._metrics.ongoing.set(self._gate.ongoing[persona], tags={"persona": persona})
         body.model = catalogue.resolve(asked)
         usage_shown = ask_usage(body)
-        watched = self._watched(catalogue, persona, body)
+        watched = self._watched(catalogue, body)
         try:
             response = await self._answered(answer, persona)
         except asyncio.CancelledError:
@@ -254,10 +258,10 @@ class PersonaIngress(OpenAiIngress):
         response.body_iterator = counted(response.body_iterator, usage_shown, end)
         return response
 
-    def _watched(self, catalogue: Catalogue, slug: str, body: Any) -> Callable[[str], None] | None:
-        """What is to be told the text of the answer, if it is to be scored."""
+    def _watched(self, catalogue: Catalogue, body: Any) -> Callable[[str], None] | None:
+        """What is to be told the text of the answer, if it is to be scored; only a live version's is."""
         drift = self._drift
-        persona = next((each for each in catalogue.personas if each.slug == slug), None)
+        persona = next((each for each in catalogue.personas if catalogue.engine_id(each) == body.model), None)
         if drift is None or persona is None or not drift.takes(persona, body):
             return None
         return lambda text: drift.offer(persona, body.messages, neutralize_all(text, self._control_tokens))

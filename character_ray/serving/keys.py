@@ -45,6 +45,9 @@ class ApiKey(Config):
     """Whether it may have text scored that it brings (``prompt_logprobs``, ``echo`` with ``logprobs``), as likelihood judges do. Such a
     request passes the prefix cache by, and takes memory for the probabilities of every token of its prompt."""
 
+    candidates: bool = False
+    """Whether it may ask for candidates of the registry, by their pinned names."""
+
 
 class KeyFile(Config):
     """All clients."""
@@ -126,6 +129,11 @@ class KeyRing:
         key = self.find(authorization)
         return self._open or (key is not None and key.scores)
 
+    def may_try(self, authorization: str | None) -> bool:
+        """Whether a client has a key that was made for candidates."""
+        key = self.find(authorization)
+        return key is not None and key.candidates
+
     def _count(self, key: ApiKey, answers: int) -> Refusal | None:
         """A bucket of one minute's answers, refilled evenly."""
         if key.requests_per_minute is None:
@@ -186,6 +194,7 @@ def add_key(
     personas: tuple[str, ...] = (),
     requests_per_minute: float | None = None,
     scores: bool = False,
+    candidates: bool = False,
 ) -> str:
     """Make a key, write its hash to the file, and return it; it is stored nowhere else.
 
@@ -198,7 +207,12 @@ def add_key(
     secret = PREFIX + secrets.token_urlsafe(32)
     try:
         key = ApiKey(
-            name=name, sha256=_digest(secret), personas=personas, requests_per_minute=requests_per_minute, scores=scores
+            name=name,
+            sha256=_digest(secret),
+            personas=personas,
+            requests_per_minute=requests_per_minute,
+            scores=scores,
+            candidates=candidates,
         )
     except ValidationError as failure:
         error = failure.errors()[0]

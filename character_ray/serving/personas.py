@@ -11,7 +11,7 @@ from character_ray.config import ServeConfig
 from character_ray.config.evaluation import LARGEST_RANK
 from character_ray.errors import AdapterError
 from character_ray.models import build_once, cache_folder, model_hash, template_hash
-from character_ray.registry import run_ratings
+from character_ray.registry import Status, run_ratings
 from character_ray.yardstick import Yardstick, run_yardstick
 
 __all__ = ["Persona", "load_personas", "pinned_copy"]
@@ -29,6 +29,8 @@ class Persona:
     yardstick: Yardstick | None = None
     ratings: Mapping[str, float] = field(default_factory=dict)
     """Headline figures of its run's report; empty where there is none."""
+    status: Status = "live"
+    """What the registry says of this version; one of a run folder is live."""
 
     @property
     def slug(self) -> str:

@@ -6,6 +6,7 @@ A reading never takes a persona out of service because of what it could not read
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from character_ray.config import ModelConfig, ServeConfig
@@ -33,6 +34,7 @@ class PersonaSource:
         targets: Layers that the engine wraps; ``None`` for all.
         rank: Largest rank the engine was started for.
         resident: Adapters that a replica's engine holds in memory.
+        candidates: Whether anybody may ask for candidates.
     """
 
     base: ModelConfig
@@ -43,6 +45,7 @@ class PersonaSource:
     targets: Sequence[str] | None = None
     rank: int = 0
     resident: int = 0
+    candidates: bool = False
 
     def read(self, current: Catalogue) -> tuple[Catalogue, dict[str, str]]:
         """The catalogue as the registry is now, and why some personas are not as it says, by name.
@@ -61,15 +64,21 @@ class PersonaSource:
         except (RegistryError, StorageError) as error:
             return current, {"": str(error)}
         found: dict[str, Persona] = {}
+        versions: list[Persona] = []
         for slug in [*records, *(slug for slug in held if slug not in records)]:
             try:
-                persona = self._live(slug, records[slug] if slug in records else registry.record(slug), held.get(slug))
+                record = records[slug] if slug in records else registry.record(slug)
+                if not isinstance(record, Exception):
+                    versions += self._versions(slug, record, current, problems)
+                persona = self._live(slug, record, held.get(slug))
             except (AdapterError, RegistryError, OSError) as error:
                 problems[slug] = str(error)
                 persona = held.get(slug)
             if persona is not None:
                 found[slug] = persona
-        return replace(current, personas=(*self.fixed, *found.values())), problems
+        read = {slug for slug, record in records.items() if not isinstance(record, Exception)}
+        versions += [version for version in current.versions if version.slug not in read]
+        return replace(current, personas=(*self.fixed, *found.values()), versions=tuple(versions)), problems
 
     def find(self, pinned: str) -> Persona:
         """The persona of these weights, live or not: a request under way keeps its version.
@@ -89,6 +98,27 @@ class PersonaSource:
                     return self._checked(slug, entry)
         raise AdapterError(f"there is no adapter {pinned}. Publish it, or restart the server with its run.")
 
+    def _versions(
+        self, slug: str, record: PersonaRecord, current: Catalogue, problems: dict[str, str]
+    ) -> list[Persona]:
+        """Versions that are not live and answer to their pinned names: candidates, and what was replaced a short time ago."""
+        held = {each.pinned: each for each in (*current.personas, *current.versions) if each not in self.fixed}
+        found = []
+        for entry in record.versions:
+            replaced = record.replaced_at(entry.weights_hash) if record.live is not None else None
+            kept = replaced is not None and (datetime.now(UTC) - replaced).total_seconds() < self.serve.keep_replaced_s
+            tried = entry.status == "candidate" and self.candidates
+            if entry.status == "live" or not (kept or tried) or any(each.slug == slug for each in self.fixed):
+                continue
+            pinned = f"{slug}-{entry.weights_hash}"
+            try:
+                version = held.get(pinned) or self._checked(slug, entry)
+            except (AdapterError, RegistryError, OSError) as error:
+                problems[pinned] = str(error)
+            else:
+                found.append(replace(version, status="retired" if kept else "candidate", ratings=entry.ratings))
+        return found
+
     def _live(self, slug: str, record: PersonaRecord | Exception, held: Persona | None) -> Persona | None:
         if isinstance(record, Exception):
             raise record
@@ -98,7 +128,7 @@ class PersonaSource:
         if any(persona.slug == slug for persona in self.fixed):
             raise RegistryError(f"{slug} is served from a run folder, which goes before the registry's.")
         if held is not None and held.manifest.weights_hash == live.weights_hash:
-            return replace(held, canary=live.canary, yardstick=live.yardstick, ratings=live.ratings)
+            return replace(held, canary=live.canary, yardstick=live.yardstick, ratings=live.ratings, status="live")
         return self._checked(slug, live)
 
     def _checked(self, slug: str, entry: Entry) -> Persona:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["ApiFailure", "Model", "PersonaApi", "Sampling"]
 
 CONNECT_S, ANSWER_S = 10.0, 600.0
+VERSIONS = {"versions": "true"}
+"""Lets a server of character-ray list versions that are not live, too; others do not look at it."""
 
 
 class ApiFailure(StudioError):
@@ -40,6 +42,14 @@ class Model:
     persona: str = ""
     description: str = ""
     weights_hash: str = ""
+    status: str = ""
+    """``candidate`` or ``retired`` of a version that is not live, which answers to its pinned name alone."""
+
+    @property
+    def label(self) -> str:
+        """Whom it plays, and which version of it where it is not the live one."""
+        named = self.persona or self.name
+        return f"{named} · {self.weights_hash[:8]} ({self.status})" if self.status else named
 
     @property
     def key(self) -> str:
@@ -70,7 +80,7 @@ class PersonaApi:
         """
         async with self._client(key) as client:
             try:
-                return [_to_model(card.model_dump()) for card in (await client.models.list()).data]
+                return [_to_model(card.model_dump()) for card in (await client.models.list(extra_query=VERSIONS)).data]
             except Exception as cause:
                 raise self._failure(cause, "") from cause
 
@@ -135,6 +145,7 @@ def _told(cause: Any) -> str:
 
 def _to_model(card: dict[str, Any]) -> Model:
     metadata = card.get("metadata") or {}
+    status = str(metadata.get("status") or "live")
     return Model(
         id=card["id"],
         name=str(metadata.get("alias") or card["id"]),
@@ -142,4 +153,5 @@ def _to_model(card: dict[str, Any]) -> Model:
         persona=str(metadata.get("persona") or ""),
         description=str(metadata.get("description") or ""),
         weights_hash=str(metadata.get("weights_hash") or ""),
+        status="" if status == "live" else status,
     )

@@ -62,14 +62,14 @@ def arena_routes(settings: Settings, api: PersonaApi, store: BattleStore, galler
     @routes.get("/models")
     async def models(x_api_key: str = Header("")) -> dict[str, Any]:
         found = await api.models(x_api_key)
-        return {"api": api.url, "models": [{**vars(model), "key": model.key} for model in found]}
+        return {"api": api.url, "models": [{**vars(model), "key": model.key, "label": model.label} for model in found]}
 
     @routes.post("/battles")
     async def create(asked: _NewBattle, x_api_key: str = Header("")) -> dict[str, Any]:
         models = await api.models(x_api_key)
 
         def draw(number: int) -> tuple[Contestant, Contestant]:
-            first, second = _pair(asked, [model.id for model in models], settings.seed, number)
+            first, second = _pair(asked, [model.id for model in models if not model.status], settings.seed, number)
             pair = [
                 build_contestant(
                     choice, models, gallery.constitution(choice.constitution) if choice.constitution else None

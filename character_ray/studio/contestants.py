@@ -32,18 +32,20 @@ def build_contestant(choice: Choice, models: list[Model], constitution: Constitu
     Raises:
         StudioError: The API has no such model.
     """
-    model = next((each for each in models if choice.model in (each.id, each.name, each.pinned)), None)
+    model = next(
+        (each for each in models if choice.model in (each.id, each.pinned, "" if each.status else each.name)), None
+    )
     if model is None:
         known = ", ".join(each.name for each in models) or "none"
         raise StudioError(f"the API has no model {choice.model!r}; it has {known}. Load the page again.")
     if constitution is None:
-        return Contestant(model.key, model.persona or model.name, model.pinned)
+        return Contestant(model.key, model.label, model.pinned)
     system, _ = prompted_messages(constitution, "")
     preamble = (system, *(example_turns(constitution) if choice.shown == "examples" else []))
     told = "told with examples" if choice.shown == "examples" else "told"
     return Contestant(
         key=f"{model.key}+{choice.constitution}@{constitution.fingerprint[:8]}{'+examples' * (choice.shown == 'examples')}",
-        label=f"{model.persona or model.name}, {told} to be {constitution.meta.name}",
+        label=f"{model.label}, {told} to be {constitution.meta.name}",
         model=model.pinned,
         preamble=preamble,
     )

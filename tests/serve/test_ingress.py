@@ -1,6 +1,7 @@
 """The HTTP side over an engine that is a fake: limits, errors, and ten thousand malformed requests."""
 
 import asyncio
+import dataclasses
 import hashlib
 import json
 import random
@@ -122,6 +123,31 @@ def test_only_a_key_that_may_has_given_text_scored(persona, scored):
     assert client.post("/v1/completions", json=plain).status_code == 403
     client.headers["Authorization"] = "Bearer may"
     assert chat(client, **scored).status_code == 200
+
+
+def test_a_candidate_is_there_for_a_key_or_a_recipe_that_allows_it_and_what_was_replaced_for_all(persona):
+    def version(weights: str, status: str) -> Persona:
+        manifest = persona.manifest.model_copy(update={"weights_hash": weights * 16})
+        return Persona(manifest, Path(SECRET), status=status)  # type: ignore[arg-type]
+
+    keys = tuple(
+        ApiKey(name=name, sha256=hashlib.sha256(name.encode()).hexdigest(), candidates=candidates)
+        for name, candidates in {"may": True, "may-not": False}.items()
+    )
+    candidate, replaced = f"pirate-{'c' * 16}", f"pirate-{'d' * 16}"
+    for given, allowed in ((keys, False), ((), False), ((), True)):
+        client, _, ingress = start(persona, keys=given, candidates=allowed)
+        versions = (version("c", "candidate"), version("d", "retired"))
+        ingress._followed.now = dataclasses.replace(ingress._followed.now, versions=versions)
+        client.headers["Authorization"] = "Bearer may-not"
+        assert chat(client, model=replaced).json()["model"] == f"tiny:{replaced}"
+        assert chat(client, model=candidate).status_code == (200 if allowed else 404)
+        listed = client.get("/v1/models?versions=true").json()["data"]
+        assert [card["id"] for card in listed][2:] == [f"tiny:{candidate}"] * allowed + [f"tiny:{replaced}"]
+        assert len(client.get("/v1/models").json()["data"]) == 2
+        client.headers["Authorization"] = "Bearer may"
+        assert chat(client, model=candidate).status_code == (200 if given or allowed else 404)
+        assert chat(client).json()["model"] == f"tiny:{persona.pinned}"
 
 
 def words_as_vectors(texts: Sequence[str]) -> np.ndarray:

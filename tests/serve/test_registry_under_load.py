@@ -177,6 +177,17 @@ def test_promotion_and_roll_back_under_load_fail_nothing_and_answer_with_the_ver
         assert (found, text) == (poet if slug == "garden-poet" else expected[found])
 
 
+def test_a_replaced_version_is_still_answered_for_under_its_pinned_name(server: Server):
+    pinned = server.client.models.retrieve(CAPTAIN).metadata["pinned"]
+    before, expected = server.live(), server.ask(CAPTAIN)
+    other = server.two if before == server.one else server.one
+    server.registry.promote(CAPTAIN, other)
+    wait_until(lambda: server.live() == other, "the promotion is not taken up")
+    assert server.ask(pinned) == expected != server.ask(CAPTAIN)
+    server.registry.roll_back(CAPTAIN)
+    wait_until(lambda: server.live() == before, "the roll back is not taken up")
+
+
 def test_a_version_that_does_not_answer_as_when_published_is_not_taken_up(
     server: Server, versions: dict[str, Path], base_model: Path
 ):

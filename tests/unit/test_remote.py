@@ -179,6 +179,16 @@ def test_an_address_without_the_api_is_named_when_its_models_are_looked_for():
             find_model(BASE, EndpointConfig(url=url.removesuffix("/v1")), Sections())
 
 
+def test_a_version_that_is_not_listed_is_found_by_its_pinned_name():
+    fake = FakeOpenAI()
+    fake.unlisted = f"{BASE}:sailor-{'a' * 16}"
+    with fake.running() as url:
+        found = find_model(fake.unlisted, EndpointConfig(url=url), Sections())
+        assert (found.name, found.weights_hash, found.base) == (fake.unlisted, "a" * 16, BASE)
+        with pytest.raises(GenerationError, match="has no model 'sailor'"):
+            find_model("sailor", EndpointConfig(url=url), Sections())
+
+
 def test_answers_that_were_blocked_one_after_another_do_not_end_the_pass(provider: Provider, tmp_path: Path):
     blocked = ("application/json", b'{"choices": []}')
     provider.instead = {f"word {n}": blocked for n in range(6)}

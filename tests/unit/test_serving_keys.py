@@ -148,3 +148,10 @@ def test_keys_may_stand_in_the_environment_beside_the_file(tmp_path):
         keys_of_environment({ENVIRONMENT: "keys: [{name: x, sha256: abc}]"})
     with pytest.raises(ServingError, match=f"{ENVIRONMENT} holds no key"):
         keys_of_environment({ENVIRONMENT: "keys: []"})
+
+
+@pytest.mark.parametrize("candidates", [True, False])
+def test_only_a_key_made_for_it_may_ask_for_candidates(tmp_path, candidates):
+    header, keys = ring(tmp_path, candidates=candidates)
+    assert keys.may_try(header) is candidates
+    assert not KeyRing(()).may_try(None), "without keys the recipe decides"

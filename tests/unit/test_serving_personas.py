@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,29 @@ def test_cards_tell_the_ratings_of_a_report_of_these_weights(
     (folder.parent / "report.json").write_text(json.dumps(report))
     catalogue = Catalogue("org/tiny", "h", load_personas("tiny", base, [folder], ServeConfig()))
     assert catalogue.card("pirate")["metadata"]["ratings"] == told
+
+
+def test_a_version_that_is_not_live_answers_to_its_pinned_name_alone(
+    catalogue: Catalogue, make: Callable[..., Path], base: Path
+):
+    adapters = [make("second", slug="pirate"), make("third", slug="sailor")]
+    replaced, candidate = load_personas("tiny", base, adapters, ServeConfig())
+    replaced, candidate = replace(replaced, status="retired"), replace(candidate, status="candidate")
+    all_known = replace(catalogue, versions=(replaced, candidate))
+    known = all_known.known(candidates=False)
+    assert known.resolve("pirate") == catalogue.resolve("pirate")
+    assert known.resolve(replaced.pinned) == known.resolve(f"org/tiny:{replaced.pinned}") == known.engine_id(replaced)
+    assert [each.resolve(candidate.pinned) is not None for each in (all_known, known)] == [True, False]
+    assert all_known.resolve("sailor") is None
+    assert known.cards() == catalogue.cards()
+    told = [(card["id"], card["metadata"].get("status")) for card in all_known.cards(versions=True)]
+    assert told[2:] == [
+        ("org/tiny:poet", "live"),
+        (f"org/tiny:{replaced.pinned}", "retired"),
+        (f"org/tiny:{candidate.pinned}", "candidate"),
+    ]
+    assert known.card(replaced.pinned)["metadata"]["pinned"] == known.engine_id(replaced)
+    assert known.names() == catalogue.names()
 
 
 def test_cards_do_not_show_folders(catalogue: Catalogue):

@@ -1,6 +1,7 @@
 """A registry that is followed: what it says is served, and what cannot be read takes nobody out of service."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,13 +127,14 @@ def test_a_new_version_that_may_not_be_served_leaves_the_old_one(registry, sourc
 
 def test_a_damaged_record_or_adapter_leaves_everybody_in_service(registry, place, source, make):
     registry.publish(make("pirate", 1), "live")
-    registry.publish(make("poet", 1), "live")
+    registry.publish(make("poet", 3), "live")
     before, _ = source.read(EMPTY)
     place.write("personas/pirate.json", b"{")
-    registry.publish(make("poet", 2), "live")
+    registry.publish(make("poet", 4), "live")
     place.write(f"adapters/{registry.record('poet').live.weights_hash}/adapter_model.safetensors", b"evil")
     after, problems = source.read(before)
     assert served(after) == served(before)
+    assert set(served(after)) == {"pirate", "poet"}
     assert set(problems) == {"pirate", "poet"}
 
 
@@ -164,6 +166,51 @@ def test_a_canary_is_kept_when_the_same_weights_are_published_again(registry, ma
     folder = make("pirate", 1)
     registry.publish(folder, "candidate", canary=canary)
     assert registry.publish(folder, "live").live.canary == canary
+
+
+def asked_for(catalogue: Catalogue) -> dict[str, str]:
+    """Versions that answer to their pinned names alone."""
+    return {version.pinned: version.status for version in catalogue.versions}
+
+
+def test_a_replaced_version_answers_to_its_pinned_name_for_a_time(registry, place, source, make):
+    registry.publish(make("pirate", 1), "live")
+    registry.publish(make("pirate", 3), "candidate")
+    first, _ = source.read(EMPTY)
+    (old,) = first.personas
+    registry.publish(make("pirate", 2), "live")
+    for before in (first, EMPTY):  # one that runs, and one that starts
+        after, problems = source.read(before)
+        assert (asked_for(after), problems) == ({old.pinned: "retired"}, {})
+        assert after.resolve(old.pinned) == first.resolve("pirate") != after.resolve("pirate")
+    assert source.read(replace(after, versions=()))[0].versions == after.versions
+    assert asked_for(replace(source, serve=ServeConfig(keep_replaced_s=0)).read(after)[0]) == {}
+    text = registry.record("pirate").model_dump(mode="json")
+    text["history"][-1]["at"] = "2020-01-01T00:00:00Z"
+    place.write("personas/pirate.json", json.dumps(text).encode())
+    assert asked_for(source.read(after)[0]) == {}
+
+
+def test_what_was_taken_out_of_service_answers_to_no_name(registry, source, make):
+    registry.publish(make("pirate", 1), "live")
+    good = registry.publish(make("pirate", 2), "candidate").versions[-1].weights_hash
+    registry.retire("pirate")
+    assert asked_for(source.read(EMPTY)[0]) == {}
+    registry.promote("pirate", good)
+    catalogue, _ = source.read(EMPTY)
+    assert (list(served(catalogue).values()), asked_for(catalogue)) == ([good], {})
+
+
+def test_candidates_are_there_where_somebody_may_ask_for_them(registry, place, source, make):
+    candidate = registry.publish(make("pirate", 1), "candidate").versions[0].weights_hash
+    registry.publish(make("poet", 2), "live")
+    unfit = registry.publish(make("poet", 3, rank=16), "candidate").versions[-1].weights_hash
+    assert source.read(EMPTY)[0].versions == ()
+    catalogue, problems = replace(source, candidates=True).read(EMPTY)
+    assert asked_for(catalogue) == {f"pirate-{candidate}": "candidate"}
+    assert "ranks up to 8" in problems[f"poet-{unfit}"]
+    place.write("personas/pirate.json", b"{")
+    assert asked_for(replace(source, candidates=True).read(catalogue)[0]) == asked_for(catalogue)
 
 
 def test_ratings_are_the_registrys_and_follow_it(registry, source, make):

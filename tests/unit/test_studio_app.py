@@ -99,6 +99,19 @@ def test_who_is_not_named_is_drawn(studio: TestClient):
     assert "smollm2" in {seat["label"] for seat in battle(studio, {"model": BASE}, None, blind=False)["seats"].values()}
 
 
+def test_a_candidate_is_seated_by_its_pinned_name_and_never_drawn(studio: TestClient, fake):
+    fake.unlisted = f"{BASE}:captain-blackwood-{'a' * 16}"
+    models = studio.get("/api/models").json()["models"]
+    assert [(each["status"], each["label"]) for each in models][-1] == (
+        "candidate",
+        "Captain-Blackwood · aaaaaaaa (candidate)",
+    )
+    seats = battle(studio, {"model": fake.unlisted}, {"model": "captain-blackwood"}, blind=False)["seats"]
+    assert {seat["label"] for seat in seats.values()} == {models[-1]["label"], "Captain Blackwood"}
+    drawn = [battle(studio, None, None, blind=False)["seats"] for _ in range(12)]
+    assert not [seats for seats in drawn if models[-1]["label"] in (seats["A"]["label"], seats["B"]["label"])]
+
+
 def test_the_same_twice_is_refused(studio: TestClient):
     answer = studio.post("/api/battles", json={"first": {"model": POET}, "second": {"model": "garden-poet"}})
     assert answer.status_code == 400

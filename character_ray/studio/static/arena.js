@@ -13,7 +13,7 @@ async function fillPickers() {
   const [found, gallery] = await Promise.all([models(), request("/api/constitutions")]);
   const told = gallery.constitutions.filter((each) => each.valid);
   for (const letter of ["A", "B"]) {
-    const options = [h("option", { value: ANY }, "Any, drawn"), ...found.map((each) => h("option", { value: each.id }, each.persona ? `${each.persona} · trained` : each.name))];
+    const options = [h("option", { value: ANY }, "Any, drawn"), ...found.map((each) => h("option", { value: each.id }, each.status ? each.label : each.persona ? `${each.persona} · trained` : each.name))];
     $(`model-${letter}`).replaceChildren(...options);
     $(`role-${letter}`).replaceChildren(
       h("option", { value: "" }, "as it is"),

@@ -232,4 +232,4 @@ function route() {
   work.catch((fault) => { toast(fault.message, "fault"); if (name) location.hash = ""; });
 }
 route();
-models().then((found) => $("preview-model").replaceChildren(...found.map((each) => h("option", { value: each.pinned }, each.persona ? `${each.persona} · trained` : each.name))), () => {});
+models().then((found) => $("preview-model").replaceChildren(...found.map((each) => h("option", { value: each.pinned }, each.status ? each.label : each.persona ? `${each.persona} · trained` : each.name))), () => {});
