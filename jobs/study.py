@@ -5,7 +5,8 @@ python jobs/study.py jobs/studies/ablation.yaml --side-by-side 3
 python jobs/study.py jobs/studies/ranks.yaml --cells small,large --seeds 0 --pack ranks-0.zip
 python jobs/study.py jobs/studies/ranks.yaml --collect --pack ranks-0.zip
 python jobs/study.py jobs/studies/ranks.yaml --from ranks-0.zip ranks-1.zip --output docs/studies/ranks
-ray job submit --working-dir . -- python jobs/study.py jobs/studies/ablation.yaml
+python jobs/study.py jobs/studies/ablation.yaml --set student_engine.keep=false student_engine.gpu_share=1 judge.keep=false
+ray job submit --working-dir . -- python jobs/study.py jobs/studies/ablation.yaml --set output=/shared/runs
 """
 
 import argparse
@@ -22,7 +23,7 @@ def main(arguments: list[str]) -> int:
     asked = _parse(arguments)
 
     def work() -> None:
-        study, every = load_study(asked.study)
+        study, every = load_study(asked.study, asked.overrides)
         cells = select_cells(study, every, asked.cells, asked.seeds)
         output = asked.output or cells[0].recipe.output / study.name
         from character_ray.studies.pack import read_packs
@@ -48,6 +49,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", help="YAML file of a study")
     parser.add_argument("--side-by-side", type=int, default=1, metavar="N", help="runs at once, each a process")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="overrides of the recipe for every cell, which win over the study's own: output=/shared/runs",
+    )
     parser.add_argument("--cells", type=_names, default=[], metavar="A,B", help="run only these cells")
     parser.add_argument("--seeds", type=_numbers, default=[], metavar="0,1", help="run only these seeds")
     parser.add_argument(

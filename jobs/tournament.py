@@ -2,7 +2,7 @@
 
 python jobs/tournament.py jobs/tournaments/arms-cpu.yaml
 python jobs/tournament.py jobs/tournaments/arms-cpu.yaml rating.length=true name=at-equal-length
-ray job submit --working-dir . -- python jobs/tournament.py jobs/tournaments/panel-gpu.yaml
+ray job submit --working-dir . -- python jobs/tournament.py /shared/panel.yaml output=/shared/runs
 """
 
 import sys

@@ -41,7 +41,7 @@ def ray_session(
     )
 
 
-def check_folder(folder: Path, working_directory: Path, num_nodes: int, may_grow: Callable[[], bool]) -> None:
+def check_folder(folder: Path, working_directory: Path, num_nodes: int, may_grow: Callable[[], bool]) -> str:
     """Refuse a folder in one node's own copy of a job's working directory, where other nodes are to read and write it.
 
     Args:
@@ -50,20 +50,30 @@ def check_folder(folder: Path, working_directory: Path, num_nodes: int, may_grow
         num_nodes: Nodes of the cluster that are alive.
         may_grow: Finds out whether an autoscaler may add nodes.
 
+    Returns:
+        What becomes of it on the only node, as a sentence; empty where it is no such folder.
+
     Raises:
         RecipeError: There are several nodes, or may be, and the folder lies in what Ray unpacked for the job.
     """
     place = (working_directory / folder).resolve()
-    if UNPACKED in place.parts and (num_nodes > 1 or may_grow()):
+    if UNPACKED not in place.parts:
+        return ""
+    where = f"{folder} lies in the copy of the working directory that Ray unpacked on this node for the job ({place})"
+    if num_nodes > 1 or may_grow():
         others = (
             f"of the {num_nodes} nodes of the cluster the others do not see it"
             if num_nodes > 1
             else "the nodes that the cluster's autoscaler adds do not see it"
         )
         raise RecipeError(
-            f"{folder} lies in the copy of the working directory that Ray unpacked on this node for the job ({place}), so {others}, "
-            "and it is lost after the job. Name an absolute path on storage that every node sees, such as output=/shared/runs."
+            f"{where}, so {others}, and it is lost after the job. Name an absolute path on storage that every node sees, such as "
+            "output=/shared/runs."
         )
+    return (
+        f"{where}, so it is lost after the job, which would start anew when submitted again. Name an absolute path, such as "
+        "output=/data/runs."
+    )
 
 
 def check_side_by_side(recipe: Recipe, at_once: int) -> None:
@@ -146,8 +156,8 @@ def ray_for(
             ray.init(**options)
         _quieten()
         try:
-            if folder is not None:
-                check_folder(folder, Path.cwd(), len(alive_nodes()), nodes_may_join)
+            if folder is not None and (lost := check_folder(folder, Path.cwd(), len(alive_nodes()), nodes_may_join)):
+                console.print(f"[yellow]warning[/]: {lost}")
             available = ray.cluster_resources().get("GPU", 0)
             awaited = check_gpus(gpus, kept, available, nodes_may_join)
             if not awaited and not was_running:

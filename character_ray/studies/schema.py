@@ -118,12 +118,22 @@ class Cell(Config):
     """What is run."""
 
 
-def load_study(path: Path | str) -> tuple[Study, list[Cell]]:
+def load_study(path: Path | str, overrides: Sequence[str] = ()) -> tuple[Study, list[Cell]]:
     """A study and all its runs, cell by cell, every recipe checked.
 
+    Args:
+        path: The YAML file.
+        overrides: ``section.key=value`` items for every cell, which win over what the file says.
+
     Raises:
-        RecipeError: The file, or the recipe of one of its cells, is not valid.
+        RecipeError: The file, or the recipe of one of its cells, is not valid, or an override would make all runs one.
     """
+    for item in overrides:
+        if (key := item.partition("=")[0]) in ("name", "seed"):
+            raise RecipeError(
+                f"{item!r} would give every run of the study the same {key}, but a study names its runs by cell and seed. Leave it out; "
+                "seeds are chosen in the file."
+            )
     document = load_document(Path(path), RecipeError)
     try:
         study = Study.model_validate(document.data)
@@ -132,10 +142,10 @@ def load_study(path: Path | str) -> tuple[Study, list[Cell]]:
     cells = []
     for name, changes in study.cells.items():
         for seed in study.seeds:
-            overrides = [f"{key}={json.dumps(value)}" for key, value in {**study.common, **changes}.items()]
-            overrides += [f"name={study.name}-{name}-s{seed}", f"seed={seed}"]
+            own = [f"{key}={json.dumps(value)}" for key, value in {**study.common, **changes}.items()]
+            own += [*overrides, f"name={study.name}-{name}-s{seed}", f"seed={seed}"]
             try:
-                recipe = load_recipe(study.recipe, overrides)
+                recipe = load_recipe(study.recipe, own)
                 _check_prompts(recipe)
             except RecipeError as error:
                 raise RecipeError(f"{path}, cell {name!r}: {error}") from None

@@ -29,15 +29,20 @@ def test_so_is_it_on_one_node_to_which_an_autoscaler_adds_others():
         check_folder(Path("runs"), JOB, 1, lambda: True)
 
 
+def test_on_the_only_node_it_is_lost_after_the_job_which_is_said():
+    told = check_folder(Path("runs"), JOB, 1, lambda: False)
+    assert told.startswith("runs lies in the copy of the working directory")
+    assert "lost after the job" in told
+    assert "output=/data/runs" in told
+
+
 @pytest.mark.parametrize(
     ("folder", "working_directory", "num_nodes"),
-    [("runs", JOB, 1), ("/shared/runs", JOB, 3), ("runs", HERE, 3)],
-    ids=["one node", "shared storage", "no copy"],
+    [("/data/runs", JOB, 1), ("/shared/runs", JOB, 3), ("runs", HERE, 3)],
+    ids=["one node's disk", "shared storage", "no copy"],
 )
 def test_any_other_folder_is_the_users_choice(folder, working_directory, num_nodes):
-    check_folder(Path(folder), working_directory, num_nodes, lambda: False)
-    if working_directory is HERE or folder.startswith("/"):
-        check_folder(Path(folder), working_directory, num_nodes, nobody_asks)
+    assert check_folder(Path(folder), working_directory, num_nodes, nobody_asks) == ""
 
 
 def test_a_link_out_of_the_copy_is_followed(tmp_path):

@@ -326,6 +326,21 @@ def test_what_every_cell_has_in_common_is_said_once_and_a_cell_may_differ(tmp_pa
     assert [cell.recipe.dpo.beta for cell in cells] == [0.3, 0.3, 0.2, 0.2]
 
 
+def test_overrides_on_the_command_line_hold_for_every_cell(tmp_path, monkeypatch):
+    path = write(tmp_path, STUDY.replace("cells:", "common: {dpo.beta: 0.3}\ncells:"))
+    _, cells = load_study(path, ["output=/shared/runs", "dpo.beta=0.5", "dpo.lora.rank=16"])
+    assert [(c.recipe.output, c.recipe.dpo.beta, c.recipe.dpo.lora.rank, c.recipe.name) for c in cells] == [
+        (Path("/shared/runs"), 0.5, 16, f"ranks-{cell}-s{seed}") for cell in ("small", "large") for seed in (0, 1)
+    ]
+    with pytest.raises(RecipeError, match=r"'seed=3' would give every run of the study the same seed"):
+        load_study(path, ["seed=3"])
+    ran: list[Path] = []
+    monkeypatch.setattr(studies_run, "run_pipeline", lambda recipe: ran.append(recipe.folder))
+    given = ["--set", f"output={tmp_path}", "dpo.epochs=2", "--set", "dpo.beta=0.2", "--cells", "small", "--seeds", "1"]
+    assert main([str(path), *given]) == 1
+    assert ran == [tmp_path / "ranks-small-s1"], "and there is no report in it"
+
+
 def test_runs_side_by_side_fail_each_for_itself_and_say_why(tmp_path, capsys):
     absent = {
         name: {"constitution": str(tmp_path / f"{name}.yaml"), "output": str(tmp_path)} for name in ("one", "two")
