@@ -153,7 +153,7 @@ def _llm_config(
     size = lora_size(max(persona.manifest.rank for persona in catalogue.personas))
     slots, resident = adapter_slots(serve, engine, folder, size, len(catalogue.personas), followed=followed)
     interval = serve.stream_interval or (1 if engine.device == "cpu" else 4)
-    own = {"max_cpu_loras": resident, "stream_interval": interval}
+    own = {"max_cpu_loras": resident, "stream_interval": interval, "enable_prompt_tokens_details": True}
     arguments = engine_kwargs(engine, size, slots) | own | engine.vllm
     for persona in catalogue.personas:
         check_live(persona.folder, persona.manifest.persona, arguments["lora_target_modules"], folder)

@@ -31,7 +31,7 @@ from character_ray.serving.limits import RETRY_AFTER_S, PersonaGate
 from character_ray.serving.metrics import DriftMetrics, IngressMetrics
 from character_ray.serving.source import PersonaSource
 from character_ray.serving.spread import warm_replicas
-from character_ray.serving.usage import ask_usage, completion_tokens, counted
+from character_ray.serving.usage import Tokens, ask_usage, counted, tokens_of
 
 __all__ = ["CONFIDENCE_HEADER", "ENDPOINTS", "PERSONA_HEADER", "PersonaIngress"]
 
@@ -50,6 +50,7 @@ ENDPOINTS = {
 # Every field of a request whose text the chat template puts into the prompt.
 _PROMPT_FIELDS = ("messages", "tools", "documents", "chat_template_kwargs")
 _READY_LIMIT_S = 10
+_NO_TOKENS = Tokens()
 PERSONA_HEADER = "X-Character-Ray-Persona"
 CONFIDENCE_HEADER = "X-Character-Ray-Confidence"
 
@@ -184,15 +185,14 @@ class PersonaIngress(OpenAiIngress):
         key = self._keys.find(header)
         persona, card, places = "unknown", None, 0
 
-        def end(status: int, tokens: int) -> None:
+        def end(status: int, tokens: Tokens = _NO_TOKENS) -> None:
             if places:
                 self._gate.leave(persona, places)
                 self._metrics.ongoing.set(self._gate.ongoing[persona], tags={"persona": persona})
             seconds = monotonic() - start
             self._metrics.requests.inc(tags={"persona": persona, "status": str(status)})
             self._metrics.duration_s.observe(seconds, tags={"persona": persona})
-            if tokens:
-                self._metrics.tokens.inc(tokens, tags={"persona": persona})
+            self._metrics.count(persona, tokens)
             self._audit.write(
                 text=text,
                 client=key.name if key else "",
@@ -201,22 +201,22 @@ class PersonaIngress(OpenAiIngress):
                 auto=choice is not None,
                 status=status,
                 seconds=round(seconds, 3),
-                tokens=tokens,
+                tokens=tokens.written,
             )
 
         if asked == AUTO and self._chooser is not None:
             try:
                 found = await self._choose(self._chooser, catalogue, text, header)
             except asyncio.CancelledError:
-                end(499, 0)
+                end(499)
                 raise
             except Exception as error:
                 response = self._failed(AUTO, persona, error)
-                end(response.status_code, 0)
+                end(response.status_code)
                 return response
             if isinstance(found, Refusal):
                 self._metrics.refusals.inc(tags={"persona": AUTO, "reason": found.code})
-                end(found.status, 0)
+                end(found.status)
                 return refused(found)
             choice = found
             asked = choice.slug or catalogue.base
@@ -228,10 +228,10 @@ class PersonaIngress(OpenAiIngress):
             places = 0 if refusal else num_choices(body)
         if refusal is not None:
             self._metrics.refusals.inc(tags={"persona": persona, "reason": refusal.code})
-            end(refusal.status, 0)
+            end(refusal.status)
             return refused(refusal)
         if card is None:
-            end(404, 0)
+            end(404)
             return self._unknown(catalogue, asked, header)
         self._metrics.ongoing.set(self._gate.ongoing[persona], tags={"persona": persona})
         body.model = catalogue.resolve(asked)
@@ -240,7 +240,7 @@ class PersonaIngress(OpenAiIngress):
         try:
             response = await self._answered(answer, persona)
         except asyncio.CancelledError:
-            end(499, 0)
+            end(499)
             raise
         except Exception as error:
             response = self._failed(body.model, persona, error)
@@ -250,7 +250,7 @@ class PersonaIngress(OpenAiIngress):
         if not isinstance(response, StreamingResponse):
             if watched is not None and response.status_code == 200:
                 watched(said(bytes(response.body)))
-            end(response.status_code, completion_tokens(response))
+            end(response.status_code, tokens_of(response))
             return response
         if watched is not None:
             response.body_iterator = heard(response.body_iterator, watched)

@@ -5,6 +5,8 @@ Labels come from the catalogue, never from what a client wrote, so that nobody c
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
+from character_ray.serving.usage import Tokens
+
 __all__ = ["DriftMetrics", "EngineMetrics", "IngressMetrics"]
 
 _SECONDS = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120]
@@ -37,6 +39,12 @@ class IngressMetrics:
             "Tokens written; pieces where an answer is streamed without usage.",
             tag_keys=("persona",),
         )
+        self.read = Counter("character_ray_prompt_tokens", "Tokens of prompts answered.", tag_keys=("persona",))
+        self.cached = Counter(
+            "character_ray_cached_prompt_tokens",
+            "Tokens of prompts that the engine found in its prefix cache.",
+            tag_keys=("persona",),
+        )
         self.ongoing = Gauge("character_ray_ongoing_requests", "Requests under way.", tag_keys=("persona",))
         self.retries = Counter(
             "character_ray_replica_retries", "Requests asked again because a replica died.", tag_keys=("persona",)
@@ -59,6 +67,16 @@ class IngressMetrics:
             "Live versions of the registry found unfit to serve.",
             tag_keys=("persona",),
         )
+
+    def count(self, persona: str, tokens: Tokens) -> None:
+        """Add the tokens of a request."""
+        for counter, number in (
+            (self.tokens, tokens.written),
+            (self.read, tokens.read),
+            (self.cached, tokens.cached),
+        ):
+            if number:  # Ray refuses to count nothing
+                counter.inc(number, tags={"persona": persona})
 
 
 class DriftMetrics:

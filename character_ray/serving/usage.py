@@ -2,13 +2,14 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
 from starlette.responses import Response
 
-__all__ = ["ask_usage", "completion_tokens", "counted"]
+__all__ = ["Tokens", "ask_usage", "counted", "tokens_of"]
 
 logger = logging.getLogger("ray.serve")
 
@@ -17,6 +18,25 @@ _StreamOptions: Any = get_args(ChatCompletionRequest.model_fields["stream_option
 
 # What the event with the usage has and no other; in a text of the model the quotes would be escaped.
 _NO_CHOICES = '"choices":[]'
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of a request."""
+
+    written: int = 0
+    """Of its answer."""
+
+    read: int = 0
+    """Of its prompt."""
+
+    cached: int = 0
+    """Of its prompt, found in the prefix cache; vLLM says it of one prompt of a list."""
+
+
+def _tokens(usage: Mapping[str, Any]) -> Tokens:
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+    return Tokens(usage.get("completion_tokens") or 0, usage.get("prompt_tokens") or 0, cached or 0)
 
 
 def ask_usage(body: Any) -> bool:
@@ -30,24 +50,23 @@ def ask_usage(body: Any) -> bool:
     return False
 
 
-def completion_tokens(response: Response) -> int:
-    """Tokens of a whole answer; 0 of a refusal."""
+def tokens_of(response: Response) -> Tokens:
+    """What the usage of a whole answer says; nothing of a refusal."""
     if response.status_code != 200:
-        return 0
-    usage = json.loads(bytes(response.body)).get("usage") or {}
-    return int(usage.get("completion_tokens") or 0)
+        return Tokens()
+    return _tokens(json.loads(bytes(response.body)).get("usage") or {})
 
 
-async def counted(pieces: Any, shown: bool, end: Callable[[int, int], None]) -> AsyncIterator[str]:
+async def counted(pieces: Any, shown: bool, end: Callable[[int, Tokens], None]) -> AsyncIterator[str]:
     """The pieces of a stream, with its end told however it ends.
 
     Args:
         pieces: Text or bytes, each of whole events.
         shown: Whether the event with the usage is passed on.
-        end: Is told the HTTP status that the stream came to (499: the client left, 500: it broke off) and the number of tokens; of a stream
-            that did not reach its end, the number of events, which is at most that of tokens.
+        end: Is told the HTTP status that the stream came to (499: the client left, 500: it broke off) and its tokens; of a stream that did
+            not reach its end, as many written as there were events, which is at most the number of tokens.
     """
-    status, events, tokens = 499, 0, 0
+    status, events, tokens = 499, 0, Tokens()
     try:
         async for piece in pieces:
             text = piece if isinstance(piece, str) else piece.decode()
@@ -64,15 +83,15 @@ async def counted(pieces: Any, shown: bool, end: Callable[[int, int], None]) -> 
         raise
     finally:
         # The first event of a chat names the role and holds no text.
-        end(status, tokens or max(0, events - 1))
+        end(status, tokens if tokens.written else replace(tokens, written=max(0, events - 1)))
 
 
-def _split_usage(text: str) -> tuple[int, str]:
+def _split_usage(text: str) -> tuple[Tokens | None, str]:
     """The tokens that the event with the usage tells, and the events beside it."""
-    tokens, others = 0, []
+    tokens, others = None, []
     for event in text.split("\n\n"):
         if _NO_CHOICES in event and (usage := json.loads(event.removeprefix("data: ")).get("usage")):
-            tokens = usage["completion_tokens"]
+            tokens = _tokens(usage)
         else:
             others.append(event)
     return tokens, "\n\n".join(others)
