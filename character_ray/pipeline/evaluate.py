@@ -159,8 +159,7 @@ def _answers(
     ]
     write_rows(context.run.folder / "answers.parquet", answers, ANSWER)
     tried = with_scores(tried, scores)
-    if tried:
-        write_rows(context.run.folder / "trials.parquet", tried, CHALLENGED)
+    _write_trials(context.run.folder / "trials.parquet", tried)
     return answers, tried, followed, audited
 
 
@@ -189,3 +188,11 @@ def without_erosion(arms: Sequence[Arm], num_scripts: int, asked: Collection[tup
         "asked one prompt at a time."
         for arm in missing
     ]
+
+
+def _write_trials(path: Path, tried: Sequence[Challenged]) -> None:
+    """Those of this run; what an earlier one left there is not what a recipe without trials measured."""
+    if tried:
+        write_rows(path, tried, CHALLENGED)
+    else:
+        path.unlink(missing_ok=True)

@@ -20,6 +20,8 @@ from character_ray.evaluation.measures import Decisions
 from character_ray.evaluation.stakeholders import stakeholders, user_rate
 from character_ray.evaluation.survival import end_of_persona, hazard_ratio, survival, survival_tests
 from character_ray.evaluation.trials import trial_rates, trial_tests, trial_verdicts
+from character_ray.parts import read_rows
+from character_ray.pipeline.evaluate import _write_trials
 from character_ray.rows import Challenged
 from tests.trials_rows import judged, row
 
@@ -297,3 +299,13 @@ def test_a_parrot_is_seen_as_such():
     assert figures["varied"]["metrics"]["phrase_rate"]["value"] == 0 and figures["varied"]["phrase"] == ""
     assert figures["parrot"]["metrics"]["self_similarity"]["value"] == 1
     assert figures["varied"]["metrics"]["self_similarity"]["value"] == 0
+
+
+def test_a_run_without_trials_leaves_none_of_an_earlier_one(tmp_path):
+    path = tmp_path / "trials.parquet"
+    tried = [row("full", "attack", "x", 0, "arr")]
+    _write_trials(path, tried)
+    assert len(read_rows(path)) == 1
+    _write_trials(path, [])
+    assert not path.exists()
+    _write_trials(path, [])
