@@ -13,6 +13,7 @@ from character_ray.log import console
 from character_ray.model_shape import assumed_shape
 from character_ray.plan import Plan, check_fits, compare_with, estimate_recipe, scaling_page
 from character_ray.report.io import load_report
+from character_ray.report.schema import Report
 from character_ray.report.wording import duration
 from character_ray.whole_files import write_text
 
@@ -97,10 +98,19 @@ def _scaled(
         )
     hours = [each for each in planned.estimates if each.step.gpus and each.seconds]
     price = max((each.usd / each.seconds / each.step.gpus for each in hours), default=0.0) * 3600
-    held = [(int(gpus), load_report(Path(path))) for gpus, _, path in (item.partition("=") for item in measured)]
-    return scaling_page(
-        load_report(against), str(against), to_numbers(scale), to_numbers(personas), storage, price, held
-    )
+    held = [_measured(item) for item in measured]
+    sizes, people = to_numbers(scale, least=1), to_numbers(personas, least=1)
+    return scaling_page(load_report(against), str(against), sizes, people, storage, price, held)
+
+
+def _measured(item: str) -> tuple[int, Report]:
+    """``2=runs/two/report.json``."""
+    gpus, _, path = item.partition("=")
+    if not (gpus.isdecimal() and int(gpus) and path):
+        raise typer.BadParameter(
+            f"--measured {item!r} is not of the form GPUS=REPORT, such as 2=runs/two/report.json, with at least one GPU"
+        )
+    return int(gpus), load_report(Path(path))
 
 
 def _stages(title: str, planned: Plan) -> Table:

@@ -4,7 +4,9 @@ import math
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from character_ray.cli import app
 from character_ray.config import load_recipe
 from character_ray.plan.check import measured_seconds
 from character_ray.plan.scaling import Task, compare_team, fit_tasks, simulate
@@ -70,6 +72,25 @@ def test_a_task_shorter_than_its_start_is_all_start():
 def test_no_gpu_is_refused():
     with pytest.raises(ValueError, match="0 GPUs and 1 personas"):
         simulate(TASKS, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--scale", "1,0"], "'1,0' holds a number below 1"),
+        (["--scale", "8", "--personas", "0"], "'0' holds a number below 1"),
+        (["--scale", "1", "--measured", "two.json"], "--measured 'two.json' is not of the form GPUS=REPORT"),
+        (["--scale", "1", "--measured", "0=two.json"], "with at least one GPU"),
+        (["--scale", "1", "--measured", "2="], "such as 2=runs/two/report.json"),
+    ],
+)
+def test_what_cannot_be_simulated_is_said_in_a_sentence(options: list[str], why: str):
+    root = Path(__file__).parents[2]
+    report = root / "docs" / "results" / "smollm2-full" / "report.json"
+    recipe = str(root / "jobs" / "recipes" / "smollm2-full.yaml")
+    found = CliRunner().invoke(app, ["plan", recipe, "--against", str(report), *options], env={"COLUMNS": "400"})
+    assert found.exit_code == 2
+    assert why in found.output
 
 
 def test_a_run_on_several_gpus_is_held_against_the_simulation():
