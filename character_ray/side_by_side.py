@@ -6,9 +6,10 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
+from queue import SimpleQueue
 
 from character_ray.errors import CharacterRayError
 from character_ray.log import console
@@ -31,13 +32,21 @@ class Work:
     """Variables set in its process."""
 
 
-def do_all(works: Sequence[Work], at_once: int) -> list[str]:
+def do_all(works: Sequence[Work], at_once: int, places: Sequence[Mapping[str, str]] = ()) -> list[str]:
     """Do every work, ``at_once`` at a time; returns the error of each, empty where there was none.
 
     A work that fails does not stop the others, nor does one that is killed. Each gets a fresh process: Ray and CUDA hold on to theirs.
+
+    Args:
+        works: What is to be done.
+        at_once: How many go on at a time.
+        places: Variables of each place among those that go on, ``at_once`` of them; a work takes a place that is free.
     """
+    free: SimpleQueue[Mapping[str, str]] = SimpleQueue()
+    for number in range(at_once):
+        free.put(places[number] if places else {})
     with ThreadPoolExecutor(at_once) as pool:
-        started = {pool.submit(_in_a_process, work): work for work in works}
+        started = {pool.submit(_in_a_place, work, free): work for work in works}
         try:
             for number, future in enumerate(as_completed(started), start=1):
                 work, error = started[future], future.result()
@@ -63,6 +72,14 @@ def error_of(task: Callable[[], object]) -> str:
         traceback.print_exc()
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def _in_a_place(work: Work, free: "SimpleQueue[Mapping[str, str]]") -> str:
+    place = free.get()
+    try:
+        return _in_a_process(replace(work, environment={**place, **work.environment}))
+    finally:
+        free.put(place)
 
 
 def _in_a_process(work: Work) -> str:

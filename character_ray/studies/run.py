@@ -4,6 +4,7 @@ Runs share the store, so what two cells have in common is made once, also by run
 and a cell that fails, for whatever reason, does not stop the others.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -35,7 +36,7 @@ def run_cells(study: Study, cells: Sequence[Cell], side_by_side: int = 1) -> lis
         study: What is asked.
         cells: The runs, all of the study or some.
         side_by_side: Runs at once, each a process of its own whose output goes to ``log.txt`` in the run's folder. Outside a Ray
-            cluster each starts a Ray that sees every GPU of the machine, so their engines must fit together.
+            cluster each starts a Ray of its own, on its part of the machine's GPUs; engines of those on one GPU must fit together.
 
     Raises:
         CharacterRayError: A cell's trackers or kernels are not installed, every run failed, or runs on one cluster would wait for the
@@ -46,7 +47,11 @@ def run_cells(study: Study, cells: Sequence[Cell], side_by_side: int = 1) -> lis
     if "RAY_ADDRESS" in os.environ:  # all on one Ray, where none may wait for what another keeps
         for cell in cells:
             check_side_by_side(cell.recipe, side_by_side)
-    errors = _one_by_one(cells) if side_by_side == 1 else do_all([_work(cell) for cell in cells], side_by_side)
+    errors = (
+        _one_by_one(cells)
+        if side_by_side == 1
+        else do_all([_work(cell) for cell in cells], side_by_side, _places(cells, side_by_side))
+    )
     if all(errors):
         raise CharacterRayError(f"every run of study {study.name!r} failed; the first: {errors[0]}")
     return [
@@ -109,6 +114,29 @@ def write_results(study: Study, runs: Sequence[Finished], folder: Path, pack: Pa
     if pack is not None:
         write_pack(pack, study, runs, (folder / "study.json", folder / "study.md"))
         console.print(f"[green]{pack}[/]")
+
+
+def _places(cells: Sequence[Cell], side_by_side: int) -> list[dict[str, str]]:
+    """The machine's GPUs shared out among runs side by side, as variables of each; empty where there is nothing to share out.
+
+    Every Ray gives out the first GPU that it sees first. Runs that need more GPUs than a part has see all of them.
+    """
+    needed = max(math.ceil(max(cell.recipe.gpus_by_section.values()) - 1e-9) for cell in cells)
+    gpus = [] if "RAY_ADDRESS" in os.environ or not needed else _visible_gpus()
+    each = max(len(gpus) // side_by_side, 1)
+    if len(gpus) < 2 or needed > each:
+        return []
+    parts = [",".join(gpus[start : start + each]) for start in range(0, len(gpus) - each + 1, each)]
+    return [{"CUDA_VISIBLE_DEVICES": parts[number % len(parts)]} for number in range(side_by_side)]
+
+
+def _visible_gpus() -> list[str]:
+    """As ``CUDA_VISIBLE_DEVICES`` names them."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [each.strip() for each in named.split(",") if each.strip()]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _one_by_one(cells: Sequence[Cell]) -> list[str]:

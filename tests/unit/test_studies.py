@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from character_ray.errors import CharacterRayError, RecipeError, ReportError
 from character_ray.parts import write_rows
 from character_ray.report.io import write_report
 from character_ray.rows import DECIDED, Decided
+from character_ray.side_by_side import Work, do_all
 from character_ray.statistics import crossed_interval
 from character_ray.studies import Claim, load_study, select_cells
 from character_ray.studies import run as studies_run
@@ -339,6 +342,39 @@ def test_overrides_on_the_command_line_hold_for_every_cell(tmp_path, monkeypatch
     given = ["--set", f"output={tmp_path}", "dpo.epochs=2", "--set", "dpo.beta=0.2", "--cells", "small", "--seeds", "1"]
     assert main([str(path), *given]) == 1
     assert ran == [tmp_path / "ranks-small-s1"], "and there is no report in it"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "at_once", "parts"),
+    [
+        ("0,1,2,3", 4, ["0", "1", "2", "3"]),
+        ("0,1", 4, ["0", "1", "0", "1"]),
+        ("4,5,6,7,8", 2, ["4,5", "6,7"]),
+        ("0", 3, []),
+        ("", 3, []),
+    ],
+)
+def test_runs_side_by_side_share_out_the_gpus_of_a_machine(tmp_path, monkeypatch, gpus, at_once, parts):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    path = write(tmp_path, STUDY.replace("demo-cpu", "smollm2-full"))
+    places = studies_run._places(load_study(path)[1], at_once)
+    assert [place["CUDA_VISIBLE_DEVICES"] for place in places] == parts
+    wide = ["student_engine.keep=false", "student_engine.gpu_share=1", "student_engine.tensor_parallel=3"]
+    assert studies_run._places(load_study(path, wide)[1], at_once) == [], "three GPUs are more than any part"
+    assert studies_run._places(load_study(write(tmp_path, STUDY))[1], at_once) == [], "on CPUs"
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    assert studies_run._places(load_study(path)[1], at_once) == [], "the cluster gives out its own"
+
+
+def _note_gpu(folder: Path) -> None:
+    (folder / "gpu").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+
+
+def test_a_run_takes_the_gpus_of_one_that_has_ended(tmp_path):
+    works = [Work(name, tmp_path / name, partial(_note_gpu, tmp_path / name)) for name in ("one", "two", "three")]
+    assert do_all(works, 1, [{"CUDA_VISIBLE_DEVICES": "3"}]) == ["", "", ""]
+    assert {(work.folder / "gpu").read_text() for work in works} == {"3"}
 
 
 def test_runs_side_by_side_fail_each_for_itself_and_say_why(tmp_path, capsys):
