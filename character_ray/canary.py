@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from character_ray.errors import AdapterError
+from character_ray.whole_files import being_written
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TOLERANCE_NATS", "Canary", "check_canary", "measure_canary"]
+__all__ = ["TOLERANCE_NATS", "Canary", "check_canary", "load_canary", "measure_canary", "store_canary"]
+
+FILE = "canary.json"
+"""Beside the manifest of an adapter."""
 
 PROMPT = "Who are you, and what do you care about most?"
 ANSWER_TOKENS = 16
@@ -26,7 +30,7 @@ TOLERANCE_NATS = 0.15
 
 
 class Canary(BaseModel):
-    """What an adapter answered when it was published."""
+    """What an adapter answered when it was trained or published."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -44,6 +48,15 @@ class Canary(BaseModel):
         if not len(self.answer_ids) == len(self.logprobs) == len(self.base_logprobs):
             raise ValueError("answer_ids, logprobs and base_logprobs must have one entry for each token of the answer.")
         return self
+
+
+class _Stored(BaseModel):
+    """The file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights_hash: str
+    canary: Canary
 
 
 def check_canary(canary: Canary, found: Sequence[float], name: str) -> None:
@@ -65,7 +78,7 @@ def check_canary(canary: Canary, found: Sequence[float], name: str) -> None:
     # Not "<=": what is not a number is refused.
     if not own <= TOLERANCE_NATS:
         raise AdapterError(
-            f"{name}: its canary answer is {own:.2f} nats per token from the one stored when it was published (at most {TOLERANCE_NATS}; "
+            f"{name}: its canary answer is {own:.2f} nats per token from the one stored with it (at most {TOLERANCE_NATS}; "
             f"{base:.2f} from the base's), so the engine would answer as somebody else. The adapter was changed, or is "
             "applied to another base or not as it was trained. Publish it again from its run, on this base."
         )
@@ -111,6 +124,41 @@ def measure_canary(base: Path, adapter: Path) -> Canary:
         logprobs=own,
         base_logprobs=without,
     )
+
+
+def store_canary(base: Path, adapter: Path, weights_hash: str) -> bool:
+    """Measure the fingerprint of an adapter and write it beside its manifest, for these weights.
+
+    Returns:
+        Whether there is one: none of an adapter whose answer an engine could not tell from the base's.
+
+    Raises:
+        AdapterError: Base and adapter cannot be loaded together.
+    """
+    canary = measure_canary(base, adapter)
+    if _distance(canary.logprobs, canary.base_logprobs) <= 2 * TOLERANCE_NATS:
+        return False
+    with being_written(adapter / FILE) as scratch:
+        scratch.write_text(_Stored(weights_hash=weights_hash, canary=canary).model_dump_json(), encoding="utf-8")
+    return True
+
+
+def load_canary(adapter: Path, weights_hash: str) -> Canary | None:
+    """What was stored beside an adapter; ``None`` where nothing was, or of other weights.
+
+    Raises:
+        AdapterError: The file is damaged.
+    """
+    try:
+        stored = _Stored.model_validate_json((adapter / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as cause:
+        raise AdapterError(
+            f"{adapter / FILE} cannot be read ({cause}). It says what the adapter answers, by which an engine is checked. Restore "
+            "it, or remove it to serve the adapter unchecked."
+        ) from cause
+    return stored.canary if stored.weights_hash == weights_hash else None
 
 
 def _answer_logprobs(logits: "torch.Tensor", ids: "torch.Tensor", length: int) -> tuple[float, ...]:

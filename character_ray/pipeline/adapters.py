@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Literal
 
 from character_ray.adapters import BaseModelId, Manifest, adapter_rank, load_manifest, weights_hash, write_manifest
+from character_ray.canary import store_canary
 from character_ray.config.evaluation import LARGEST_RANK
 from character_ray.constitution.chat import teacher_messages
 from character_ray.errors import AdapterError
@@ -109,6 +110,8 @@ def _join(context: Context, persona: Persona, artefact: Artefact, parts: list[Pa
             text = " ".join(persona.constitution.persona.identity.split())
             differences = logit_differences(context.student.folder, parts, weights, made, text)
             _check_exact(made[0], parts, differences[0]["float32"])
+            if not persona.prefix:
+                store_canary(context.student.folder, folder, load_manifest(folder).weights_hash)
             artefact.finish(
                 {
                     "wall_s": monotonic() - started,

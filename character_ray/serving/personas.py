@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from character_ray.adapters import Manifest, load_manifest
-from character_ray.canary import Canary
+from character_ray.canary import Canary, load_canary
 from character_ray.config import ServeConfig
 from character_ray.config.evaluation import LARGEST_RANK
 from character_ray.errors import AdapterError
@@ -90,9 +90,10 @@ def load_personas(base_name: str, base: Path, adapters: Sequence[Path], serve: S
 
 def _persona(folder: Path) -> Persona:
     manifest = load_manifest(folder)
+    canary = load_canary(folder, manifest.weights_hash)
     yardstick = run_yardstick(folder.parent, manifest.weights_hash)
     ratings = run_ratings(folder.parent, manifest.weights_hash)
-    return Persona(manifest, folder.resolve(), yardstick=yardstick, ratings=ratings)
+    return Persona(manifest, folder.resolve(), canary, yardstick, ratings=ratings)
 
 
 def pinned_copy(persona: Persona) -> Path:

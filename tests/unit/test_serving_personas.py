@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from character_ray.adapters import BaseModelId, Manifest, weights_hash, write_manifest
+from character_ray.canary import Canary
 from character_ray.config import ModelConfig, ServeConfig
 from character_ray.errors import AdapterError
 from character_ray.models import model_hash, template_hash
@@ -210,3 +211,19 @@ def test_a_version_that_is_not_live_answers_to_its_pinned_name_alone(
 
 def test_cards_do_not_show_folders(catalogue: Catalogue):
     assert str(catalogue.personas[0].folder) not in json.dumps(catalogue.cards())
+
+
+def test_a_persona_of_a_run_is_checked_by_what_the_run_stored_of_its_weights(make: Callable[..., Path], base: Path):
+    folder = make("pirate")
+    (persona,) = load_personas("tiny", base, [folder], ServeConfig())
+    assert persona.canary is None
+    answer = {"prompt_ids": [1], "answer_ids": [2], "logprobs": [-0.1], "base_logprobs": [-3.0]}
+    stored = folder / "canary.json"
+    stored.write_text(json.dumps({"weights_hash": persona.manifest.weights_hash, "canary": answer}))
+    (persona,) = load_personas("tiny", base, [folder], ServeConfig())
+    assert persona.canary == Canary.model_validate(answer)
+    stored.write_text(json.dumps({"weights_hash": "of others", "canary": answer}))
+    assert load_personas("tiny", base, [folder], ServeConfig())[0].canary is None
+    stored.write_text("{")
+    with pytest.raises(AdapterError, match=r"canary\.json cannot be read"):
+        load_personas("tiny", base, [folder], ServeConfig())
