@@ -34,7 +34,7 @@ def config_file() -> dict:
     ("read", "problem"),
     [
         (ray_service, "/runs/cluster-235b does not exist"),
-        (config_file, "there is nothing to serve"),
+        (config_file, "/shared/registry has no live persona"),
     ],
 )
 def test_a_shipped_config_is_one_of_serve_s_and_names_a_builder_that_takes_its_arguments(read, problem):
