@@ -1,6 +1,7 @@
 """What every layer of tests shares: the rule for tests that need a GPU, and a bucket on this machine."""
 
 import os
+import signal
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -11,6 +12,9 @@ from tests.places import BucketPlace, FolderPlace, Place
 from tests.s3_server import S3Server
 
 _NUMBERS = count(1)
+
+# A shell that starts the tests in the background has them ignore an interrupt, which some of them send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,7 @@ def test_one_budget_holds_for_all_runs_whatever_their_order_or_number(recipe, mo
     recipe = recipe.model_copy(update={"teacher_endpoint": endpoint})
     ledgers: list[Path] = []
     monkeypatch.setattr(context, "generate_remotely", lambda *asked: ledgers.append(asked[-1]))
-    monkeypatch.setattr(many, "ray_session", lambda recipe: many.nullcontext())
+    monkeypatch.setattr(many, "ray_session", lambda recipe, does: many.nullcontext())
     monkeypatch.setattr(many, "flood", lambda context, works: context.teach("teacher", []))
     monkeypatch.setattr(many, "_score_together", lambda asked: None)
     monkeypatch.setattr(many, "make_prompts", lambda *asked: ([], []))

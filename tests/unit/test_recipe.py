@@ -206,7 +206,7 @@ def test_only_one_optimizer_can_be_asked_for_and_one_that_is_made_by_the_trainer
     asked = "train.trainer={optim: adafactor}"
     with pytest.raises(RecipeError, match=r"trainer sets optim and deepspeed sets optimizer=.*Leave one of them out"):
         load_recipe(DEMO, [asked, "train.deepspeed={optimizer: {type: Lamb}}"])
-    plain, under = (load_recipe(DEMO, [asked, f"train.zero_stage={stage}"]).train.numerics for stage in (0, 2))
+    plain, under = (load_recipe(DEMO, [asked, f"train.zero_stage={stage}"]).train.numerics() for stage in (0, 2))
     assert under == plain | {"zero_stage": 2, "optimizer": "trainer"}
     assert "optimizer" not in load_recipe(DEMO, ["train.trainer={adam_beta1: 0.8}"]).train.numerics
 

@@ -25,7 +25,8 @@ from character_ray.training import launch
 from character_ray.training.job import TrainJob
 
 ROOT = Path(__file__).resolve().parents[2]
-BRACKETS = ["Arr! [laughs heartily] Aye.", "as told [/INST]", "[b]bold[/i]", "error in [/tmp/engine.log]"]
+BRACKETS = ["Arr! [laughs heartily] Aye.", "as told [/INST]", "[b]bold[/i]", "error in [/tmp/engine.log]"]from character_ray.whole_files import write_text
+
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def test_a_training_prints_its_first_example_and_not_that_of_an_earlier_attempt(
 
     def trained(*_: object, **__: object) -> None:
         time.sleep(1)  # what was there before would have been found
-        job.first_example.write_text(f"chosen\n<|im_start|>assistant\n«{text}<|im_end|>»\n")
+        write_text(job.first_example, f"chosen\n<|im_start|>assistant\n«{text}<|im_end|>»\n")
         (job.folder / "trained").mkdir()
         save_file({"a": np.zeros(1, np.float32)}, job.folder / "trained" / "adapter_model.safetensors")
         (job.folder / "trained" / "adapter_config.json").write_text("{}")
