@@ -23,10 +23,10 @@ from character_ray.rows import Message, Pair
 from character_ray.runs import Store
 from character_ray.training import launch
 from character_ray.training.job import TrainJob
+from character_ray.whole_files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
-BRACKETS = ["Arr! [laughs heartily] Aye.", "as told [/INST]", "[b]bold[/i]", "error in [/tmp/engine.log]"]from character_ray.whole_files import write_text
-
+BRACKETS = ["Arr! [laughs heartily] Aye.", "as told [/INST]", "[b]bold[/i]", "error in [/tmp/engine.log]"]
 
 
 @pytest.fixture
