@@ -208,7 +208,7 @@ def test_only_one_optimizer_can_be_asked_for_and_one_that_is_made_by_the_trainer
         load_recipe(DEMO, [asked, "train.deepspeed={optimizer: {type: Lamb}}"])
     plain, under = (load_recipe(DEMO, [asked, f"train.zero_stage={stage}"]).train.numerics() for stage in (0, 2))
     assert under == plain | {"zero_stage": 2, "optimizer": "trainer"}
-    assert "optimizer" not in load_recipe(DEMO, ["train.trainer={adam_beta1: 0.8}"]).train.numerics
+    assert "optimizer" not in load_recipe(DEMO, ["train.trainer={adam_beta1: 0.8}"]).train.numerics()
 
 
 def test_training_in_process_is_for_one_worker_without_deepspeed():
