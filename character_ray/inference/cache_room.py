@@ -1,7 +1,7 @@
 """Room for whole conversations in an engine's key-value cache.
 
-A history that is evicted between two turns is read again at the next one, so no more conversations begin than the cache holds to their
-end; single requests need not wait.
+A history that is evicted between two turns is read again at the next one, so no more conversations begin than the cache holds while they
+last; single requests need not wait.
 """
 
 import asyncio
@@ -38,13 +38,14 @@ class CacheRoom:
 
 
 def tokens_of(row: Dialogue | Scripted, max_model_len: int) -> int:
-    """Tokens that a conversation may keep in the cache, beside the system prompt, which all share.
+    """Tokens that a conversation keeps in the cache while it lasts, beside the system prompt, which all share.
 
-    Each side of a dialogue sees its own turns as the assistant's and the other's as the user's, so its history is there twice.
+    That is half of its last history, if every turn were as long as it may be: conversations advance independently, so some have begun where
+    others end. Each side of a dialogue sees its own turns as the assistant's and the other's as the user's, so its history is there twice.
     """
     views = 1 if "lines" in row else 2
     each: int = row["sampling"].get("max_tokens", max_model_len)
-    return views * min(row["turns"] * each, max_model_len)
+    return math.ceil(views * min(row["turns"] * each, max_model_len) / 2)
 
 
 def cache_tokens(engine: Any) -> float:

@@ -5,7 +5,7 @@
     Request  -> Completion      in the places that conversations leave free
 
 The asynchronous engine keeps the history of a conversation that goes on in its prefix cache. At most twice what fills the engine is
-resident, and no more conversations than the cache holds to their end; the rest waits in Ray Data. Rows that an engine took along when it
+resident, and no more conversations than the cache holds while they last; the rest waits in Ray Data. Rows that an engine took along when it
 died are asked again of the one that replaces it, by halves where that dies too, so that a row which kills engines costs itself alone.
 """
 

@@ -66,21 +66,21 @@ def most_at_once(rows: list[dict], cache: float) -> Counting:
 
 
 @pytest.mark.parametrize(
-    ("make", "cache", "most"), [(dialogue, 400, 5), (script, 400, 10), (dialogue, 50, 1), (dialogue, math.inf, 12)]
+    ("make", "cache", "most"), [(dialogue, 200, 5), (script, 200, 10), (dialogue, 25, 1), (dialogue, math.inf, 12)]
 )
-def test_no_more_conversations_begin_than_the_cache_holds_to_their_end(make, cache, most):
+def test_no_more_conversations_begin_than_the_cache_holds_while_they_last(make, cache, most):
     assert most_at_once([make(number) for number in range(12)], cache).most == most
 
 
 def test_single_requests_need_not_wait_for_conversations():
-    talker = most_at_once([*map(dialogue, range(4)), *map(request, range(6))], 80)
+    talker = most_at_once([*map(dialogue, range(4)), *map(request, range(6))], 40)
     assert (talker.most, talker.requests_beside) == (1, 6)
 
 
 def test_a_conversation_takes_no_more_than_the_context_for_each_of_its_sides():
-    assert tokens_of(dialogue(0), max_model_len=4096) == 2 * TURNS * 10
-    assert tokens_of(dialogue(0), max_model_len=32) == 2 * 32
-    assert tokens_of(script(0), max_model_len=32) == 32
+    assert tokens_of(dialogue(0), max_model_len=4096) == TURNS * 10
+    assert tokens_of(dialogue(0), max_model_len=32) == 32
+    assert tokens_of(script(0), max_model_len=32) == 16
 
 
 @pytest.mark.parametrize(
