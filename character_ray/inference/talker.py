@@ -248,7 +248,8 @@ class Talker:
     async def _complete(self, row: Request) -> Completion:
         text, num_tokens, finish_reason, error = "", 0, "error", ""
         try:
-            output = await self._say(row["row_id"], row["messages"], row["sampling"])
+            # What is too long is refused by vLLM, in the same words as where Ray Data asks it.
+            output = await self._say(row["row_id"], row["messages"], row["sampling"], checked=False)
             text, num_tokens, finish_reason = output.text.strip(), len(output.token_ids), str(output.finish_reason)
         except Exception as cause:  # one broken row must not end the others
             error = self._reason(cause)
@@ -283,13 +284,15 @@ class Talker:
         # The opener's side is dropped: the row is what the second speaker saw and said.
         return _talk(row, view_of(1, row["system"], turns)[1:], num_tokens, num_cut, reason, error)
 
-    async def _say(self, request_id: str, messages: Sequence[Message], sampling: dict[str, Any]) -> Any:
+    async def _say(
+        self, request_id: str, messages: Sequence[Message], sampling: dict[str, Any], *, checked: bool = True
+    ) -> Any:
         if self._deadly_rows >= HOPELESS:
             raise NotAskedError(
                 f"not asked, since {HOPELESS} rows before it ended the engine, each on its own, and none was answered between them"
             )
         prompt, room = self._prompt(messages), self._config.max_model_len
-        if len(prompt) >= room:
+        if checked and len(prompt) >= room:
             raise TooLongError(
                 f"a prompt of {len(prompt)} tokens leaves no room for a completion in max_model_len={room}"
             )

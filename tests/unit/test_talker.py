@@ -162,16 +162,6 @@ def test_a_conversation_that_goes_silent_or_outgrows_the_context_ends_with_its_r
     assert (script["drop_reason"], len(script["messages"])) == ("too_long_for_engine", 3)
 
 
-def test_a_request_that_fills_the_context_fails_with_the_numbers():
-    talker = Limited(WEIGHTS, EngineConfig(device="cpu", max_model_len=64))
-    found = ask(talker, ["word " * 64, "word " * 63])
-    assert [bool(row["error"]) for row in found[0]] == [True, False]
-    assert (
-        found[0][0]["error"]
-        == "TooLongError: a prompt of 64 tokens leaves no room for a completion in max_model_len=64"
-    )
-
-
 def test_conversations_written_before_there_was_a_drop_reason_are_read_as_whole(tmp_path):
     before = pa.schema([field for field in TALK if field.name != "drop_reason"])
     append_part(tmp_path, [{"row_id": "a", "messages": [], "num_tokens": 1, "num_cut": 0, "error": ""}], before)
