@@ -228,7 +228,7 @@ def test_live_answers_are_scored_where_the_run_says_how(server: Server):
 
 def test_requests_beyond_a_limit_are_told_which(server: Server):
     message = [{"role": "user", "content": "hi"}]
-    with pytest.raises(openai.BadRequestError, match="the limit here") as caught:
+    with pytest.raises(openai.BadRequestError, match="16 are the most here") as caught:
         server.client.chat.completions.create(model=CAPTAIN, messages=message, n=17)
     assert caught.value.code == "too_many_choices"
     large = [{"role": "user", "content": "x" * 2**20}]
