@@ -11,10 +11,10 @@ from accelerate.data_loader import BatchSamplerShard, SeedableRandomSampler
 from ray.cluster_utils import Cluster
 from torch.utils.data import BatchSampler
 
-from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig, SFTConfig
+from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig
 from character_ray.errors import TrainingError
 from character_ray.parts import write_rows
-from character_ray.rows import CONVERSATION, PAIR
+from character_ray.rows import PAIR
 from character_ray.training.job import TrainJob
 from character_ray.training.launch import read_metrics, train
 from character_ray.training.micro_batches import EvenSampler, StepSampler
@@ -47,31 +47,25 @@ def cluster():
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path):
     folder = tmp_path_factory.mktemp("fewer-workers")
-    said = {"kind": "reflection", "role": "diary", "score": 1.0, "drop_reason": ""}
     rows = [pair_row(n, f"Arr, {n}." * (1 + n % 7), f"It is {n}.") for n in range(ROWS)]
-    talks = [said | {"row_id": row["row_id"], "messages": [*row["prompt"], *row["chosen"]]} for row in rows]
-    write_rows(folder / "dpo.parquet", rows, PAIR)
-    write_rows(folder / "sft.parquet", talks, CONVERSATION)
+    write_rows(folder / "pairs.parquet", rows, PAIR)
 
-    def make(stage: str, name: str, **cluster) -> TrainJob:
-        (folder / f"{stage}-{name}").mkdir()
-        config = (DPOConfig if stage == "dpo" else SFTConfig)(
-            lora=LoRAConfig(rank=4, alpha=8), batch_size=8, micro_batch_size=2, learning_rate=1e-2, epochs=4
-        )
+    def make(name: str, **cluster) -> TrainJob:
+        (folder / name).mkdir()
+        lora = LoRAConfig(rank=4, alpha=8)
+        config = DPOConfig(lora=lora, batch_size=8, micro_batch_size=2, learning_rate=1e-2, epochs=4)
         runs_on = TWO_OR_ONE.model_copy(update=cluster)
-        return TrainJob(stage, tiny_base, folder / f"{stage}.parquet", folder / f"{stage}-{name}", config, runs_on, 7)
+        return TrainJob("dpo", tiny_base, folder / "pairs.parquet", folder / name, config, runs_on, 7)
 
     return make
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster: Cluster, job: Callable[..., TrainJob]):
-    found = {}
-    for stage in ("dpo", "sft"):
-        plain = job(stage, "undisturbed", min_workers=None)
-        train(plain, stage, ROWS)
-        found[stage] = read_metrics(plain.folder / "metrics.jsonl")
-        assert len(found[stage]) == STEPS and not any("workers" in step for step in found[stage])
+def undisturbed(cluster: Cluster, job: Callable[..., TrainJob]) -> list[dict[str, float]]:
+    plain = job("undisturbed", min_workers=None)
+    train(plain, "dpo", ROWS)
+    found = read_metrics(plain.folder / "metrics.jsonl")
+    assert len(found) == STEPS and not any("workers" in step for step in found)
     return found
 
 
@@ -90,25 +84,24 @@ def assert_same_curve(found: list[dict[str, float]], undisturbed: list[dict[str,
     assert found[-1]["loss"] < found[0]["loss"] - 0.1
 
 
-@pytest.mark.parametrize("stage", ["dpo", "sft"])
-def test_a_node_lost_for_good_costs_a_worker_and_changes_no_step(two_nodes, job, undisturbed, stage, tmp_path, capsys):
-    disturbed = job(stage, "lost", checkpoint_scratch=tmp_path if stage == "sft" else None)
+def test_a_node_lost_for_good_costs_a_worker_and_changes_no_step(two_nodes, job, undisturbed, tmp_path, capsys):
+    disturbed = job("lost", checkpoint_scratch=tmp_path)
     watcher = after_step(disturbed, 6, lambda: lose(two_nodes, nodes_of(two_nodes, "RayTrainWorker")[0]))
-    train(disturbed, stage, ROWS)
+    train(disturbed, "dpo", ROWS)
     watcher.join()
     found = read_metrics(disturbed.folder / "metrics.jsonl")
-    assert_same_curve(found, undisturbed[stage])
+    assert_same_curve(found, undisturbed)
     logged = [json.loads(line) for line in (disturbed.folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["workers"] for line in logged if line["step"] <= 4] == [2] * 4, "it began anew"
     assert [step["workers"] for step in found[6:]] == [1] * 6
     said = " ".join(capsys.readouterr().out.split())
-    assert f"{stage} goes on from its last checkpoint with 1 of train.workers=2" in said
+    assert "dpo goes on from its last checkpoint with 1 of train.workers=2" in said
 
 
 def test_too_few_nodes_at_the_start_begin_with_fewer_workers_and_more_go_on_in_the_next_attempt(
     two_nodes, job, undisturbed, capsys
 ):
-    short = job("dpo", "short", max_failures=0)
+    short = job("short", max_failures=0)
     lose(two_nodes, next(iter(two_nodes.worker_nodes)))
     watcher = after_step(short, 6, kill_workers)
     with pytest.raises(TrainingError):
@@ -118,7 +111,7 @@ def test_too_few_nodes_at_the_start_begin_with_fewer_workers_and_more_go_on_in_t
     two_nodes.add_node(num_cpus=1)
     train(short, "dpo", ROWS)
     found = read_metrics(short.folder / "metrics.jsonl")
-    assert_same_curve(found, undisturbed["dpo"])
+    assert_same_curve(found, undisturbed)
     logged = [json.loads(line) for line in (short.folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["workers"] for line in logged if line["step"] <= 4] == [1] * 4, "it began anew"
     assert [step["workers"] for step in found[6:]] == [2] * 6
