@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from character_ray.inference.passes import Generation
 from character_ray.parts import read_parts
 from tests.engine.generation import POISONOUS, part, stage, talk
 
@@ -124,10 +125,15 @@ def test_conversations_and_requests_share_an_engine(undisturbed, talked):
     assert answers == alone
 
 
+def answered(generation: Generation) -> list[dict]:
+    """The completions. What a failed one says depends on who asked: once all conversations have ended, Ray Data does, with text for tokens."""
+    return [row | {"error": bool(row["error"])} for row in generation.completions()]
+
+
 def test_a_kill_among_conversations_loses_and_repeats_none(talked, tmp_path):
     kept = kill_and_resume(tmp_path, stage(tmp_path), "talk")
     assert all((stage(tmp_path).artefact.folder / name).read_bytes() == content for name, content in kept.items())
-    assert stage(tmp_path).completions() == stage(talked).completions()
+    assert answered(stage(tmp_path)) == answered(stage(talked))
     assert talk(tmp_path).talks() == talk(talked).talks()
     held = [row["row_id"] for row in read_parts(talk(tmp_path).artefact.folder) if not row["error"]]
     assert len(held) == len(set(held)) == 8
@@ -136,7 +142,7 @@ def test_a_kill_among_conversations_loses_and_repeats_none(talked, tmp_path):
 def test_a_node_lost_among_conversations_loses_and_repeats_none(talked, tmp_path):
     assert start(tmp_path, "lose-a-node", "talk").wait(timeout=600) == 0
     assert (tmp_path / "node-lost").is_file(), "the generation ended before a node was lost"
-    assert stage(tmp_path).completions() == stage(talked).completions()
+    assert answered(stage(tmp_path)) == answered(stage(talked))
     assert talk(tmp_path).talks() == talk(talked).talks()
     held = [row["row_id"] for row in read_parts(talk(tmp_path).artefact.folder) if not row["error"]]
     assert len(held) == len(set(held)) == 8
