@@ -126,7 +126,7 @@ def test_conversations_and_requests_share_an_engine(undisturbed, talked):
 
 
 def answered(generation: Generation) -> list[dict]:
-    """The completions. What a failed one says depends on who asked: once all conversations have ended, Ray Data does, with text for tokens."""
+    """The completions. What a failed one says depends on who asked: once all conversations have ended, Ray Data does, with text."""
     return [row | {"error": bool(row["error"])} for row in generation.completions()]
 
 
