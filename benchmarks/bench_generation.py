@@ -20,16 +20,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from benchmarks.asked_model import add_model, asked_model
 from benchmarks.bare_vllm import BARE, Bare, prompt_tokens
 from benchmarks.record import write_record
-from benchmarks.shapes import SHAPES, shape_folder
 from benchmarks.workload import conversations, requests
 from character_ray.chat_safety import control_tokens
-from character_ray.config import EngineConfig, ModelConfig
+from character_ray.config import EngineConfig
 from character_ray.inference.generate import Weights, generate
 from character_ray.inference.kept_engines import KeptEngines
 from character_ray.inference.passes import Generation, SelfInteraction
-from character_ray.models import resolve_model
 from character_ray.parts import read_rows
 from character_ray.rows import Dialogue, Request
 from character_ray.runs import Store
@@ -187,10 +186,7 @@ def main() -> None:
     """Measure, print the ratios, write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    model = parser.add_mutually_exclusive_group()
-    model.add_argument("--model", default=ModelConfig().name)
-    model.add_argument("--shape", choices=tuple(SHAPES), help="random weights of this shape")
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "character-ray-shapes")
+    add_model(parser)
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--seqs", type=int, default=32)
@@ -213,11 +209,7 @@ def main() -> None:
         vllm=({"block_size": arguments.block_size} if arguments.block_size else {})
         | ({"load_format": "dummy"} if arguments.shape else {}),
     )
-    model_folder = (
-        shape_folder(arguments.shape, arguments.scratch)
-        if arguments.shape
-        else resolve_model(ModelConfig(name=arguments.model))
-    )
+    model_folder = asked_model(arguments, lambda folder: folder)
     arms = measure(arguments, engine, model_folder)
     medians = {name: statistics.median(values) for name, values in arms.items()}
     write_record(

@@ -15,20 +15,19 @@ import math
 import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.asked_model import add_model, asked_model
 from benchmarks.chat_load import Answer, ask, chats, lone_chat, run_load
 from benchmarks.front_time import front_cpu_s
 from benchmarks.random_adapters import mark_weights, slug_of, write_adapters
 from benchmarks.record import write_record
 from benchmarks.servers import free_port, served
-from benchmarks.shapes import SHAPES, shape_folder
+from benchmarks.shapes import SHAPES
 from character_ray.config import EngineConfig, ModelConfig, Recipe, ServeConfig
-from character_ray.models import resolve_model
 from character_ray.serving.catalogue import base_id
 from character_ray.vllm_options import engine_environment, engine_kwargs, lora_size
 
@@ -180,10 +179,7 @@ def main() -> None:
     """Measure, print the ratios, write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    model = parser.add_mutually_exclusive_group()
-    model.add_argument("--model", default=ModelConfig().name)
-    model.add_argument("--shape", choices=tuple(DENSE), help="random weights of this shape")
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "character-ray-serving")
+    add_model(parser, DENSE, "character-ray-serving")
     parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=tuple(ARMS))
     parser.add_argument(
         "--personas", nargs="+", type=int, default=(1, 4, 16), help="numbers of adapters; 0 always runs"
@@ -220,11 +216,7 @@ def main() -> None:
     options.shared_words = options.shared_words or (200 if gpu else 20)
     options.clients = options.clients or (6 if gpu else 1)
     options.scratch = options.scratch.resolve()
-    folder = (
-        mark_weights(shape_folder(options.shape, options.scratch))
-        if options.shape
-        else resolve_model(ModelConfig(name=options.model))
-    )
+    folder = asked_model(options, mark_weights)
     recipe = recipe_of(options, folder)
     adapters = write_adapters(folder, options.scratch / "adapters", max(options.personas), options.rank, recipe)
     arms: dict[str, list[float]] = {}

@@ -23,10 +23,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.asked_model import add_model, asked_model
 from benchmarks.record import write_record
-from benchmarks.shapes import SHAPES, shape_folder, write_random_weights
-from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig, ModelConfig
-from character_ray.models import resolve_model
+from benchmarks.shapes import write_random_weights
+from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig
 from character_ray.parts import read_rows, write_rows
 from character_ray.rows import PAIR
 from character_ray.training.job import TrainJob
@@ -176,16 +176,13 @@ def arguments_of_the_command() -> argparse.Namespace:
     rows.add_argument("--pairs", type=Path, help="pairs.parquet of a run: ragged rows")
     rows.add_argument("--full", type=int, metavar="WORDS", help="rows of 1,024 tokens, a prompt of this many words")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    model = parser.add_mutually_exclusive_group()
-    model.add_argument("--model", default=ModelConfig().name)
-    model.add_argument("--shape", choices=tuple(SHAPES), help="random weights of this shape")
+    add_model(parser)
     parser.add_argument("--rows", type=int, default=48, help="pairs, repeated if the file has fewer")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--liger", action="store_true", help="train.liger in our arms, and an arm of TRL with it")
     parser.add_argument("--compiled", action="store_true", help="an arm of ours with train.compile_layers")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "character-ray-shapes")
     parser.add_argument("--output", type=Path, required=True)
     return parser.parse_args()
 
@@ -201,11 +198,7 @@ def main() -> None:
         micro_batch_size=arguments.batch,
         max_length=1024,
     )
-    base = (
-        write_random_weights(shape_folder(arguments.shape, arguments.scratch))
-        if arguments.shape
-        else resolve_model(ModelConfig(name=arguments.model))
-    )
+    base = asked_model(arguments, write_random_weights)
     found = (
         full_pairs(arguments.rows, arguments.full, config.max_length)
         if arguments.full

@@ -11,11 +11,11 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from benchmarks.asked_model import add_model, asked_model
 from benchmarks.bench_training import SEED, Timed, full_pairs
 from benchmarks.record import write_record
-from benchmarks.shapes import SHAPES, shape_folder, write_random_weights
-from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig, ModelConfig
-from character_ray.models import resolve_model
+from benchmarks.shapes import write_random_weights
+from character_ray.config import ClusterTrainConfig, DPOConfig, LoRAConfig
 from character_ray.parts import write_rows
 from character_ray.rows import PAIR
 from character_ray.training.job import TrainJob
@@ -26,25 +26,18 @@ def main() -> None:
     """Measure, print the speed-ups, write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="gpu")
-    model = parser.add_mutually_exclusive_group()
-    model.add_argument("--model", default=ModelConfig().name)
-    model.add_argument("--shape", choices=tuple(SHAPES), help="random weights of this shape")
+    add_model(parser)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--stages", type=int, nargs="+", choices=(0, 1, 2, 3), default=(0, 2, 3))
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=16, help="pairs of a step")
     parser.add_argument("--length", type=int, default=512, help="tokens of every side")
     parser.add_argument("--rank", type=int, default=32)
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "character-ray-shapes")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     import ray
 
-    base = (
-        write_random_weights(shape_folder(arguments.shape, arguments.scratch))
-        if arguments.shape
-        else resolve_model(ModelConfig(name=arguments.model))
-    )
+    base = asked_model(arguments, write_random_weights)
     pairs = full_pairs(arguments.steps * arguments.batch, arguments.length // 8, arguments.length)
     rows = [row | {"row_id": str(number)} for number, row in enumerate(pairs)]
 

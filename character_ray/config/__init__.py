@@ -27,8 +27,9 @@ from character_ray.config.evaluation import (
     ServeConfig,
 )
 from character_ray.config.lessons import LessonsConfig
+from character_ray.config.loading import load_recipe, load_tournament
 from character_ray.config.planning import GPUName, PlanConfig
-from character_ray.config.recipe import Recipe, load_recipe, load_tournament
+from character_ray.config.recipe import Recipe
 from character_ray.config.routing import AutoConfig
 from character_ray.config.served import ServedConfig
 from character_ray.config.tournament import ContestantsConfig, JudgeSpec, RatingConfig, StopConfig, Tournament

@@ -1,13 +1,9 @@
-"""A recipe: everything one run depends on, read from YAML with ``key.sub=value`` overrides."""
+"""A recipe: everything one run depends on, and what must hold across its sections."""
 
-import logging
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from character_ray.config.base import Config
 from character_ray.config.cluster_train import ClusterTrainConfig
@@ -16,17 +12,11 @@ from character_ray.config.endpoint import EndpointConfig
 from character_ray.config.engines import EngineConfig, ModelConfig, SamplingConfig
 from character_ray.config.evaluation import LARGEST_RANK, LORA_RANKS, EvaluateConfig, JudgeConfig, ServeConfig
 from character_ray.config.planning import PlanConfig
-from character_ray.config.tournament import Tournament
 from character_ray.config.training import DPOConfig, SFTConfig
-from character_ray.documents import Document, explain, load_document
-from character_ray.errors import RecipeError, StorageError
+from character_ray.errors import StorageError
 from character_ray.s3 import S3Address, is_s3
 
-__all__ = ["Recipe", "load_recipe", "load_tournament", "ranks_of", "samplings_of"]
-
-C = TypeVar("C", bound=Config)
-
-logger = logging.getLogger(__name__)
+__all__ = ["Recipe", "ranks_of", "samplings_of"]
 
 
 class Recipe(Config):
@@ -227,38 +217,6 @@ class Recipe(Config):
         return self
 
 
-def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a YAML file after its overrides, checked as a whole.
-
-    Args:
-        path: The YAML file.
-        overrides: ``section.key=value`` items; the value is read as YAML, and they go through the same checks as the file.
-
-    Raises:
-        RecipeError: Every problem of the file and its overrides, each with line, field, value and remedy.
-    """
-    return _load(path, overrides, Recipe)
-
-
-def load_tournament(path: Path | str, overrides: Sequence[str] = ()) -> Tournament:
-    """The tournament in a YAML file after its overrides, as :func:`load_recipe` reads a recipe.
-
-    Raises:
-        RecipeError: Every problem of the file and its overrides, each with line, field, value and remedy.
-    """
-    return _load(path, overrides, Tournament)
-
-
-def _load(path: Path | str, overrides: Sequence[str], kind: type[C]) -> C:
-    document = load_document(Path(path), RecipeError)
-    for item in overrides:
-        document = _override(document, item)
-    try:
-        return kind.model_validate(document.data)
-    except ValidationError as failure:
-        raise RecipeError("\n".join(map(str, explain(failure, document, kind)))) from None
-
-
 def ranks_of(recipe: Recipe) -> str:
     """The two ranks and what they add up to, as the beginning of a sentence."""
     return (
@@ -327,27 +285,3 @@ def samplings_of(recipe: Recipe) -> dict[str, SamplingConfig]:
         "introspect.interaction_sampling": recipe.introspect.interaction_sampling,
         "evaluate.sampling": recipe.evaluate.sampling,
     }
-
-
-def _override(document: Document, item: str) -> Document:
-    """The document with one ``a.b=value`` applied; its parents are copied, never shared."""
-    key, separator, text = item.partition("=")
-    parts = key.split(".")
-    if not separator or not all(parts):
-        raise RecipeError(f"override {item!r} is not of the form section.key=value, for instance dpo.lora.rank=16.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as cause:
-        raise RecipeError(
-            f"override {item!r}: the value is not valid YAML ({cause}). Quote it if it holds ':' or '['."
-        ) from None
-    data: dict[str, Any] = dict(document.data)
-    section = data
-    for part in parts[:-1]:
-        child = section.get(part)
-        if child is not None and not isinstance(child, dict):
-            raise RecipeError(f"override {item!r}: {part!r} is a value, not a section, so it has no {parts[-1]!r}.")
-        section[part] = dict(child or {})
-        section = section[part]
-    section[parts[-1]] = value
-    return replace(document, data=data, overrides=(*document.overrides, (tuple(parts), item)))
