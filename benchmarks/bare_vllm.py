@@ -80,6 +80,7 @@ class BareAsync(Bare):
     def close(self) -> None:
         """End the engine's process."""
         self._engine.shutdown()
+        self._loop.run_until_complete(asyncio.sleep(0))  # its reader of answers is told to end, and must come to hear it
         self._loop.close()
 
     def _encode(self, chats: Sequence[Any]) -> Sequence[Any]:
