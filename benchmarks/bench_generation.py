@@ -11,9 +11,9 @@ end, which the bare rate is spared, counts. R3 takes the difference of a long an
 """
 
 import argparse
-import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,9 @@ def measure(arguments: argparse.Namespace, engine: EngineConfig, model: Path) ->
     arms: dict[str, list[float]] = {}
     for repeat in range(arguments.repeats):
         asked = Asked(arguments, 1000 * repeat)
-        measured = of_bare(asked, engine, model) | of_ours(asked, engine, model)
-        for name, value in measured.items():
+        for name, value in chain(of_bare(asked, engine, model), of_ours(asked, engine, model)):
+            print(f"{name}: {value:.4g}", flush=True)
             arms.setdefault(name, []).append(value)
-        print(json.dumps({name: round(value, 3) for name, value in measured.items()}), flush=True)
     return arms
 
 
@@ -62,23 +61,27 @@ class Asked:
         )
 
 
-def of_bare(asked: Asked, engine: EngineConfig, model: Path) -> dict[str, float]:
+def of_bare(asked: Asked, engine: EngineConfig, model: Path) -> Iterator[tuple[str, float]]:
     """Bare vLLM's rates, each of its two forms started once, and what an ideal prefix cache would gain."""
-    found: dict[str, float] = {}
+    complete: list[float] = []
+    talk: list[float] = []
     for name, kind in BARE.items() if asked.ratios & {"R1", "R3"} else ():
         bare = kind(model, engine)
         if "R1" in asked.ratios:
             bare.complete(asked.warm_up)
-            found[f"bare_{name}"] = rate_beyond_start(bare.complete, asked.few, asked.many)
+            complete.append(rate_beyond_start(bare.complete, asked.few, asked.many))
+            yield f"bare_{name}", complete[-1]
         if "R3" in asked.ratios:
             bare.talk(asked.first_talks)
-            found[f"bare_{name}_turn_barrier"] = rate_beyond_start(bare.talk, asked.few_talks, asked.many_talks)
+            talk.append(rate_beyond_start(bare.talk, asked.few_talks, asked.many_talks))
+            yield f"bare_{name}_turn_barrier", talk[-1]
         bare.close()
-    if "R1" in asked.ratios:
-        found["bare"] = max(found[f"bare_{name}"] for name in BARE)
-    if "R3" in asked.ratios:
-        found["bare_turn_barrier"] = max(found[f"bare_{name}_turn_barrier"] for name in BARE)
-    return found | (ideal_gain(asked, _uncached(engine), model) if "R2" in asked.ratios else {})
+    if complete:
+        yield "bare", max(complete)
+    if talk:
+        yield "bare_turn_barrier", max(talk)
+    if "R2" in asked.ratios:
+        yield from ideal_gain(asked, _uncached(engine), model).items()
 
 
 def ideal_gain(asked: Asked, uncached: EngineConfig, model: Path) -> dict[str, float]:
@@ -101,19 +104,17 @@ def ideal_gain(asked: Asked, uncached: EngineConfig, model: Path) -> dict[str, f
     }
 
 
-def of_ours(asked: Asked, engine: EngineConfig, model: Path) -> dict[str, float]:
+def of_ours(asked: Asked, engine: EngineConfig, model: Path) -> Iterator[tuple[str, float]]:
     """Our rates on one engine, and without its prefix cache on another."""
-    found: dict[str, float] = {}
     with our_engine(model, engine) as ours:
         if asked.ratios & {"R1", "R2"}:
-            found["ours"] = ours.complete(asked.many)
+            yield "ours", ours.complete(asked.many)
         if "R3" in asked.ratios:
             ours.talk(asked.first_talks)
-            found["ours_self_interaction"] = rate_beyond_start(ours.talk, asked.few_talks, asked.many_talks)
+            yield "ours_self_interaction", rate_beyond_start(ours.talk, asked.few_talks, asked.many_talks)
     if "R2" in asked.ratios:
         with our_engine(model, _uncached(engine)) as ours:
-            found["ours_uncached"] = ours.complete(asked.many)
-    return found
+            yield "ours_uncached", ours.complete(asked.many)
 
 
 RATIOS = ("R1", "R2", "R3")

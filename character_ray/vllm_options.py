@@ -35,7 +35,15 @@ def engine_kwargs(engine: EngineConfig, adapter_rank: int = 0, num_adapters: int
         engine: The recipe's engine section.
         adapter_rank: ``max_lora_rank`` of live adapters; 0 for none.
         num_adapters: Adapters resident at once.
+
+    Raises:
+        AdapterError: Adapters are to be applied in a number format that vLLM's kernels do not know.
     """
+    if adapter_rank and not engine.applies_adapters:
+        raise AdapterError(
+            f"adapters cannot be applied in dtype={engine.dtype} on a GPU: vLLM's kernels for them know float16 and bfloat16 alone. "
+            "Set the engine section's dtype to one of the two."
+        )
     kwargs: dict[str, Any] = {
         "dtype": engine.dtype,
         "max_model_len": engine.max_model_len,

@@ -52,6 +52,12 @@ def plan(
             metavar="GPUS=REPORT", help="Hold the simulation against a run on several GPUs: 2=runs/two/report.json."
         ),
     ] = None,
+    measured_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="report.json of the run on one GPU that --measured repeats, where it is not that of --against."
+        ),
+    ] = None,
     page: Annotated[Path | None, typer.Option(help="Write the simulation as Markdown.")] = None,
 ) -> None:
     """Say what a recipe takes, before anything is asked for: rows, tokens, GPUs, memory of each, hours and cost."""
@@ -70,7 +76,7 @@ def plan(
         console.print(_compared(against))
     check_fits(planned)
     if scale:
-        text = _scaled(against, scale, personas, storage, planned, measured or [])
+        text = _scaled(against, scale, personas, storage, planned, measured or [], measured_from)
         console.print(text, markup=False, highlight=False)
         if page is not None:
             write_text(page, text)
@@ -90,7 +96,13 @@ def _assumptions(recipe: Recipe, planned: Plan) -> list[str]:
 
 
 def _scaled(
-    against: Path | None, scale: str, personas: str, storage: float, planned: Plan, measured: Sequence[str]
+    against: Path | None,
+    scale: str,
+    personas: str,
+    storage: float,
+    planned: Plan,
+    measured: Sequence[str],
+    measured_from: Path | None,
 ) -> str:
     if against is None:
         raise typer.BadParameter(
@@ -99,8 +111,13 @@ def _scaled(
     hours = [each for each in planned.estimates if each.step.gpus and each.seconds]
     price = max((each.usd / each.seconds / each.step.gpus for each in hours), default=0.0) * 3600
     held = [_measured(item) for item in measured]
+    if measured_from is not None and not held:
+        raise typer.BadParameter(
+            f"--measured-from {measured_from} is a run on one GPU that --measured repeats on several: give that, too"
+        )
     sizes, people = to_numbers(scale, least=1), to_numbers(personas, least=1)
-    return scaling_page(load_report(against), str(against), sizes, people, storage, price, held)
+    one = load_report(measured_from) if measured_from is not None else None
+    return scaling_page(load_report(against), str(against), sizes, people, storage, price, held, one)
 
 
 def _measured(item: str) -> tuple[int, Report]:

@@ -165,6 +165,20 @@ class EngineConfig(WaitsForNodes):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_live(self) -> "EngineConfig":
+        if self.adapters == "live" and not self.applies_adapters:
+            raise ValueError(
+                "adapters=live with dtype=float32 on a GPU: vLLM's kernels for adapters know float16 and bfloat16 alone. "
+                "Set dtype to one of them, or adapters=fold."
+            )
+        return self
+
+    @property
+    def applies_adapters(self) -> bool:
+        """Whether vLLM can apply adapters to a step in this number format on this device."""
+        return self.device == "cpu" or self.dtype != "float32"
+
     @property
     def numerics(self) -> str | list[Any]:
         """What the engine decides about the text: the number format, and vLLM's further arguments but those of memory alone."""

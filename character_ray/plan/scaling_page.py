@@ -23,6 +23,7 @@ def scaling_page(
     storage_gib_per_s: float,
     usd_per_gpu_hour: float,
     measured: Sequence[tuple[int, Report]] = (),
+    measured_from: Report | None = None,
 ) -> str:
     """The page, as Markdown.
 
@@ -34,11 +35,21 @@ def scaling_page(
         storage_gib_per_s: Rate of the shared storage.
         usd_per_gpu_hour: Price of a GPU that is held.
         measured: Runs of the same recipe on several GPUs, with their number.
+        measured_from: The run on one GPU that those repeat, where it is another than ``report``.
     """
     tasks = fit_tasks(report)
     where = ", ".join(report.run.hardware.get("gpus") or [f"{report.run.hardware.get('cpu_cores', '?')} CPU cores"])
     lines = ["# Scaling", "", INTRO, "", f"Fitted on `{source}`: {report.run.name}, {where}.", ""]
-    lines += [*_tasks(tasks), "", "## How good it is", "", *_checks(tasks, measured), "", "## What it says", ""]
+    lines += [
+        *_tasks(tasks),
+        "",
+        "## How good it is",
+        "",
+        *_checks(report, measured, measured_from),
+        "",
+        "## What it says",
+        "",
+    ]
     for number in personas:
         found = [simulate(tasks, count, number, storage_gib_per_s=storage_gib_per_s) for count in gpus]
         lines += [*_table(number, found, usd_per_gpu_hour), ""]
@@ -58,16 +69,22 @@ def _tasks(tasks: Sequence[Task]) -> list[str]:
     return lines
 
 
-def _checks(tasks: Sequence[Task], measured: Sequence[tuple[int, Report]]) -> list[str]:
+def _checks(report: Report, measured: Sequence[tuple[int, Report]], measured_from: Report | None) -> list[str]:
     if not measured:
         return [
             "With one GPU and one persona it gives the measured time, by construction. **It was not yet held against a run on two GPUs**, "
             "so its error there is not known, and what follows is arithmetic on one measurement. `--measured 2=runs/two/report.json` "
             "adds that check here."
         ]
-    lines = ["| GPUs | task | predicted, s | measured, s | error |", "|" + " --- |" * 5]
-    for gpus, report in measured:
-        for each in compare_team(tasks, report, gpus):
+    one = measured_from or report
+    smaller = (
+        "" if measured_from is None else f" of a smaller run, {one.run.name}, which took {duration(one.run.wall_s)}"
+    )
+    lines = [f"By the same rules, from the run on one GPU{smaller}:", ""]
+    lines += ["| GPUs | task | predicted, s | measured, s | error |", "|" + " --- |" * 5]
+    tasks = fit_tasks(one)
+    for gpus, several in measured:
+        for each in compare_team(tasks, several, gpus):
             lines.append(
                 f"| {gpus} | {each.stage} | {each.predicted_s:.1f} | {each.measured_s:.1f} | {each.error:+.0%} |"
             )

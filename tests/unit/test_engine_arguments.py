@@ -6,7 +6,7 @@ import pytest
 
 from character_ray.config import EngineConfig, ServeConfig, load_recipe
 from character_ray.config.engines import OF_A_FIELD
-from character_ray.errors import RecipeError
+from character_ray.errors import AdapterError, RecipeError
 from character_ray.vllm_options import engine_kwargs
 
 DEMO = Path(__file__).parents[2] / "jobs/recipes/demo-cpu.yaml"
@@ -33,3 +33,13 @@ def test_an_argument_with_a_field_of_its_own_is_not_passed_by_it(argument: str, 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_whatever_a_field_sets_is_known_to_have_one(device):
     assert set(engine_kwargs(EngineConfig(device=device), adapter_rank=8)) - WITHOUT_FIELD <= set(OF_A_FIELD)
+
+
+def test_adapters_are_not_applied_in_a_format_that_the_kernels_lack():
+    with pytest.raises(AdapterError, match="dtype=float32 on a GPU: .*float16 and bfloat16 alone"):
+        engine_kwargs(EngineConfig(dtype="float32"), adapter_rank=8)
+    with pytest.raises(RecipeError, match="adapters=live with dtype=float32 on a GPU"):
+        load_recipe(DEMO, [f"student_engine.{item}" for item in ("device=gpu", "dtype=float32", "adapters=live")])
+    for usable in (EngineConfig(dtype="float32", device="cpu"), EngineConfig(dtype="bfloat16")):
+        assert engine_kwargs(usable, adapter_rank=8)["enable_lora"]
+    assert "enable_lora" not in engine_kwargs(EngineConfig(dtype="float32"))

@@ -82,6 +82,7 @@ def test_no_gpu_is_refused():
         (["--scale", "1", "--measured", "two.json"], "--measured 'two.json' is not of the form GPUS=REPORT"),
         (["--scale", "1", "--measured", "0=two.json"], "with at least one GPU"),
         (["--scale", "1", "--measured", "2="], "such as 2=runs/two/report.json"),
+        (["--scale", "1", "--measured-from", "one.json"], "one.json is a run on one GPU that --measured repeats"),
     ],
 )
 def test_what_cannot_be_simulated_is_said_in_a_sentence(options: list[str], why: str):
@@ -109,6 +110,22 @@ def test_the_page_says_whether_it_was_checked():
     checked = scaling_page(report, "r.json", [1, 8], [100], 1.0, 3.0, [(2, report)])
     assert "not yet held" not in checked
     assert "| 2 | whole run |" in checked
+
+
+def test_the_check_may_be_of_another_run_than_the_page_is_about():
+    report, smaller = captain_report(), captain_report()
+    smaller.run.name = "small"
+    smaller.run.stages = {
+        name: each.model_copy(update={"wall_s": each.wall_s / 2}) for name, each in report.run.stages.items()
+    }
+    page = scaling_page(report, "r.json", [1], [1], 1.0, 3.0, [(1, smaller)], smaller)
+    assert "of a smaller run, small" in page
+    assert "+0% |" in next(line for line in page.splitlines() if line.startswith("| 1 | whole run |"))
+    assert "+0% |" not in next(
+        line
+        for line in scaling_page(report, "r.json", [1], [1], 1.0, 3.0, [(1, smaller)]).splitlines()
+        if line.startswith("| 1 | whole run |")
+    )
 
 
 @pytest.mark.parametrize(
