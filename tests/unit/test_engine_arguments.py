@@ -36,7 +36,7 @@ def test_whatever_a_field_sets_is_known_to_have_one(device):
 
 
 def test_adapters_are_not_applied_in_a_format_that_the_kernels_lack():
-    with pytest.raises(AdapterError, match="dtype=float32 on a GPU: .*float16 and bfloat16 alone"):
+    with pytest.raises(AdapterError, match=r"dtype=float32 on a GPU: .*float16 and bfloat16 alone"):
         engine_kwargs(EngineConfig(dtype="float32"), adapter_rank=8)
     with pytest.raises(RecipeError, match="adapters=live with dtype=float32 on a GPU"):
         load_recipe(DEMO, [f"student_engine.{item}" for item in ("device=gpu", "dtype=float32", "adapters=live")])
