@@ -1,7 +1,13 @@
 """Sheets of several personas, scored by one start of the judges, hold what each would hold alone."""
 
+import os
 import shutil
+import signal
+import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -35,8 +41,8 @@ def sheets(tmp_path: Path) -> list[Sheet]:
     return [Sheet(store.artefact("scores", {"system": system}), ROWS, system) for system in (PIRATE, FRENCH)]
 
 
-def expected(base: Path, system: str) -> dict[str, float]:
-    batch = {key: [row[key] for row in ROWS[:3]] for key in ("row_id", "prompt", "completion")}
+def expected(base: Path, system: str, rows: Sequence[ScoreRequest] = ROWS[:3]) -> dict[str, float]:
+    batch = {key: [row[key] for row in rows] for key in ("row_id", "prompt", "completion")}
     return dict(zip(batch["row_id"], LikelihoodJudge(str(base), system, JUDGE)(batch)["score"], strict=True))
 
 
@@ -98,7 +104,35 @@ def test_judges_that_are_not_kept_load_when_they_are_asked():
     assert not kept._actors._actors
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_judge_that_is_killed_midway_costs_time_alone(tiny_base: Path, tmp_path: Path, keep: bool):
+    rows = [ScoreRequest(row_id=f"row-{n}", prompt=f"What is {n // 4}?", completion=f"Number {n}.") for n in range(150)]
+    sheet = Sheet(Store(tmp_path).artefact("scores", {}), rows, PIRATE)
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not (done := len(read_parts(sheet.artefact.folder))):
+            time.sleep(0.01)
+        killed.append(done)
+        for actor in alive_actors("_Bench" if keep else "SystemsJudge"):
+            os.kill(actor["Pid"], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    score_sheets("killed", [sheet], tiny_base, JUDGE.model_copy(update={"keep": keep}))
+    killer.join()
+    assert 0 < killed[0] < len(rows), "the judge was not killed midway"
+    found = read_parts(sheet.artefact.folder)
+    assert len(found) == len(rows)
+    assert {row["row_id"]: row["score"] for row in found} == pytest.approx(expected(tiny_base, PIRATE, rows), abs=1e-5)
+
+
+def alive_actors(name: str) -> list[dict[str, Any]]:
+    """What Ray knows of the living actors whose class has this in its name."""
+    actors = ray._private.state.actors().values()
+    return [actor for actor in actors if name in actor["ActorClassName"] and actor["State"] == "ALIVE"]
+
+
 def judges_alive() -> set[str]:
     """Ids of the actors that hold judges."""
-    actors = ray._private.state.actors().items()
-    return {actor_id for actor_id, actor in actors if "_Bench" in actor["ActorClassName"] and actor["State"] == "ALIVE"}
+    return {actor["ActorID"] for actor in alive_actors("_Bench")}
