@@ -25,6 +25,11 @@ READMES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
 }
+# What a link in the repository means on the site.
+PAGES = READMES | {
+    "character_ray/config/recipe.py": "reference/recipe.md",
+    "character_ray/report/schema.py": "reference/report.md",
+}
 MARKERS = {"<!-- plan-check -->": reference.plan_check}
 FOREIGN = re.compile(
     r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"?(?:https?:)?//|<link\b(?=[^>]*\brel=\"?(?:stylesheet|preload|icon|preconnect))[^>]*href=\"?(?:https?:)?//"
@@ -38,7 +43,7 @@ def on_files(files: Files, config: Any) -> Files:
         "reference/commands.md": reference.command_reference(),
         "reference/report.md": reference.report_reference(),
         **reference.api_pages(),
-        **{target: _readme(source, target) for source, target in READMES.items()},
+        **{target: _fitted((ROOT / source).read_text("utf-8"), source, target) for source, target in READMES.items()},
     }
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
@@ -46,7 +51,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Fill in the tables that are computed."""
+    """Fill in the tables that are computed, and lead links to files of the repository to their pages."""
+    if (ROOT / "docs" / page.file.src_uri).is_file():
+        markdown = _fitted(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
     for marker, write in MARKERS.items():
         if marker in markdown:
             markdown = markdown.replace(marker, write())
@@ -63,9 +70,14 @@ def on_post_page(output: str, page: Any, config: Any) -> str:
     return output
 
 
-def _readme(source: str, target: str) -> str:
-    """A README of the repository whose links fit the site; what the site does not hold becomes plain code."""
-    text = (ROOT / source).read_text(encoding="utf-8")
+def _fitted(text: str, source: str, target: str) -> str:
+    """A text of the repository whose links fit the site; what the site does not hold becomes plain code.
+
+    Args:
+        text: Markdown.
+        source: Where it lies in the repository.
+        target: Where the site shows it.
+    """
 
     def link(found: re.Match[str]) -> str:
         label, address = found[1], found[2]
@@ -73,7 +85,7 @@ def _readme(source: str, target: str) -> str:
             return found[0]
         path, _, anchor = address.partition("#")
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
-        inside = READMES.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
+        inside = PAGES.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
         if inside is None:
             return label if "`" in label else f"{label} (`{path}`)"
         return (

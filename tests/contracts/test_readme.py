@@ -68,3 +68,18 @@ def test_command_of_the_readme_exists_and_its_recipe_loads(words: list[str]):
             assert (ROOT / word).exists()
         if word.startswith("jobs/recipes/"):
             load_recipe(ROOT / word, [item for item in arguments if "=" in item and not item.startswith("-")])
+
+
+def test_links_between_files_lead_somewhere_in_the_repository():
+    texts = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    dead = [
+        f"{text}: {address}"
+        for text in texts
+        for address in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", (ROOT / text).read_text(encoding="utf-8"))
+        if "://" not in address and not address.startswith("mailto:")
+        if not (ROOT / text).parent.joinpath(address).exists()
+    ]
+    assert texts
+    assert not dead, "\n".join(dead)
