@@ -7,15 +7,17 @@ D embedding dimensions.
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from character_ray.statistics import cluster_rate, resample_weights
+from character_ray.statistics import Interval, cluster_rate, group_jackknife, resample_weights
 
 __all__ = [
     "count_words",
     "distinct",
+    "distinct_interval",
     "distinct_of_as_many",
     "diversity",
     "most_repeated",
@@ -60,15 +62,7 @@ def diversity(
     """
     phrase, holds_N = most_repeated(texts_N)
     similarity, low, high = self_similarity(embeddings_ND, prompts_N, seed=seed, resamples=resamples)
-    metrics: dict[str, dict[str, Any]] = {
-        f"distinct_{n}": {
-            "value": distinct_of_as_many(texts_N, n, words, seed),
-            "n": len(texts_N),
-            "method": f"over {min(words, count_words(texts_N)):,} words in whole answers drawn with seed {seed}, the last one cut, mean of "
-            f"{ORDERS} orders; as many words in every arm, since it falls with their number; no interval",
-        }
-        for n in (1, 2, 3)
-    }
+    metrics = {f"distinct_{n}": vars(distinct_interval(texts_N, prompts_N, n, words, seed)) for n in (1, 2, 3)}
     metrics["self_similarity"] = {
         "value": similarity,
         "low": low,
@@ -99,7 +93,9 @@ def distinct(texts: Sequence[str], n: int) -> float:
     return _distinct([_words(text) for text in texts], n)
 
 
-def distinct_of_as_many(texts: Sequence[str], n: int, words: int, seed: int) -> float:
+def distinct_of_as_many(
+    texts: Sequence[str], n: int, words: int, seed: int, kept: Sequence[int] | None = None
+) -> float:
     """:func:`distinct` over the first ``words`` words of the texts, in drawn orders, so that those who speak longer compare.
 
     Args:
@@ -107,13 +103,38 @@ def distinct_of_as_many(texts: Sequence[str], n: int, words: int, seed: int) -> 
         n: Words of a gram.
         words: Words to look at; where the texts have no more, all of them.
         seed: Seed of the orders, over which the mean is taken.
+        kept: Numbers of the texts to look at, in the orders that all of them have; all without.
     """
-    said = [_words(text) for text in texts]
-    if sum(map(len, said)) <= words:
-        return _distinct(said, n)
+    said, inside = [_words(text) for text in texts], set(range(len(texts)) if kept is None else kept)
+    if sum(len(said[place]) for place in inside) <= words:
+        return _distinct([said[place] for place in sorted(inside)], n)
     draw = np.random.default_rng(seed)
-    orders = [[said[place] for place in draw.permutation(len(said))] for _ in range(ORDERS)]
+    orders = [[said[place] for place in draw.permutation(len(said)) if place in inside] for _ in range(ORDERS)]
     return float(np.mean([_distinct(_first(order, words), n) for order in orders]))
+
+
+def distinct_interval(texts_N: Sequence[str], prompts_N: Sequence[str], n: int, words: int, seed: int) -> Interval:
+    """:func:`distinct_of_as_many` with an interval that leaves out a group of prompts at a time, and of the words as large a share.
+
+    Args:
+        texts_N: Answers of one arm.
+        prompts_N: Prompt of each.
+        n: Words of a gram.
+        words: Words to look at, all where there are no more.
+        seed: Seed of the orders and of the groups.
+    """
+    said, words = count_words(texts_N), min(words, count_words(texts_N))
+
+    def without(kept: Sequence[int]) -> float:
+        left = count_words([texts_N[place] for place in kept])
+        return distinct_of_as_many(texts_N, n, round(words * left / max(said, 1)), seed, kept)
+
+    found = group_jackknife(distinct_of_as_many(texts_N, n, words, seed), without, prompts_N, seed=seed)
+    method = (
+        f"over {words:,} words in whole answers drawn with seed {seed}, the last one cut, mean of {ORDERS} orders; as many words in every "
+        f"arm, since it falls with their number; {found.method}"
+    )
+    return replace(found, method=method)
 
 
 def most_repeated(texts: Sequence[str], n: int = PHRASE) -> tuple[str, list[bool]]:

@@ -18,8 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
+import numpy as np
+
 from character_ray.config import AuditConfig
-from character_ray.statistics import Interval, cluster_rate, paired_difference
+from character_ray.statistics import Interval, cluster_rate, cluster_statistic, paired_difference
 
 __all__ = ["Audit", "KnownPair", "SeatedPair", "Writer", "audit", "seat"]
 
@@ -144,9 +146,9 @@ def audit(
         "identical_seat": rate(scores(SAME)),
         "unreadable": cluster_rate(unreadable, [prompt for prompt in prompts for _ in range(5)], seed=seed),
     }
-    gap = _length_gap(pairs, right, right_second)
+    gap = _length_gap(pairs, right, right_second, seed=seed)
     if gap is not None:
-        measures["length_gap"] = Interval(gap, gap, gap, len(pairs), "difference of two accuracies, no interval")
+        measures["length_gap"] = gap
     if own:
         # The better side should always win: an own better side cannot win too often, an own worse side can.
         accuracy = measures["accuracy"]
@@ -156,16 +158,24 @@ def audit(
     return Audit(measures, _failures(measures, bounds))
 
 
-def _length_gap(pairs: Sequence[KnownPair], *columns: Sequence[float]) -> float | None:
-    longer = [len(pair["better"].split()) > len(pair["worse"].split()) for pair in pairs]
-    read = [
-        (value, is_longer)
-        for column in columns
-        for value, is_longer in zip(column, longer, strict=True)
-        if not math.isnan(value)
-    ]
-    sides = [[value for value, is_longer in read if is_longer == wanted] for wanted in (True, False)]
-    return None if not all(sides) else sum(sides[0]) / len(sides[0]) - sum(sides[1]) / len(sides[1])
+def _length_gap(pairs: Sequence[KnownPair], *columns: Sequence[float], seed: int) -> Interval | None:
+    """Accuracy where the better side is longer minus accuracy where it is not; ``None`` without verdicts of both kinds."""
+    totals, prompts = [], []
+    for column in columns:
+        for pair, value in zip(pairs, column, strict=True):
+            if not math.isnan(value):
+                longer = len(pair["better"].split()) > len(pair["worse"].split())
+                totals.append((value * longer, longer, value * (not longer), not longer))
+                prompts.append(pair["prompt_id"])
+    sums_NK = np.array(totals, dtype=np.float64).reshape(-1, 4)
+    if not (sums_NK[:, 1].any() and sums_NK[:, 3].any()):
+        return None
+
+    def gap(sums: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return np.asarray(sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3])
+
+    return cluster_statistic(sums_NK, prompts, gap, seed=seed, bounds=(-1.0, 1.0))
 
 
 def _failures(measures: Mapping[str, Interval], bounds: AuditConfig) -> list[str]:

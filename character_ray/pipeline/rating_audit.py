@@ -76,7 +76,7 @@ def _metric(found: Interval) -> dict[str, Any]:
     if math.isnan(found.value):
         return {"value": None, "reason": found.method}
     figures = vars(found)
-    # length_gap has no interval.
+    # Ends that are the value itself are no interval.
     return figures | {"low": None, "high": None} if found.low == found.high else figures
 
 

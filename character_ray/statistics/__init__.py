@@ -11,6 +11,7 @@ from character_ray.statistics.intervals import (
     resample_weights,
     unvaried_bounds,
 )
+from character_ray.statistics.jackknife import group_jackknife
 from character_ray.statistics.p_values import Test, holm, mcnemar, paired_test, sign_flip
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "cluster_statistic",
     "crossed_interval",
     "expanded_levels",
+    "group_jackknife",
     "holm",
     "mcnemar",
     "paired_difference",

@@ -81,7 +81,10 @@ def test_a_judge_that_guesses_is_fair_and_useless():
 
 def test_love_of_length_shows_as_a_gap():
     found = judged(lambda first, second: float(len(first.split()) > len(second.split())))
-    assert found.measures["length_gap"].value > 0.5
+    gap = found.measures["length_gap"]
+    assert 0.5 < gap.low <= gap.value <= gap.high <= 1
+    guessed = judged(lambda first, second: float(first < second)).measures["length_gap"]
+    assert guessed.low < guessed.value < guessed.high
 
 
 def test_verdicts_that_cannot_be_read_are_left_out_and_counted():

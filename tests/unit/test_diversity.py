@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from character_ray.evaluation.diversity import count_words, distinct, distinct_of_as_many, diversity
+from character_ray.evaluation.diversity import count_words, distinct, distinct_interval, distinct_of_as_many, diversity
 
 
 def test_who_speaks_longer_is_compared_over_as_many_words():
@@ -20,3 +20,19 @@ def test_who_speaks_longer_is_compared_over_as_many_words():
     figures = diversity(long, [str(n) for n in range(40)], np.eye(40), [0.0] * 40, words=400, seed=0, resamples=100)
     method = figures["metrics"]["distinct_1"]["method"]
     assert "over 400 words" in method and "as many words in every arm, since it falls with their number" in method
+
+
+def test_the_interval_of_distinct_words_covers_what_further_answers_would_show():
+    draw = np.random.default_rng(0)
+    chances = 1 / np.arange(1, 601)
+    chances /= chances.sum()
+
+    def answers() -> list[str]:
+        return [" ".join(f"w{word}" for word in draw.choice(600, draw.integers(10, 30), p=chances)) for _ in range(30)]
+
+    truth = np.mean([distinct_of_as_many(answers(), 1, 400, seed=0) for _ in range(100)])
+    found = [distinct_interval(answers(), [str(n) for n in range(30)], 1, 400, seed=0) for _ in range(60)]
+    assert np.mean([each.low <= truth <= each.high for each in found]) >= 0.9
+    assert np.median([each.high - each.low for each in found]) < 0.15
+    alone = distinct_interval(["so it is", "and so on"], ["one", "one"], 1, 400, seed=0)
+    assert alone.low == alone.high and "one prompt alone" in alone.method

@@ -90,7 +90,7 @@ def test_a_run_with_too_few_known_pairs_is_not_rated(context: Context):
 
 
 def test_a_figure_without_an_interval_or_a_verdict_has_none_in_the_report():
-    gap = Interval(0.1, 0.1, 0.1, 24, "difference of two accuracies, no interval")
+    gap = Interval(0.1, 0.1, 0.1, 24, "no interval: the same on all of 24 prompts")
     unread = Interval(math.nan, math.nan, math.nan, 0, "no verdict could be read")
     part = JudgeAudit.model_validate(audit_part(Audit({"length_gap": gap, "accuracy": unread}, [])))
     assert (part.measures["length_gap"].value, part.measures["length_gap"].low) == (0.1, None)
