@@ -8,7 +8,7 @@ from rich.table import Table
 
 from character_ray.comparison import Bound, parse_bound, promote_version, publish_run
 from character_ray.log import console
-from character_ray.registry import PersonaRecord, Registry, Status
+from character_ray.registry import PersonaRecord, Policy, Registry, Status, keep_policy, policy_of
 
 __all__ = ["registry"]
 
@@ -98,6 +98,29 @@ def rollback(slug: Slug, place: Place = DEFAULT) -> None:
 def retire(slug: Slug, place: Place = DEFAULT) -> None:
     """Take a persona out of service; its versions stay."""
     _show([Registry(place).retire(slug)])
+
+
+@registry.command()
+def policy(
+    place: Place = DEFAULT,
+    min_: Annotated[
+        list[str] | None, typer.Option("--min", help="Bound as for gate; replaces the whole policy.")
+    ] = None,
+    max_: Annotated[list[str] | None, typer.Option("--max", help="The same from above.")] = None,
+    clear: Annotated[bool, typer.Option(help="Let everything go live that its publisher lets.")] = False,
+) -> None:
+    """Show or replace the bounds that every version must keep to go live, by publish --live, promote or the studio; not by rollback."""
+    known = Registry(place)
+    bounds = _bounds(min_, max_)
+    if clear and bounds:
+        raise typer.BadParameter("--clear leaves no bound, and --min or --max sets one: give one of the two")
+    if clear or bounds:
+        keep_policy(known, Policy(min=tuple(min_ or ()), max=tuple(max_ or ())))
+    kept = policy_of(known)
+    for bound in _bounds(list(kept.min), list(kept.max)):
+        console.print(str(bound), highlight=False, markup=False)
+    if not (kept.min or kept.max):
+        console.print("no policy: whatever keeps the bounds of its own publication goes live")
 
 
 def _bounds(min_: list[str] | None, max_: list[str] | None) -> list[Bound]:

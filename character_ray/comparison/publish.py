@@ -6,10 +6,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from character_ray.canary import measure_canary
-from character_ray.comparison.gate import Bound, check_bounds
+from character_ray.comparison.gate import Bound, check_bounds, parse_bound
 from character_ray.errors import RegistryError
 from character_ray.models import resolve_model
-from character_ray.registry import Entry, PersonaRecord, Registry, Status, ratings_of
+from character_ray.registry import Entry, PersonaRecord, Registry, Status, policy_of, ratings_of
 from character_ray.report.io import load_report
 from character_ray.report.schema import Report
 from character_ray.serving.runs import open_run
@@ -27,7 +27,7 @@ def publish_run(
         run: Folder of a finished run.
         registry: Where it goes.
         status: ``candidate`` or ``live``.
-        bounds: What its report must keep; each is recorded with what was found.
+        bounds: What its report must keep, beside the registry's policy where it goes live; each is recorded with what was found.
         canary: Measure what the adapter answers, so that servers can check themselves; loads the base model in float32.
 
     Raises:
@@ -36,6 +36,8 @@ def publish_run(
         AdapterError: The adapter is damaged or unsafe.
     """
     report = load_report(run / "report.json")
+    if status == "live":
+        bounds = [*_policy(registry), *bounds]
     gate = _kept(report, bounds, f"{run} is not published")
     return registry.publish(
         run / "adapter",
@@ -56,7 +58,7 @@ def promote_version(registry: Registry, slug: str, weights_hash: str, bounds: Se
         registry: Where it is.
         slug: The persona.
         weights_hash: The version; the beginning of its hash is enough.
-        bounds: What its report must keep; each is recorded with what was found.
+        bounds: What its report must keep beside the registry's policy; each is recorded with what was found.
 
     Raises:
         ReportError: A bound names what the report does not have.
@@ -64,10 +66,16 @@ def promote_version(registry: Registry, slug: str, weights_hash: str, bounds: Se
         StorageError: The bucket cannot be read or written.
     """
     entry = registry.version(registry.record(slug), weights_hash)
+    bounds = [*_policy(registry), *bounds]
     gate = (
         _kept(_report(registry, slug, entry), bounds, f"{slug} {entry.weights_hash} is not promoted") if bounds else ()
     )
     return registry.promote(slug, entry.weights_hash, gate=gate)
+
+
+def _policy(registry: Registry) -> list[Bound]:
+    policy = policy_of(registry)
+    return [parse_bound(text, "min") for text in policy.min] + [parse_bound(text, "max") for text in policy.max]
 
 
 def _kept(report: Report, bounds: Sequence[Bound], refused: str) -> list[str]:

@@ -167,12 +167,7 @@ class BucketShelf:
             RegistryError: It is no text.
             StorageError: The bucket cannot be read.
         """
-        found = self._bucket.read("reports", f"{weights_hash}.json")
-        try:
-            return None if found is None else found.data.decode()
-        except UnicodeDecodeError as cause:
-            where = self._address.url("reports", f"{weights_hash}.json")
-            raise RegistryError(f"{where} cannot be read ({cause}). Publish the run again.") from None
+        return self._read_text("Publish the run again.", "reports", f"{weights_hash}.json")
 
     def keep_report(self, weights_hash: str, text: str) -> None:
         """Keep a report, in place of an earlier one.
@@ -181,6 +176,23 @@ class BucketShelf:
             StorageError: The bucket cannot be written.
         """
         self._bucket.write(text.encode(), "reports", f"{weights_hash}.json")
+
+    def policy(self) -> str | None:
+        """The registry's policy; ``None`` if there is none.
+
+        Raises:
+            RegistryError: It is no text.
+            StorageError: The bucket cannot be read.
+        """
+        return self._read_text("Write it anew.", "policy.json")
+
+    def keep_policy(self, text: str) -> None:
+        """Keep a policy, in place of an earlier one.
+
+        Raises:
+            StorageError: The bucket cannot be written.
+        """
+        self._bucket.write(text.encode(), "policy.json")
 
     def _mend(self, weights_hash: str, manifest: bytes) -> None:
         try:
@@ -194,9 +206,15 @@ class BucketShelf:
         tags = self._bucket.tags("personas")
         return {name.removesuffix(".json"): tag for name, tag in tags.items() if name.endswith(".json")}
 
+    def _read_text(self, remedy: str, *name: str) -> str | None:
+        found = self._bucket.read(*name)
+        return None if found is None else self._decoded(found.data, remedy, *name)
+
     def _text(self, slug: str, data: bytes) -> str:
+        return self._decoded(data, "Restore an earlier version of it.", "personas", f"{slug}.json")
+
+    def _decoded(self, data: bytes, remedy: str, *name: str) -> str:
         try:
             return data.decode()
         except UnicodeDecodeError as cause:
-            where = self._address.url("personas", f"{slug}.json")
-            raise RegistryError(f"{where} cannot be read ({cause}). Restore an earlier version of it.") from None
+            raise RegistryError(f"{self._address.url(*name)} cannot be read ({cause}). {remedy}") from None

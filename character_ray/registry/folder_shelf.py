@@ -109,6 +109,19 @@ class FolderShelf:
         (self.folder / "reports").mkdir(parents=True, exist_ok=True)
         write_text(self.folder / "reports" / f"{weights_hash}.json", text)
 
+    def policy(self) -> str | None:
+        """The registry's policy; ``None`` if there is none.
+
+        Raises:
+            RegistryError: It cannot be read.
+        """
+        return _text(self.folder / "policy.json", "Write it anew.")
+
+    def keep_policy(self, text: str) -> None:
+        """Keep a policy, in place of an earlier one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / "policy.json", text)
+
     def _path(self, slug: str) -> Path:
         return self.folder / "personas" / f"{slug}.json"
 

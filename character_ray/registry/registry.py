@@ -47,9 +47,10 @@ class Registry:
         self.place = str(place)
         self.folder = None if is_s3(place) else Path(place)
         """The folder; ``None`` of a registry in a bucket."""
-        self._shelf: Shelf = (
+        self.shelf: Shelf = (
             BucketShelf(S3Address.parse(self.place)) if self.folder is None else FolderShelf(self.folder)
         )
+        """Where it lies."""
 
     def records(self) -> list[PersonaRecord]:
         """Every persona, by name.
@@ -72,7 +73,7 @@ class Registry:
             StorageError: The bucket cannot be read.
         """
         found: dict[str, PersonaRecord | Exception] = {}
-        for slug, text in self._shelf.look().items():
+        for slug, text in self.shelf.look().items():
             try:
                 found[slug] = text if isinstance(text, Exception) else self._parse(slug, text)
             except RegistryError as error:
@@ -86,7 +87,7 @@ class Registry:
             RegistryError: The folder is not there, as when its storage is not mounted.
             StorageError: The bucket cannot be read.
         """
-        return self._shelf.names()
+        return self.shelf.names()
 
     def record(self, slug: str) -> PersonaRecord:
         """One persona.
@@ -95,7 +96,7 @@ class Registry:
             RegistryError: There is none of that name, or its record is damaged.
             StorageError: The bucket cannot be read.
         """
-        text = self._shelf.read(_checked(slug))
+        text = self.shelf.read(_checked(slug))
         if text is None:
             raise self._nobody(slug)
         return self._parse(slug, text)
@@ -109,7 +110,7 @@ class Registry:
         """
         where = f"{self.place}/adapters/{entry.weights_hash}"
         try:
-            folder = self._shelf.adapter(entry.weights_hash)
+            folder = self.shelf.adapter(entry.weights_hash)
             found = load_manifest(folder).weights_hash
         except AdapterError as cause:
             raise RegistryError(f"{where}: {cause} The registry's copy is damaged; publish the run again.") from cause
@@ -126,7 +127,7 @@ class Registry:
             RegistryError: It cannot be read.
             StorageError: The bucket cannot be read.
         """
-        return self._shelf.report(entry.weights_hash)
+        return self.shelf.report(entry.weights_hash)
 
     def live(self) -> list[Path]:
         """The adapter of every persona that has a live version.
@@ -174,9 +175,9 @@ class Registry:
                 f"{adapter}: the persona is named {AUTO}, which clients ask for who leave the choice to the server. "
                 "Train it under another meta.name."
             )
-        self._shelf.store(adapter, manifest.weights_hash)
+        self.shelf.store(adapter, manifest.weights_hash)
         if report:
-            self._shelf.keep_report(manifest.weights_hash, report)
+            self.shelf.keep_report(manifest.weights_hash, report)
         entry = Entry(
             weights_hash=manifest.weights_hash,
             status=status,
@@ -292,7 +293,7 @@ class Registry:
 
     def _check_base(self, record: PersonaRecord, manifest: Manifest, adapter: Path) -> None:
         for entry in record.versions:
-            other = self._shelf.manifest(entry.weights_hash).base_model
+            other = self.shelf.manifest(entry.weights_hash).base_model
             if other.hash != manifest.base_model.hash:
                 raise RegistryError(
                     f"{adapter} was trained on {manifest.base_model.name} ({manifest.base_model.hash}), but the other versions of "
@@ -311,11 +312,11 @@ class Registry:
             written.append(record)
             return record.model_dump_json(indent=1) + "\n"
 
-        self._shelf.change(_checked(slug), edit)
+        self.shelf.change(_checked(slug), edit)
         return written[-1]
 
     def _nobody(self, slug: str) -> RegistryError:
-        known = ", ".join(self._shelf.look()) or "none"
+        known = ", ".join(self.shelf.look()) or "none"
         return RegistryError(f"{self.place} has no persona {slug!r}; it has {known}. Publish a run first.")
 
     def _parse(self, slug: str, text: str) -> PersonaRecord:

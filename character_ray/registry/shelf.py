@@ -3,6 +3,7 @@
     adapters/<weights hash>/    adapter_config.json · adapter_model.safetensors · manifest.json     never changed once written
     reports/<weights hash>.json what was measured, without the answers; not of every version        replaced as a whole
     personas/<slug>.json        every version, which one is live, and which was when                replaced as a whole
+    policy.json                 bounds that whatever goes live must keep; not in every registry     replaced as a whole
 
 The layout is the same in a folder and in a bucket, so one can be copied to the other.
 """
@@ -86,6 +87,21 @@ class Shelf(Protocol):
 
     def keep_report(self, weights_hash: str, text: str) -> None:
         """Keep a report, in place of an earlier one.
+
+        Raises:
+            StorageError: The bucket cannot be written.
+        """
+
+    def policy(self) -> str | None:
+        """The registry's policy; ``None`` if there is none.
+
+        Raises:
+            RegistryError: It cannot be read.
+            StorageError: The bucket cannot be read.
+        """
+
+    def keep_policy(self, text: str) -> None:
+        """Keep a policy, in place of an earlier one.
 
         Raises:
             StorageError: The bucket cannot be written.

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from character_ray.cli import app
 from character_ray.comparison import parse_bound, promote_version, publish_run
 from character_ray.errors import RegistryError, ReportError
-from character_ray.registry import Registry
+from character_ray.registry import Policy, Registry, keep_policy, policy_of
 from tests.places import Place
 from tests.studio_fixture import write_run
 from tests.unit.test_registry import adapter
@@ -72,3 +72,40 @@ def test_the_command_line_promotes_within_bounds(run, tmp_path):
     assert registry.record(CAPTAIN).live is None
     assert CliRunner().invoke(app, [*words, "full.persona_rate.low=0.6"]).exit_code == 0
     assert registry.record(CAPTAIN).live is not None
+
+
+def test_whatever_goes_live_keeps_the_registrys_policy(registry, run):
+    keep_policy(registry, Policy(min=("full.persona_rate.low=0.99",)))
+    with pytest.raises(RegistryError, match=r"is not published, because it breaks full\.persona_rate\.low >= 0\.99"):
+        publish_run(run, registry, "live", [])
+    version = publish_run(run, registry, "candidate", []).versions[0].weights_hash
+    with pytest.raises(RegistryError, match="is not promoted, because it breaks"):
+        promote_version(registry, CAPTAIN, version, [])
+    keep_policy(registry, Policy(min=("full.persona_rate.low=0.6",), max=("full.looping_rate.value=1",)))
+    record = promote_version(registry, CAPTAIN, version, [])
+    assert record.live is not None
+    assert [bound.partition(",")[0] for bound in record.history[-1].gate] == [
+        "full.persona_rate.low >= 0.6",
+        "full.looping_rate.value <= 1",
+    ]
+    assert registry.slugs() == [CAPTAIN]
+
+
+def test_a_policy_that_cannot_be_read_lets_nothing_through(registry, run):
+    registry.shelf.keep_policy('{"min": "all"}')
+    with pytest.raises(RegistryError, match=r"policy\.json cannot be read .* so nothing goes live"):
+        publish_run(run, registry, "live", [])
+    assert publish_run(run, registry, "candidate", []).live is None
+
+
+def test_the_command_line_keeps_a_policy(tmp_path):
+    words = ["registry", "policy", "--registry", str(tmp_path)]
+    assert "no policy" in CliRunner().invoke(app, words).output
+    refused = CliRunner().invoke(app, [*words, "--min", "persona > 1"])
+    assert isinstance(refused.exception, ReportError)
+    assert policy_of(Registry(tmp_path)) == Policy()
+    kept = CliRunner().invoke(app, [*words, "--min", "full.persona_rate.low=0.6"])
+    assert "full.persona_rate.low >= 0.6" in kept.output
+    assert "full.persona_rate.low >= 0.6" in CliRunner().invoke(app, words).output
+    assert CliRunner().invoke(app, [*words, "--min", "full.persona_rate.low=0.6", "--clear"]).exit_code == 2
+    assert "no policy" in CliRunner().invoke(app, [*words, "--clear"]).output
