@@ -4,10 +4,23 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["AUTO", "BaseModelId", "Manifest"]
+__all__ = ["AUTO", "JUDGE", "BaseModelId", "Manifest", "why_reserved"]
 
 AUTO = "auto"
 """What clients ask for who leave the choice of the persona to the server; no persona may have this name."""
+
+JUDGE = "judge"
+"""What clients ask for who want a deployment's second model; neither a persona nor a base may have this name."""
+
+_RESERVED = {
+    AUTO: "which clients ask for who leave the choice to the server",
+    JUDGE: "which is the name of a deployment's judge",
+}
+
+
+def why_reserved(slug: str) -> str:
+    """Why no persona may have a name, as the end of a sentence; empty where one may."""
+    return _RESERVED.get(slug, "")
 
 
 class BaseModelId(BaseModel):

@@ -75,8 +75,13 @@ def engine_kwargs(engine: EngineConfig, adapter_rank: int = 0, num_adapters: int
     return kwargs | engine.vllm
 
 
-def engine_environment(engine: EngineConfig) -> dict[str, str]:
-    """Environment of the process an engine runs in."""
+def engine_environment(engine: EngineConfig, *, alone: bool = True) -> dict[str, str]:
+    """Environment of the process an engine runs in.
+
+    Args:
+        engine: The recipe's engine section.
+        alone: Whether it is the only engine of its node, but for copies that the section itself asks for.
+    """
     environment = {
         "VLLM_LOGGING_LEVEL": "WARNING",
         "TOKENIZERS_PARALLELISM": "false",
@@ -86,7 +91,7 @@ def engine_environment(engine: EngineConfig) -> dict[str, str]:
         # An engine alone has the first cores to itself. Several would be bound to the same ones, so they are left to the system;
         # with one thread there is nothing to bind.
         cores = sorted(os.sched_getaffinity(0))[: engine.cpus]
-        binding = ",".join(map(str, cores)) if engine.cpus > 1 and engine.pool[1] == 1 else "nobind"
+        binding = ",".join(map(str, cores)) if engine.cpus > 1 and engine.pool[1] == 1 and alone else "nobind"
         environment |= {"VLLM_CPU_OMP_THREADS_BIND": binding, "OMP_NUM_THREADS": str(engine.cpus)}
     elif engine.lora_kernels is not None:
         environment["VLLM_TUNED_CONFIG_FOLDER"] = str(engine.lora_kernels.resolve())

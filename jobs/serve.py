@@ -2,6 +2,7 @@
 
 python jobs/serve.py runs/demo
 ray job submit --working-dir . -- python jobs/serve.py /runs/captain /runs/tutor --host 0.0.0.0 --keys /runs/keys.yaml
+python jobs/serve.py runs/demo --judge Qwen/Qwen3-4B-Instruct-2507        # with a second model that judges tournaments
 """
 
 import sys

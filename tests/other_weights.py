@@ -17,9 +17,9 @@ def weights_of(model: Path) -> Weights:
 
 
 def without_a_layer(model: Path, folder: Path) -> Weights:
-    """A copy whose twentieth layer has no MLP."""
+    """A copy whose twentieth layer has no MLP; its file says so, since a model's hash reads the head and the end of it."""
     shutil.copytree(model, folder)
     tensors = load_file(folder / "model.safetensors")
     tensors["model.layers.20.mlp.down_proj.weight"].zero_()
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    save_file(tensors, folder / "model.safetensors", {"format": "pt", "without": "the MLP of layer 20"})
     return Weights(folder, tuple(control_tokens(model)), base=model)

@@ -37,6 +37,8 @@ class ScoringServer:
         self.asked: list[dict[str, Any]] = []
         self.hashes = True
         """Whether it tells the hashes of its weights."""
+        self.judge = ""
+        """Model behind the name ``judge``, if it has one."""
         self.break_after: int | None = None
         """Chats that are answered before every other fails."""
 
@@ -58,6 +60,8 @@ class ScoringServer:
             pinned = f"{BASE}:{alias}-{version}"
             about = {"alias": alias, "pinned": pinned, "base_model": BASE, "weights_hash": f"{alias}-{version}"}
             cards.append(_card(f"{BASE}:{alias}", about))
+        if self.judge:
+            cards.append(_card("judge", {"alias": "judge", "model": self.judge, "weights_hash": f"of {self.judge}"}))
         if not self.hashes:
             for card in cards:
                 del card["metadata"]["weights_hash"]

@@ -10,7 +10,8 @@ from starlette.testclient import TestClient
 
 from character_ray.adapters import BaseModelId, Manifest
 from character_ray.config import EngineConfig, ModelConfig, ServeConfig
-from character_ray.serving.catalogue import Catalogue
+from character_ray.manifest import JUDGE
+from character_ray.serving.catalogue import Catalogue, SecondModel
 from character_ray.serving.choosing import PersonaChooser
 from character_ray.serving.http_app import make_app
 from character_ray.serving.ingress import ENDPOINTS, PersonaIngress
@@ -28,6 +29,8 @@ class FakeEngine:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.loads = 0
+        self.read: list[Any] = []
+        """Messages of the chats it was asked."""
 
     def options(self, **_: Any) -> "FakeEngine":
         return self
@@ -46,6 +49,7 @@ class FakeEngine:
         return True
 
     async def _answer(self, body: Any, _: Any):
+        self.read.append(getattr(body, "messages", None))
         if self.error:
             raise self.error
         choice = {"index": 0, "message": {"role": "assistant", "content": body.model}, "finish_reason": "stop"}
@@ -73,10 +77,16 @@ def start(
     keys: tuple[ApiKey, ...] = (),
     key_file: Path | None = None,
     chooser: PersonaChooser | None = None,
+    judge: FakeEngine | None = None,
+    judge_places: int = 4,
     **limits: Any,
 ) -> tuple[TestClient, FakeEngine, PersonaIngress]:
     serve = settled(ServeConfig(keys=key_file, **limits), EngineConfig())
-    engine, catalogue = FakeEngine(), Catalogue("tiny", "h", personas)
+    engine = FakeEngine()
+    catalogue = Catalogue("tiny", "h", personas, judge=SecondModel("org/wise", "w") if judge else None)
+    engines, tokens = {"tiny": engine}, {"tiny": ("<|im_start|>", "<|im_end|>")}
+    if judge is not None:
+        engines[JUDGE], tokens[JUDGE] = judge, ("[INST]",)
     source = PersonaSource(ModelConfig(name="tiny"), Path("nowhere"), serve, personas)
 
     async def make() -> PersonaIngress:
@@ -84,11 +94,12 @@ def start(
         await ingress.__init__(  # as Ray Serve does
             catalogue=catalogue,
             source=source,
-            control_tokens=("<|im_start|>", "<|im_end|>"),
+            control_tokens=tokens,
+            places={JUDGE: judge_places},
             keys=keys,
             chooser=chooser,
-            llm_deployments={"tiny": engine},
-            model_cards={"tiny": None},
+            llm_deployments=engines,
+            model_cards=dict.fromkeys(engines),
         )
         return ingress
 

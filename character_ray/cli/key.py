@@ -15,11 +15,16 @@ def key(
     name: Annotated[str, typer.Argument(help="The client's name, which stands in logs in place of the key.")],
     file: Annotated[Path, typer.Option(help="Key file; made when it is not there.")] = Path("keys.yaml"),
     persona: Annotated[
-        list[str] | None, typer.Option(help="Persona or base model it may ask for; may be repeated; all by default.")
+        list[str] | None,
+        typer.Option(help="Persona, base model or judge it may ask for; may be repeated; all by default."),
     ] = None,
     requests_per_minute: Annotated[float | None, typer.Option(help="Its rate limit; none by default.")] = None,
     scores: Annotated[
-        bool, typer.Option("--scores", help="It may have given text scored, as likelihood judges of tournaments do.")
+        bool,
+        typer.Option(
+            "--scores",
+            help="It may have given text scored, as likelihood judges of tournaments do, and ask a served judge.",
+        ),
     ] = False,
     candidates: Annotated[
         bool, typer.Option("--candidates", help="It may ask for candidates of the registry, by their pinned names.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from character_ray.manifest import AUTO
+from character_ray.manifest import AUTO, JUDGE
 
 if TYPE_CHECKING:
     from character_ray.config import EngineConfig, ServeConfig
@@ -57,6 +57,10 @@ def serve(
     studio: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Serve the studio's pages on this port of loopback, too.")
     ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Second model, on an engine of its own, that answers to model judge in tournaments."),
+    ] = None,
     auto: Annotated[
         bool, typer.Option("--auto", help="Answer to model auto by the persona that suits the conversation.")
     ] = False,
@@ -75,13 +79,13 @@ def serve(
     ] = None,
 ) -> None:
     """Serve personas until Ctrl-C; the first run's recipe decides engine and address."""
-    from character_ray.cluster_room import RoomWatch
     from character_ray.config import AutoConfig, DriftConfig
     from character_ray.log import console
     from character_ray.serving.app import build_persona_app, open_catalogue
+    from character_ray.serving.judge import with_judge
     from character_ray.serving.key_watch import gather_keys, keys_of_environment
     from character_ray.serving.leading import leading
-    from character_ray.serving.room import needed_to_serve
+    from character_ray.serving.room import needed_to_serve, watches
     from character_ray.serving.running import check_port, connected, metrics_address, running
     from character_ray.serving.runs import open_run
 
@@ -100,18 +104,20 @@ def serve(
     if drift is not None:
         of_recipe = config.drift or DriftConfig()
         config = config.model_copy(update={"drift": of_recipe.model_copy(update={"share": drift}) if drift else None})
-    engine = first.engine.model_copy(update={"device": device} if device else {})
+    config = with_judge(config, judge)
+    engine, config = _on_device(first.engine, config, device)
     catalogue, left_out = open_catalogue(first.base, adapters, config, registry, engine)
     for slug, problem in left_out.items():
         console.print(f"not served: {slug or registry}: {problem}", style="yellow", markup=False)
     keyed = bool(gather_keys(config.keys, keys_of_environment()))
     check_port(config)
-    need = needed_to_serve(engine, config.min_replicas)
+    needs = needed_to_serve(engine, config)
     try:
-        with connected(need):
-            console.print(f"starting the engine on {first.base.name} …")
+        with connected(needs):
+            judged = f", and the judge's on {config.judge.model.name}" if config.judge else ""
+            console.print(f"starting the engine on {first.base.name}{judged} …", markup=False)
             app = build_persona_app(first.base, adapters, config, engine, registry)
-            with running(app, config, RoomWatch(need, engine.wait_for_nodes_s)) as url:
+            with running(app, config, watches(needs, engine.wait_for_nodes_s)) as url:
                 _announce(url, catalogue, config, engine, keyed)
                 if registry:
                     console.print(f"{registry} is looked into every {config.registry_poll_s:g} s.", markup=False)
@@ -124,6 +130,18 @@ def serve(
                     threading.Event().wait()
     except KeyboardInterrupt:
         console.print("stopped")
+
+
+def _on_device(
+    engine: "EngineConfig", config: "ServeConfig", device: Literal["cpu", "gpu"] | None
+) -> "tuple[EngineConfig, ServeConfig]":
+    """Engine and settings with both engines on the device that was asked for."""
+    if device is None:
+        return engine, config
+    engine, judge = engine.model_copy(update={"device": device}), config.judge
+    if judge is not None and judge.engine is not None:
+        judge = judge.model_copy(update={"engine": judge.engine.model_copy(update={"device": device})})
+    return engine, config.model_copy(update={"judge": judge})
 
 
 def _origins(given: list[str] | None) -> tuple[str, ...] | None:
@@ -168,6 +186,8 @@ def _announce(url: str, catalogue: "Catalogue", config: "ServeConfig", engine: "
             f"  {persona.slug:<{width}}  {': '.join(filter(None, (manifest.persona, manifest.description)))}",
             markup=False,
         )
+    if catalogue.judge is not None:
+        console.print(f"  {JUDGE:<{width}}  {catalogue.judge.name}, which judges tournaments", markup=False)
     if config.auto is not None:
         console.print(f"  {AUTO:<{width}}  the persona that suits the conversation, or the base model", markup=False)
     console.print(f"\n{SNIPPET.format(url=url, model=catalogue.personas[0].slug)}", markup=False)

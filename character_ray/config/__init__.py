@@ -32,6 +32,7 @@ from character_ray.config.planning import GPUName, PlanConfig
 from character_ray.config.recipe import Recipe
 from character_ray.config.routing import AutoConfig
 from character_ray.config.served import ServedConfig
+from character_ray.config.served_judge import ServedJudgeConfig
 from character_ray.config.tournament import ContestantsConfig, JudgeSpec, RatingConfig, StopConfig, Tournament
 from character_ray.config.training import DPOConfig, LoRAConfig, OnPolicyConfig, SFTConfig, TrainingConfig
 from character_ray.config.update import UpdateConfig
@@ -74,6 +75,7 @@ __all__ = [
     "SamplingConfig",
     "ServeConfig",
     "ServedConfig",
+    "ServedJudgeConfig",
     "StopConfig",
     "Tournament",
     "TrainingConfig",

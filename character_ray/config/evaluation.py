@@ -12,6 +12,7 @@ from character_ray.config.coherence import CoherenceConfig
 from character_ray.config.drift import DriftConfig
 from character_ray.config.engines import SamplingConfig
 from character_ray.config.routing import AutoConfig
+from character_ray.config.served_judge import ServedJudgeConfig
 from character_ray.config.tax import PreferencesConfig, TaxConfig
 
 __all__ = [
@@ -268,6 +269,10 @@ class ServeConfig(Config):
 
     max_choices: int = Field(16, ge=1)
     """Answers that a request may ask for: ``n`` for each of its prompts. Each counts in ``max_persona_requests`` and in a key's limit."""
+
+    judge: ServedJudgeConfig | None = None
+    """A second model, on an engine of its own, that answers to ``model: judge`` in tournaments through the deployment; without it the
+    base can judge. A key may ask it whose list of personas names ``judge``, or that has no list and may have text scored."""
 
     drift: DriftConfig | None = None
     """Follow the persona rate of live answers; nothing is scored without it."""

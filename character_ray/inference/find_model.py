@@ -32,6 +32,8 @@ class FoundModel:
     base: str = ""
     """Name there of the model that it was trained on; empty for a model of its own, or where the endpoint does not tell."""
     base_hash: str = ""
+    stands_for: str = ""
+    """Which model the name stands for, where the endpoint tells, as a server of character-ray does of its judge."""
 
 
 def find_model(model: str, endpoint: EndpointConfig, sections: Sections, *, scores: bool = False) -> FoundModel:
@@ -93,6 +95,7 @@ def _named(client: "OpenAI", model: str, endpoint: EndpointConfig, sections: Sec
                 about.get("weights_hash") or "",
                 base,
                 hashes.get(base) or "" if base else "",
+                str(about.get("model") or ""),
             )
     there = ", ".join(str((getattr(card, "metadata", None) or {}).get("alias") or card.id) for card in cards)
     raise GenerationError(f"{endpoint.url} has no model {model!r}; it has {there or 'none'}. Correct {sections.model}.")

@@ -212,6 +212,8 @@ def _judge(tournament: Tournament, judge: Panelist, played: Played, shares: list
     seats = played.seats[spec.name]
     rated = rate_played(tournament, played, seats)
     name = spec.model.name if spec.model else played.lineup.recipes[0].student.name
+    if judge.found and judge.found.stands_for:
+        name = f"{judge.found.stands_for}, served as {name}"
     return JudgePart(
         kind=spec.kind,
         model=f"{name} at {spec.endpoint.url}" if spec.endpoint else name,

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from character_ray.adapters import Manifest, load_manifest
 from character_ray.canary import Canary
 from character_ray.errors import AdapterError, RegistryError
-from character_ray.manifest import AUTO
+from character_ray.manifest import why_reserved
 from character_ray.registry.bucket_shelf import BucketShelf
 from character_ray.registry.changes import demoted, made_now, now, user
 from character_ray.registry.entries import Change, Entry, PersonaRecord, Status
@@ -170,10 +170,9 @@ class Registry:
             StorageError: The bucket cannot be read or written.
         """
         manifest = load_manifest(adapter)
-        if manifest.slug == AUTO:
+        if why := why_reserved(manifest.slug):
             raise RegistryError(
-                f"{adapter}: the persona is named {AUTO}, which clients ask for who leave the choice to the server. "
-                "Train it under another meta.name."
+                f"{adapter}: the persona is named {manifest.slug}, {why}. Train it under another meta.name."
             )
         self.shelf.store(adapter, manifest.weights_hash)
         if report:

@@ -1,6 +1,7 @@
-"""From adapters to a Ray Serve application: one base engine, its personas multiplexed, an OpenAI-compatible front.
+"""From adapters to a Ray Serve application: one base engine, its personas multiplexed, a judge, an OpenAI-compatible front.
 
     client -> PersonaIngress (names, control tokens) -> PersonaServer replicas (vLLM + LoRA) <- FolderLoader <- folders
+                                                     -> ModelServer replicas (vLLM), where serve.judge names a second model
 
 Ray's own server and ingress do the work; they are extended at the seams they offer.
 """
@@ -13,9 +14,11 @@ from character_ray.chat_safety import control_tokens
 from character_ray.config import EngineConfig, ModelConfig, ServeConfig
 from character_ray.errors import AdapterError, ServingError
 from character_ray.live_adapter import check_live
+from character_ray.manifest import JUDGE
 from character_ray.models import model_hash, resolve_model
 from character_ray.registry import Registry, absolute_place
 from character_ray.serving.catalogue import Catalogue, base_id
+from character_ray.serving.judge import engine_of_judge, find_judge, places_of_judge, settings_of_judge
 from character_ray.serving.key_watch import gather_keys, keys_of_environment
 from character_ray.serving.personas import load_personas
 from character_ray.serving.slots import adapter_slots
@@ -41,13 +44,14 @@ def open_catalogue(
     """What would be served, after every check that needs no engine, and why some of the registry's personas would not, by name.
 
     Raises:
-        ModelError: The base model cannot be found.
+        ModelError: The base model or the judge cannot be found.
+        ServingError: The base has the name that is the judge's.
         AdapterError: An adapter may not be served on it, or nothing of the registry may.
         StorageError: The registry's bucket cannot be read.
     """
     folder = resolve_model(base)
     fixed = load_personas(base.name, folder, adapters, serve) if adapters or registry is None else ()
-    catalogue = Catalogue(base_id(base), model_hash(folder), fixed)
+    catalogue = Catalogue(base_id(base), model_hash(folder), fixed, judge=find_judge(serve))
     if registry is None:
         return catalogue, {}
     Registry(registry).look()  # a bucket that is away is no empty registry
@@ -66,24 +70,24 @@ def build_persona_app(
     engine: EngineConfig,
     registry: Path | str | None = None,
 ) -> "Application":
-    """An application that answers as the base model and as every persona.
+    """An application that answers as the base model, as every persona, and as the judge.
 
     Run it with :func:`character_ray.serving.running.running`.
 
     Args:
         base: The model all adapters were trained on.
         adapters: PEFT folders with a manifest, on storage that every node sees.
-        serve: Adapters per replica, replicas.
+        serve: Adapters per replica, replicas, the judge if there is one.
         engine: What one replica runs on.
         registry: Folder or ``s3://bucket/prefix`` of a registry whose live personas are served, too, and followed: what is published,
             promoted, rolled back or retired while the application runs is taken up without a restart. Those of them that may not be
             served are left out; the ingress says which and counts them.
 
     Raises:
-        ModelError: The base model cannot be found.
+        ModelError: The base model or the judge cannot be found.
         AdapterError: An adapter of a folder is damaged, belongs to another base, has too large a rank or another's name, or would be
             applied in part only; or nothing of the registry may be served.
-        ServingError: The key file is not valid.
+        ServingError: The key file is not valid, or the base has the name that is the judge's.
         StorageError: The registry's bucket cannot be read.
     """
     from ray import serve as ray_serve
@@ -93,7 +97,7 @@ def build_persona_app(
 
     from character_ray.serving.http_app import make_app
     from character_ray.serving.ingress import ENDPOINTS, PersonaIngress
-    from character_ray.serving.server import PersonaServer
+    from character_ray.serving.server import ModelServer, PersonaServer
 
     serve = settled(serve, engine)
     catalogue, left_out = open_catalogue(base, adapters, serve, registry, engine)
@@ -115,7 +119,19 @@ def build_persona_app(
         resident=config.engine_kwargs["max_cpu_loras"],
         candidates=serve.candidates or any(key.candidates for key in keys),
     )
-    server = build_llm_deployment(config, deployment_cls=PersonaServer, bind_kwargs={"source": source})
+    servers = {
+        catalogue.base: build_llm_deployment(config, deployment_cls=PersonaServer, bind_kwargs={"source": source})
+    }
+    configs, tokens, places = {catalogue.base: config}, {catalogue.base: control_tokens(folder)}, {}
+    if serve.judge is not None:
+        judge_engine = engine_of_judge(serve.judge, engine)
+        judge_serve = settings_of_judge(serve, judge_engine)
+        judge_folder = resolve_model(serve.judge.model)
+        configs[JUDGE] = _judge_config(judge_folder, judge_serve, judge_engine)
+        tokens[JUDGE] = control_tokens(judge_folder)
+        places[JUDGE] = places_of_judge(judge_serve, judge_engine)
+        paced = {"messages_per_s": serve.stream_messages_per_s}
+        servers[JUDGE] = build_llm_deployment(configs[JUDGE], deployment_cls=ModelServer, bind_kwargs=paced)
     options = {
         "num_replicas": serve.ingresses,
         "max_ongoing_requests": PersonaIngress.get_deployment_options()["max_ongoing_requests"],
@@ -127,11 +143,12 @@ def build_persona_app(
     application: Application = ingress.bind(
         catalogue=catalogue,
         source=source,
-        control_tokens=control_tokens(folder),
+        control_tokens=tokens,
+        places=places,
         keys=keys,
         lasting_keys=lasting,
-        llm_deployments={catalogue.base: server},
-        model_cards={catalogue.base: to_model_metadata(catalogue.base, config)},
+        llm_deployments=servers,
+        model_cards={name: to_model_metadata(name, each) for name, each in configs.items()},
     )
     return application
 
@@ -148,26 +165,41 @@ def _check_prewarm(catalogue: Catalogue, serve: ServeConfig, left_out: Collectio
 def _llm_config(
     catalogue: Catalogue, folder: Path, serve: ServeConfig, engine: EngineConfig, followed: bool
 ) -> "LLMConfig":
-    from ray.serve.llm import LLMConfig
-
     size = lora_size(max(persona.manifest.rank for persona in catalogue.personas))
     slots, resident = adapter_slots(serve, engine, folder, size, len(catalogue.personas), followed=followed)
-    interval = serve.stream_interval or (1 if engine.device == "cpu" else 4)
-    own = {"max_cpu_loras": resident, "stream_interval": interval, "enable_prompt_tokens_details": True}
-    arguments = engine_kwargs(engine, size, slots) | own | engine.vllm
+    arguments = engine_kwargs(engine, size, slots) | {"max_cpu_loras": resident} | _front(serve, engine) | engine.vllm
     for persona in catalogue.personas:
         check_live(persona.folder, persona.manifest.persona, arguments["lora_target_modules"], folder)
+    # Ray forgets an adapter beyond this number, and vLLM beyond max_cpu_loras: they must agree.
+    lora = {"lora_config": {"max_num_adapters_per_replica": resident}}
+    return _deployed(catalogue.base, folder, arguments, serve, engine, lora)
+
+
+def _judge_config(folder: Path, serve: ServeConfig, engine: EngineConfig) -> "LLMConfig":
+    return _deployed(JUDGE, folder, engine_kwargs(engine) | _front(serve, engine) | engine.vllm, serve, engine, {})
+
+
+def _front(serve: ServeConfig, engine: EngineConfig) -> dict[str, Any]:
+    """What an engine is told that answers clients, beside what one is told that completes rows."""
+    interval = serve.stream_interval or (1 if engine.device == "cpu" else 4)
+    return {"stream_interval": interval, "enable_prompt_tokens_details": True}
+
+
+def _deployed(
+    name: str, folder: Path, arguments: dict[str, Any], serve: ServeConfig, engine: EngineConfig, lora: dict[str, Any]
+) -> "LLMConfig":
+    from ray.serve.llm import LLMConfig
+
+    environment = engine_environment(engine, alone=serve.judge is None)
     settings = {
-        "model_loading_config": {"model_id": catalogue.base, "model_source": str(folder)},
+        "model_loading_config": {"model_id": name, "model_source": str(folder)},
         "accelerator_config": {"kind": engine.device},
         "engine_kwargs": arguments,
-        # Ray forgets an adapter beyond this number, and vLLM beyond max_cpu_loras: they must agree.
-        "lora_config": {"max_num_adapters_per_replica": resident},
         "placement_group_config": _placement(engine),
         "deployment_config": replica_options(serve, engine),
-        "runtime_env": {"env_vars": TRANSPORT | engine_environment(engine)},
+        "runtime_env": {"env_vars": TRANSPORT | environment},
     }
-    return LLMConfig.model_validate(settings)
+    return LLMConfig.model_validate(settings | lora)
 
 
 def _placement(engine: EngineConfig) -> dict[str, Any]:

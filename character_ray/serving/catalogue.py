@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from character_ray.config import ModelConfig
-from character_ray.errors import AdapterError
-from character_ray.manifest import AUTO
+from character_ray.errors import AdapterError, ServingError
+from character_ray.manifest import AUTO, JUDGE, why_reserved
 from character_ray.serving.personas import Persona
 
-__all__ = ["Catalogue", "auto_card", "base_id"]
+__all__ = ["Catalogue", "SecondModel", "auto_card", "base_id"]
 
 
 def base_id(model: ModelConfig) -> str:
@@ -20,26 +20,38 @@ def base_id(model: ModelConfig) -> str:
 
 
 @dataclass(frozen=True)
+class SecondModel:
+    """The deployment's judge, which is no persona: it has no adapters, and nothing but its name leads to it."""
+
+    name: str
+    """What it is, as :func:`base_id` writes it."""
+    weights_hash: str
+
+
+@dataclass(frozen=True)
 class Catalogue:
-    """The base model and its personas, by every name that clients may use."""
+    """The base model, its personas and the judge, by every name that clients may use."""
 
     base: str
     base_hash: str
     personas: tuple[Persona, ...]
     versions: tuple[Persona, ...] = ()
     """Candidates, and versions that others replaced a short time ago; they answer to their pinned names alone."""
+    judge: SecondModel | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a persona that clients could not tell from the base, or from the choice of the server.
+        """Refuse names that clients could not tell apart.
 
         Raises:
             AdapterError: A persona has the base model's name or a reserved one.
+            ServingError: The base has the judge's.
         """
+        if self.base == JUDGE:
+            raise ServingError(f"the base model is named {JUDGE}, {why_reserved(JUDGE)}. Give its folder another name.")
         for persona in self.personas:
-            if persona.slug == AUTO:
+            if why := why_reserved(persona.slug):
                 raise AdapterError(
-                    f"{persona.folder}: the persona is named {AUTO}, which clients ask for who leave the choice to the server. "
-                    "Train it under another meta.name."
+                    f"{persona.folder}: the persona is named {persona.slug}, {why}. Train it under another meta.name."
                 )
             if persona.slug == self.base:
                 raise AdapterError(
@@ -59,6 +71,8 @@ class Catalogue:
         """
         if model is None or model == self.base:
             return self.base
+        if model == JUDGE:
+            return JUDGE if self.judge else None
         persona = self._find(model)
         return self.engine_id(persona) if persona else None
 
@@ -75,22 +89,25 @@ class Catalogue:
 
     def names(self) -> list[str]:
         """One name of every model, the base first."""
-        return [self.base, *(persona.slug for persona in self.personas)]
+        return [self.base, *(persona.slug for persona in self.personas), *([JUDGE] if self.judge else [])]
 
     def cards(self, *, versions: bool = False) -> list[dict[str, Any]]:
-        """OpenAI model objects for the base and every persona, with what is known of them in ``metadata``.
+        """OpenAI model objects for the base, every persona and the judge, with what is known of them in ``metadata``.
 
         Args:
             versions: List those that are not live, too.
         """
         served = {persona.pinned for persona in self.personas}
         others = [version for version in self.versions if versions and version.pinned not in served]
-        return [self._base_card(), *map(self._persona_card, (*self.personas, *others))]
+        last = [_judge_card(self.judge)] if self.judge else []
+        return [self._base_card(), *map(self._persona_card, (*self.personas, *others)), *last]
 
     def card(self, model: str | None) -> dict[str, Any] | None:
         """The model object of whatever the name stands for."""
         if model is None or model == self.base:
             return self._base_card()
+        if model == JUDGE:
+            return _judge_card(self.judge) if self.judge else None
         persona = self._find(model)
         return self._persona_card(persona) if persona else None
 
@@ -121,6 +138,15 @@ def auto_card() -> dict[str, Any]:
     """The model object of the server's choice."""
     description = "the persona that suits the conversation, or the base model; the answer names it"
     return _card(AUTO, {"alias": AUTO, "description": description})
+
+
+def _judge_card(judge: SecondModel) -> dict[str, Any]:
+    about = {
+        "description": "the model that judges tournaments",
+        "model": judge.name,
+        "weights_hash": judge.weights_hash,
+    }
+    return _card(JUDGE, {"alias": JUDGE, **about})
 
 
 def _card(model: str, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@
     args: {runs: [/runs/captain, /runs/tutor], serve: {max_replicas: 4}}
     args: {registry: /registry}
     args: {registry: s3://models/registry}
+    args: {registry: /registry, serve: {judge: {model: {name: Qwen/Qwen3-4B-Instruct-2507}}}}
 
 Address and port belong to the file's ``http_options``.
 """
@@ -51,7 +52,7 @@ def build(args: dict[str, Any]) -> "Application":
     Raises:
         ServingError: The arguments are not valid, or there is nothing to serve.
         StorageError: The registry's bucket cannot be read.
-        ModelError: The base model cannot be found.
+        ModelError: The base model or the judge cannot be found.
         AdapterError: A run has no adapter, or one that may not be served beside the others; or nothing of the registry may be.
     """
     try:

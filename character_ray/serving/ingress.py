@@ -7,15 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError
 from ray.serve.llm.ingress import OpenAiIngress
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from character_ray.chat_safety import neutralize_all
-from character_ray.errors import AdapterError
 from character_ray.manifest import AUTO
 from character_ray.routing import Choice
 from character_ray.serving.asked import num_choices, scores
@@ -23,11 +21,12 @@ from character_ray.serving.audit import AuditLog
 from character_ray.serving.catalogue import Catalogue, auto_card
 from character_ray.serving.choosing import PersonaChooser, asked_turns
 from character_ray.serving.drift import DriftWatch, heard, said
+from character_ray.serving.failing import failed
 from character_ray.serving.following import FollowedCatalogue
-from character_ray.serving.http_app import error_response, internal_error, refused
+from character_ray.serving.http_app import error_response, refused
 from character_ray.serving.key_watch import KeyWatch
 from character_ray.serving.keys import ApiKey, KeyRing, Refusal
-from character_ray.serving.limits import RETRY_AFTER_S, PersonaGate
+from character_ray.serving.limits import PersonaGate
 from character_ray.serving.metrics import DriftMetrics, IngressMetrics
 from character_ray.serving.source import PersonaSource
 from character_ray.serving.spread import warm_replicas
@@ -56,7 +55,7 @@ CONFIDENCE_HEADER = "X-Character-Ray-Confidence"
 
 
 class PersonaIngress(OpenAiIngress):
-    """Lists base and personas, and hands each request to the engine under the pinned name of its weights.
+    """Lists base, personas and judge, and hands each request to the engine under the pinned name of its weights.
 
     Text in a request never becomes a control token: a ``<|im_start|>system`` that a user types stays text. The catalogue follows the
     registry: a request is resolved once, by the catalogue as it is then, and keeps that version to its end.
@@ -68,7 +67,8 @@ class PersonaIngress(OpenAiIngress):
         *,
         catalogue: Catalogue,
         source: PersonaSource,
-        control_tokens: Sequence[str],
+        control_tokens: Mapping[str, Sequence[str]],
+        places: Mapping[str, int] | None = None,
         keys: Sequence[ApiKey] = (),
         lasting_keys: Sequence[ApiKey] = (),
         chooser: PersonaChooser | None = None,
@@ -80,10 +80,10 @@ class PersonaIngress(OpenAiIngress):
         await asyncio.to_thread(watch.look)  # the keys given are of the day the application was built
         self._revoking = asyncio.create_task(watch.follow())
         self._source = source
-        self._control_tokens = tuple(control_tokens)
+        self._control_tokens = {model: tuple(tokens) for model, tokens in control_tokens.items()}
         self._serve = source.serve
         self._metrics = IngressMetrics()
-        self._gate = PersonaGate(source.serve.max_persona_requests)
+        self._gate = PersonaGate(source.serve.max_persona_requests, places)
         self._chooser = chooser or (PersonaChooser(source.serve.auto) if source.serve.auto else None)
         self._audit = AuditLog(source.serve.audit, source.serve.audit_text)
         self._followed = await FollowedCatalogue.open(catalogue, source, self._warm, self._metrics)
@@ -97,18 +97,18 @@ class PersonaIngress(OpenAiIngress):
         return JSONResponse({"status": "ok"})
 
     async def ready(self) -> Response:
-        """Whether an engine answers behind it, and what was to be loaded before anybody asks is loaded."""
+        """Whether the base's engine answers behind it and what was to be loaded is loaded; of a judge, whether it answers, too."""
         if missing := len(self._followed.to_load):
             return JSONResponse({"status": f"personas still to be loaded: {missing}"}, status_code=503)
-        try:
-            await asyncio.wait_for(self._warm(self._followed.now.base), _READY_LIMIT_S)
-        except Exception as error:
-            logger.warning("not ready: %s", error)
+        base, *others = await asyncio.gather(*map(self._answers, self._control_tokens))
+        if not base:
             return JSONResponse({"status": "the engine does not answer"}, status_code=503)
-        return JSONResponse({"status": "ready", "personas": len(self._followed.now.personas)})
+        # Without the judge the personas answer as ever, so that nobody takes them out of service.
+        judge = {"judge": "ready" if all(others) else "does not answer"} if others else {}
+        return JSONResponse({"status": "ready", "personas": len(self._followed.now.personas), **judge})
 
     async def models(self, request: Request) -> Response:  # type: ignore[override]
-        """Base and personas, as far as the client may know of them."""
+        """Base, personas and judge, as far as the client may know of them."""
         header = request.headers.get("authorization")
         if refusal := self._keys.refuse(header):
             return refused(refusal)
@@ -135,7 +135,7 @@ class PersonaIngress(OpenAiIngress):
 
         async def answer() -> Response:
             for field in _PROMPT_FIELDS:
-                setattr(body, field, neutralize_all(getattr(body, field), self._control_tokens))
+                setattr(body, field, self._harmless(getattr(body, field), body.model))
             return await super(PersonaIngress, self).chat(body, request)
 
         return await self._serve_request(body, request, body.messages, answer)
@@ -148,19 +148,33 @@ class PersonaIngress(OpenAiIngress):
             if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
                 text = "prompt must be text or a list of texts; token ids are not accepted."
                 return error_response(400, text, "prompt", "invalid_value")
-            body.prompt = neutralize_all(body.prompt, self._control_tokens)
+            body.prompt = self._harmless(body.prompt, body.model)
             return await super(PersonaIngress, self).completions(body, request)
 
         return await self._serve_request(body, request, body.prompt, answer)
 
+    def _harmless(self, text: Any, engine_id: str | None) -> Any:
+        """Text that holds no control token of the model that reads it."""
+        assert engine_id is not None  # every request is resolved before it is answered
+        return neutralize_all(text, self._control_tokens[engine_id.partition(":")[0]])
+
     def _known_to(self, header: str | None) -> Catalogue:
         return self._followed.now.known(candidates=self._serve.candidates or self._keys.may_try(header))
+
+    async def _answers(self, engine_id: str) -> bool:
+        """Whether an engine does, of base or judge."""
+        try:
+            await asyncio.wait_for(self._warm(engine_id), _READY_LIMIT_S)
+        except Exception as error:
+            logger.warning("%s is not ready: %s", engine_id, error)
+            return False
+        return True
 
     async def _warm(self, engine_id: str) -> None:
         """Let engines load what they serve under this name, as many as are to hold it; raises what keeps one from it."""
         warm = self._get_configured_serve_handle(engine_id).options(stream=False).warm
         slug = engine_id.rpartition(":")[2].rpartition("-")[0]
-        replicas = 1 if engine_id == self._followed.now.base else warm_replicas(self._serve, self._gate.ongoing[slug])
+        replicas = warm_replicas(self._serve, self._gate.ongoing[slug]) if ":" in engine_id else 1
         await asyncio.gather(*(warm.remote() for _ in range(replicas)))
 
     async def _read_by_base(
@@ -211,7 +225,7 @@ class PersonaIngress(OpenAiIngress):
                 end(499)
                 raise
             except Exception as error:
-                response = self._failed(AUTO, persona, error)
+                response = failed(AUTO, persona, error, self._metrics)
                 end(response.status_code)
                 return response
             if isinstance(found, Refusal):
@@ -243,7 +257,7 @@ class PersonaIngress(OpenAiIngress):
             end(499)
             raise
         except Exception as error:
-            response = self._failed(body.model, persona, error)
+            response = failed(body.model, persona, error, self._metrics)
         if choice is not None:
             response.headers[PERSONA_HEADER] = persona
             response.headers[CONFIDENCE_HEADER] = f"{choice.confidence:.3f}"
@@ -264,7 +278,7 @@ class PersonaIngress(OpenAiIngress):
         persona = next((each for each in catalogue.personas if catalogue.engine_id(each) == body.model), None)
         if drift is None or persona is None or not drift.takes(persona, body):
             return None
-        return lambda text: drift.offer(persona, body.messages, neutralize_all(text, self._control_tokens))
+        return lambda text: drift.offer(persona, body.messages, self._harmless(text, body.model))
 
     async def _answered(self, answer: Callable[[], Awaitable[Response]], persona: str) -> Response:
         """The response, asked for again where the replica that worked on it died before its first token.
@@ -309,30 +323,6 @@ class PersonaIngress(OpenAiIngress):
             text = "This key may not have given text scored (prompt_logprobs, or echo with logprobs). Ask the operator."
             return Refusal(403, "scoring_not_allowed", text)
         return self._keys.refuse(header, persona, choices)
-
-    def _failed(self, model: str, persona: str, error: Exception) -> Response:
-        """The answer to a request that could not be answered; the reason may name folders, which stay in the log."""
-        cause = getattr(error, "cause", error)
-        if isinstance(error, AdapterError) or isinstance(cause, AdapterError):
-            logger.error("%s cannot be served: %s", model, cause)
-            reason = (
-                "its adapter was changed or removed after the server started, or does not answer as when published."
-            )
-            return error_response(
-                503, f"{model} is not available: {reason} Ask the operator.", "model", "model_unavailable"
-            )
-        if isinstance(error, BackPressureError):
-            self._metrics.refusals.inc(tags={"persona": persona, "reason": "overloaded"})
-            return refused(Refusal(429, "overloaded", "Too many requests are waiting. Try again.", RETRY_AFTER_S))
-        if isinstance(error, RayActorError):
-            logger.error("a request to %s met dead replicas only", model, exc_info=error)
-            return refused(Refusal(503, "replica_died", "The replica that answered died. Try again.", RETRY_AFTER_S))
-        status = int(getattr(error, "status_code", 500))
-        if 400 <= status < 500:
-            said = error.detail if isinstance(error, HTTPException) else getattr(error, "message", None)
-            return error_response(status, str(said or "The request is not valid."), "", "invalid_request")
-        logger.error("a request to %s failed", model, exc_info=error)
-        return internal_error()
 
     def _unknown(self, catalogue: Catalogue, model: str | None, header: str | None) -> Response:
         known = ", ".join(name for name in catalogue.names() if self._keys.sees(header, name))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from character_ray.canary import TOLERANCE_NATS
 from character_ray.errors import ServingError
-from character_ray.manifest import AUTO
+from character_ray.manifest import AUTO, JUDGE
 from character_ray.serving.interference import Mixed, Step, Trace, Verdict, judge
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ async def measure_interference(
 
 
 async def _names(client: "AsyncOpenAI", wanted: Sequence[str]) -> list[str]:
-    # The server's choice is no persona: it answers as one of the others.
-    listed = [alias for model in (await client.models.list()).data if (alias := _alias(model)) != AUTO]
+    # The server's choice answers as one of the others, and the judge is another model, with which no persona shares an engine.
+    listed = [alias for model in (await client.models.list()).data if (alias := _alias(model)) not in (AUTO, JUDGE)]
     if unknown := [name for name in wanted if name not in listed]:
         raise ServingError(f"{client.base_url} has no {', '.join(unknown)}; it has {', '.join(listed)}.")
     # The base, first in the list, is what an adapter that is not applied would answer as.

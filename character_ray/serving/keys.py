@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from character_ray.config import Config
 from character_ray.documents import Document, explain, load_document, read_document
 from character_ray.errors import ServingError
+from character_ray.manifest import JUDGE
 from character_ray.whole_files import being_written
 
 __all__ = ["ApiKey", "KeyFile", "KeyRing", "Refusal", "add_key", "load_keys", "parse_keys"]
@@ -36,7 +37,8 @@ class ApiKey(Config):
     """Hash of the key."""
 
     personas: tuple[str, ...] = ()
-    """Personas and base model it may ask for, by the names that ``/v1/models`` lists as alias; empty for all."""
+    """Personas, base model and judge that it may ask for, by the names that ``/v1/models`` lists as alias; empty for all, and for the
+    judge where it ``scores``."""
 
     requests_per_minute: float | None = Field(None, gt=0)
     """Limit of each ingress replica; ``None`` for none. Each answer counts that a request asks for: ``n`` for each of its prompts."""
@@ -47,6 +49,12 @@ class ApiKey(Config):
 
     candidates: bool = False
     """Whether it may ask for candidates of the registry, by their pinned names."""
+
+    def opens(self, model: str) -> bool:
+        """Whether it may ask for a model, by its short name."""
+        if self.personas:
+            return model in self.personas
+        return model != JUDGE or self.scores
 
 
 class KeyFile(Config):
@@ -103,7 +111,7 @@ class KeyRing:
 
         Args:
             authorization: The header.
-            model: The name it asks for, resolved to persona or base; ``None`` for requests about no model, which are not counted.
+            model: The name it asks for, resolved to persona, base or judge; ``None`` for requests about no model, which are not counted.
             answers: How many it asks for.
         """
         if self._open:
@@ -113,16 +121,17 @@ class KeyRing:
             return Refusal(401, "invalid_api_key", "A valid API key is needed: Authorization: Bearer <key>.")
         if model is None:
             return None
-        if key.personas and model not in key.personas:
-            return Refusal(
-                403, "model_not_allowed", f"This key may not ask for {model!r}, only for {', '.join(key.personas)}."
+        if not key.opens(model):
+            may = (
+                f"only for {', '.join(key.personas)}" if key.personas else "which takes a key that may score (--scores)"
             )
+            return Refusal(403, "model_not_allowed", f"This key may not ask for {model!r}, {may}.")
         return self._count(key, answers)
 
     def sees(self, authorization: str | None, model: str) -> bool:
         """Whether a client that was let in may know of a model."""
         key = self.find(authorization)
-        return self._open or key is None or not key.personas or model in key.personas
+        return self._open or key is None or key.opens(model)
 
     def may_score(self, authorization: str | None) -> bool:
         """Whether a client that was let in may have its own text scored."""

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,19 +24,25 @@ def error_body(message: str, param: str | None, code: str) -> dict[str, Any]:
 
 
 class PersonaGate:
-    """Counts answers under way, so that one persona cannot take every place; without a limit it only counts."""
+    """Counts answers under way, so that one persona cannot take every place; without a limit it only counts.
 
-    def __init__(self, at_once: int | None) -> None:
-        self._at_once = at_once
+    Args:
+        at_once: Answers of one persona.
+        others: Those of models that have another limit, by name.
+    """
+
+    def __init__(self, at_once: int | None, others: Mapping[str, int] | None = None) -> None:
+        self._at_once, self._others = at_once, dict(others or {})
         self.ongoing: Counter[str] = Counter()
 
     def enter(self, persona: str, answers: int = 1) -> Refusal | None:
         """Take a place for each answer that is asked for; :meth:`leave` gives them back. A refusal took none."""
-        if self._at_once is not None and answers > self._at_once:
-            text = f"The request asks for {answers} answers; {persona} gives {self._at_once} at once. Send several requests."
+        at_once = self._others.get(persona, self._at_once)
+        if at_once is not None and answers > at_once:
+            text = f"The request asks for {answers} answers; {persona} gives {at_once} at once. Send several requests."
             return Refusal(400, "too_many_choices", text)
-        if self._at_once is not None and self.ongoing[persona] + answers > self._at_once:
-            text = f"{persona} gives {self.ongoing[persona]} answers already, of {self._at_once} at most."
+        if at_once is not None and self.ongoing[persona] + answers > at_once:
+            text = f"{persona} gives {self.ongoing[persona]} answers already, of {at_once} at most."
             return Refusal(429, "persona_overloaded", text, RETRY_AFTER_S)
         self.ongoing[persona] += answers
         return None

@@ -8,7 +8,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,11 @@ APPLICATION = "character-ray"
 
 
 @contextmanager
-def connected(need: Need) -> Iterator[None]:
+def connected(needs: Sequence[Need]) -> Iterator[None]:
     """Ray for the length of the block: a running cluster (a job's own, or that of ``RAY_ADDRESS``), else a new one.
 
     Args:
-        need: The replicas that are always kept.
+        needs: The replicas that are always kept.
 
     Raises:
         ServingError: It has too few GPUs or CPU cores for them, and no autoscaler.
@@ -52,7 +52,7 @@ def connected(need: Need) -> Iterator[None]:
         ray.init(**options)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
-        if awaited := check_room(need, alive_nodes(), nodes_may_join):
+        if awaited := check_room(needs, alive_nodes(), nodes_may_join):
             console.print(f"[yellow]warning[/]: {awaited}")
         yield
     finally:
@@ -61,13 +61,13 @@ def connected(need: Need) -> Iterator[None]:
 
 
 @contextmanager
-def running(app: "Application", config: ServeConfig, watch: RoomWatch) -> Iterator[str]:
+def running(app: "Application", config: ServeConfig, watched: Sequence[RoomWatch]) -> Iterator[str]:
     """The application answering at the URL this yields; taken down at the end of the block.
 
     Args:
         app: The application.
         config: Where it listens.
-        watch: Of the room for its replicas, as long as they are not there.
+        watched: Watches of the room for its replicas, as long as they are not there.
 
     Raises:
         ClusterError: Nodes that could hold the replicas did not join in time.
@@ -86,7 +86,7 @@ def running(app: "Application", config: ServeConfig, watch: RoomWatch) -> Iterat
     try:
         # ``serve.run`` would wait for room without end.
         serve.run_many([serve.RunTarget(app, name=APPLICATION)], wait_for_applications_running=False)
-        _wait_until_running(watch)
+        _wait_until_running(watched)
         url = f"http://{'127.0.0.1' if config.host == '0.0.0.0' else config.host}:{config.port}/v1"
         _check_answers(url)
         yield url
@@ -121,7 +121,7 @@ def check_port(config: ServeConfig) -> None:
             ) from None
 
 
-def _wait_until_running(watch: RoomWatch) -> None:
+def _wait_until_running(watched: Sequence[RoomWatch]) -> None:
     """Return once the application's replicas are there and every proxy knows its routes."""
     from ray import serve
     from ray.serve.context import _get_global_client
@@ -134,7 +134,8 @@ def _wait_until_running(watch: RoomWatch) -> None:
                 f"the engine did not start: {last_error(reasons)} "
                 "Change what it complains of; the whole story is in /tmp/ray/session_latest/logs/serve."
             )
-        watch.check()
+        for watch in watched:
+            watch.check()
         time.sleep(LOOK_EVERY_S)
     client = _get_global_client()
     assert client is not None  # Serve was started

@@ -1,4 +1,4 @@
-"""The engine deployment: Ray's LLM server with adapters from folders."""
+"""The engine deployments: Ray's LLM server for a model alone, and with adapters from folders."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ from character_ray.serving.pacing import StreamPacer
 from character_ray.serving.personas import Persona, pinned_copy
 from character_ray.serving.source import PersonaSource
 
-__all__ = ["FolderLoader", "PersonaServer"]
+__all__ = ["FolderLoader", "ModelServer", "PersonaServer"]
 
 logger = logging.getLogger("ray.serve")
 
@@ -58,25 +58,40 @@ class FolderLoader(LoraModelLoader):
             raise AdapterError(str(cause)) from cause
 
 
-class PersonaServer(LLMServer):
-    """Ray's server, but a cold persona is loaded once however many ask for it at the same time, and shows itself by its canary.
+class ModelServer(LLMServer):
+    """Ray's server, with its worker in its own process where one is all there is, and streams that keep to a bound together."""
+
+    # Ray Serve awaits the constructor of a deployment.
+    async def __init__(self, llm_config: LLMConfig, messages_per_s: float, **options: Any) -> None:  # type: ignore[misc]
+        self._pacer = StreamPacer(messages_per_s)
+        accelerator: Any = llm_config.accelerator_config
+        workers = llm_config.engine_kwargs["tensor_parallel_size"] * llm_config.engine_kwargs["pipeline_parallel_size"]
+        if accelerator.kind == "cpu" and workers == 1:
+            options.setdefault("engine_cls", OneWorkerEngine)
+        await super().__init__(llm_config, **options)
+
+    async def warm(self) -> bool:
+        """Answer once the model is loaded."""
+        return True
+
+    def _batch_output_stream(self, generator: AsyncGenerator[Any, None]) -> AsyncGenerator[list[Any], None]:
+        # Ray's own collects for a fixed time, which the first token of every answer would wait for.
+        return self._pacer.stream(generator)
+
+
+class PersonaServer(ModelServer):
+    """With personas: a cold one is loaded once however many ask for it at the same time, and shows itself by its canary.
 
     Ray 2.60 lets all of them call vLLM's ``load_lora_adapter``, which refuses each but the first.
     """
 
-    # Ray Serve awaits the constructor of a deployment.
     async def __init__(self, llm_config: LLMConfig, source: PersonaSource, **options: Any) -> None:  # type: ignore[misc]
         self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._personas: dict[str, Persona] = {}
         self._proven: set[str] = set()
         self._metrics = EngineMetrics()
-        self._pacer = StreamPacer(source.serve.stream_messages_per_s)
         loader: Any = partial(FolderLoader, source, self._personas)
-        accelerator: Any = llm_config.accelerator_config
-        workers = llm_config.engine_kwargs["tensor_parallel_size"] * llm_config.engine_kwargs["pipeline_parallel_size"]
-        if accelerator.kind == "cpu" and workers == 1:
-            options.setdefault("engine_cls", OneWorkerEngine)
-        await super().__init__(llm_config, model_downloader=loader, **options)
+        await super().__init__(llm_config, source.serve.stream_messages_per_s, model_downloader=loader, **options)
 
     async def warm(self) -> bool:
         """Load the persona this call is multiplexed for.
@@ -86,10 +101,6 @@ class PersonaServer(LLMServer):
         """
         await self._maybe_resolve_lora_from_multiplex()
         return True
-
-    def _batch_output_stream(self, generator: AsyncGenerator[Any, None]) -> AsyncGenerator[list[Any], None]:
-        # Ray's own collects for a fixed time, which the first token of every answer would wait for.
-        return self._pacer.stream(generator)
 
     async def _maybe_resolve_lora_from_multiplex(self) -> None:
         engine_id = serve.get_multiplexed_model_id()

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from character_ray.errors import StudioError
-from character_ray.manifest import AUTO
+from character_ray.manifest import AUTO, JUDGE
 from character_ray.studio.api import ApiFailure, PersonaApi, Sampling
 from character_ray.studio.battles import Battle, BattleStore, Contestant, Seat, Turn, Vote
 from character_ray.studio.contestants import Choice, build_contestant
@@ -145,13 +145,14 @@ def arena_routes(settings: Settings, api: PersonaApi, store: BattleStore, galler
 def _pair(asked: _NewBattle, names: list[str], seed: int, number: int) -> tuple[Choice, Choice]:
     """Who plays, in the order named; whoever was not named is drawn from the models as they are.
 
-    ``auto`` is not drawn: it answers as one of the others.
+    ``auto`` is not drawn, which answers as one of the others, nor ``judge``, which is another model.
     """
     first, second = (Choice(**pick.model_dump()) if pick else None for pick in (asked.first, asked.second))
     if first and second:
         return first, second
     given = first or second
-    others = [name for name in names if name != AUTO and (given is None or given.constitution or name != given.model)]
+    drawn_from = [name for name in names if name not in (AUTO, JUDGE)]
+    others = [name for name in drawn_from if given is None or given.constitution or name != given.model]
     if len(others) < (1 if given else 2):
         raise StudioError(f"the API has {len(names)} model(s), too few to draw from. Choose both sides yourself.")
     if given is None:

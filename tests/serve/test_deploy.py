@@ -7,9 +7,13 @@ import ray
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
+from character_ray.config import ModelConfig, ServeConfig
 from character_ray.errors import AdapterError, ServingError
+from character_ray.models import model_hash, resolve_model
 from character_ray.serving.deploy import build
+from tests.other_weights import without_a_layer
 
+BASE = ModelConfig().name
 CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
 
 
@@ -53,9 +57,30 @@ def test_a_builder_makes_an_application_of_adapters(adapters):
     assert application._bound_deployment.num_replicas == 2
 
 
+def test_a_judge_is_a_second_engine_of_the_application_without_adapters(adapters, tmp_path):
+    folder = tmp_path / "wise"
+    without_a_layer(resolve_model(ModelConfig()), folder)
+    engine = {"device": "cpu", "cpus": 1, "max_num_seqs": 3}
+    serve = {"judge": {"model": {"name": str(folder)}, "engine": engine, "max_replicas": 2}}
+    application = build({"runs": [str(adapters["captain-blackwood"])], "serve": serve, "engine": {"device": "cpu"}})
+    bound = application._bound_deployment.init_kwargs
+    assert set(bound["llm_deployments"]) == set(bound["model_cards"]) == {BASE, "judge"}
+    assert bound["catalogue"].card("judge")["metadata"]["weights_hash"] == model_hash(folder)
+    assert bound["places"] == {"judge": 2 * (3 + ServeConfig().max_queued_requests)}
+    base, judge = (bound["llm_deployments"][name]._bound_deployment for name in (BASE, "judge"))
+    assert (base.name, judge.name) == (f"PersonaServer:{BASE}", "ModelServer:judge")
+    config = judge.init_kwargs["llm_config"]
+    assert config.model_loading_config.model_source == str(folder)
+    assert config.engine_kwargs["max_num_seqs"] == 3
+    assert config.lora_config is None and "enable_lora" not in config.engine_kwargs
+    assert config.runtime_env["env_vars"]["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert base.init_kwargs["llm_config"].lora_config is not None
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"serve": {"judge": {"name": "wise"}}}, r"judge\.model: Field required"),
         ({"runs": []}, "give runs, or a registry with a live persona"),
         ({"run": ["x"]}, "run: Extra inputs are not permitted"),
         ({"serve": {"max_lora_rank": 7}}, "max_lora_rank"),

@@ -9,15 +9,15 @@ from fastapi import FastAPI
 from ray import serve
 from ray.cluster_utils import Cluster
 
-from character_ray.cluster_room import RoomWatch, alive_nodes
+from character_ray.cluster_room import alive_nodes
 from character_ray.config import EngineConfig, ServeConfig
 from character_ray.errors import ClusterError, ServingError
-from character_ray.serving.room import check_room, needed_to_serve
+from character_ray.serving.room import check_room, needed_to_serve, watches
 from character_ray.serving.running import running
 from tests.lost_nodes import cluster_of
 
 CPUS = 2
-NEED = needed_to_serve(EngineConfig(device="cpu", cpus=CPUS), 1)
+NEEDS = needed_to_serve(EngineConfig(device="cpu", cpus=CPUS), ServeConfig())
 api = FastAPI()
 
 
@@ -66,7 +66,7 @@ def test_a_node_that_never_joins_ends_the_wait_and_takes_the_application_down(
         pytest.raises(
             ClusterError, match=r"^serving needs 1 replica with 2 CPU, .*within wait_for_nodes_s=2\. Add nodes"
         ),
-        running(Answers.bind(), address, RoomWatch(NEED, 2)),
+        running(Answers.bind(), address, watches(NEEDS, 2)),
     ):
         pytest.fail("there is no room for it")
     assert not serve.status().applications
@@ -82,8 +82,8 @@ def test_a_node_that_joins_is_waited_for(scaled_down: Cluster, address: ServeCon
             scaled_down.add_node(num_cpus=CPUS)
         return alive_nodes()
 
-    assert "autoscaler is waited for" in check_room(NEED, alive_nodes(), lambda: True)
-    with running(Answers.bind(), address, RoomWatch(NEED, 600, nodes)) as url:
+    assert "autoscaler is waited for" in check_room(NEEDS, alive_nodes(), lambda: True)
+    with running(Answers.bind(), address, watches(NEEDS, 600, nodes)) as url:
         assert looks[:2] == [1, 1]
         with urllib.request.urlopen(f"{url}/models") as answer:
             assert answer.read() == b'["here"]'
@@ -92,7 +92,7 @@ def test_a_node_that_joins_is_waited_for(scaled_down: Cluster, address: ServeCon
 def test_what_cannot_start_says_why_and_is_taken_down(scaled_down: Cluster, address: ServeConfig):
     with (
         pytest.raises(ServingError, match=r"^the engine did not start: .*no room for keys and values"),
-        running(Broken.options(ray_actor_options={"num_cpus": 0}).bind(), address, RoomWatch(NEED, 600)),
+        running(Broken.options(ray_actor_options={"num_cpus": 0}).bind(), address, watches(NEEDS, 600)),
     ):
         pytest.fail("it cannot start")
     assert not serve.status().applications

@@ -96,7 +96,7 @@ def test_answers_without_log_probabilities_are_refused():
 
 async def _models(request: Request) -> Response:
     cards = [{"id": name, "object": "model", "created": 0, "owned_by": "t", "metadata": {"alias": name}}
-             for name in ("tiny", "captain", "auto")]  # fmt: skip
+             for name in ("tiny", "captain", "judge", "auto")]  # fmt: skip
     return JSONResponse({"object": "list", "data": cards})
 
 
@@ -112,7 +112,7 @@ async def _chat(request: Request) -> Response:
     return JSONResponse({"id": "x", "object": "chat.completion", "created": 0, "model": word, "choices": [choice]})
 
 
-def test_the_servers_choice_is_nobody_to_tell_apart_from_others():
+def test_neither_the_servers_choice_nor_the_judge_is_to_be_told_apart_from_others():
     routes = [Route("/v1/models", _models), Route("/v1/chat/completions", _chat, methods=["POST"])]
     with running_app(Starlette(routes=routes)) as url:
         found = asyncio.run(measure_interference(f"{url}/v1", prompts=["Ahoy?"]))

@@ -88,6 +88,18 @@ def test_a_judge_that_is_a_served_contestant_or_its_base_is_told(run: Path, url:
     assert held(persona).judges["full"].shares_weights_with == ["full"]
 
 
+def test_a_deployments_own_judge_is_named_by_its_model_and_shares_no_weights(
+    run: Path, url: str, server: ScoringServer
+):
+    server.judge = "org/wise"
+    there = {"kind": "likelihood", "model": {"name": "judge"}, "endpoint": {"url": url, "retries": 0}}
+    report = held(planned(run, url, judges=[there | {"name": "likelihood"}]))
+    judge = report.judges["likelihood"]
+    assert judge.model == f"org/wise, served as judge at {url}"
+    assert judge.shares_weights_with == []
+    assert {body["model"] for body in server.asked if body.get("prompt_logprobs") is not None} == {"judge"}
+
+
 def test_a_judge_whose_weights_nobody_tells_is_compared_by_name_and_address(run: Path, url: str, server: ScoringServer):
     server.hashes = False
     among = [{"served": {"url": url, "model": model}} for model in (BASE, "full")]

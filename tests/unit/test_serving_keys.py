@@ -61,6 +61,27 @@ def test_only_a_key_made_for_it_may_score(tmp_path, scores):
     assert KeyRing(()).may_score(None)
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"scores": True}, None),
+        ({"personas": ("judge",)}, None),
+        ({}, "takes a key that may score"),
+        ({"personas": ("poet",), "scores": True}, "only for poet"),
+    ],
+)
+def test_the_judge_is_for_keys_that_may_score_or_whose_list_names_it(tmp_path, options, why):
+    header, keys = ring(tmp_path, **options)
+    refusal = keys.refuse(header, "judge")
+    assert keys.sees(header, "judge") is (why is None)
+    if why is None:
+        assert refusal is None
+    else:
+        assert (refusal.status, refusal.code) == (403, "model_not_allowed")
+        assert why in refusal.message
+    assert KeyRing(()).refuse(None, "judge") is None, "without keys everybody may"
+
+
 def test_a_rate_is_kept_over_any_minute_and_refills_evenly(tmp_path):
     clock = Clock()
     header, keys = ring(tmp_path, clock, requests_per_minute=6)

@@ -10,9 +10,9 @@ import pytest
 from character_ray.adapters import BaseModelId, Manifest, weights_hash, write_manifest
 from character_ray.canary import Canary
 from character_ray.config import ModelConfig, ServeConfig
-from character_ray.errors import AdapterError
+from character_ray.errors import AdapterError, ServingError
 from character_ray.models import model_hash, template_hash
-from character_ray.serving.catalogue import Catalogue, base_id
+from character_ray.serving.catalogue import Catalogue, SecondModel, base_id
 from character_ray.serving.personas import load_personas, pinned_copy
 
 WEIGHTS = "adapter_model.safetensors"
@@ -158,6 +158,26 @@ def test_a_persona_named_as_the_base_is_refused(make: Callable[..., Path], base:
     personas = load_personas("tiny", base, [make("tiny")], ServeConfig())
     with pytest.raises(AdapterError, match="as the base model is"):
         Catalogue("tiny", "h", personas)
+
+
+def test_no_persona_and_no_base_has_the_judges_name(make: Callable[..., Path], base: Path):
+    personas = load_personas("tiny", base, [make("judge")], ServeConfig())
+    with pytest.raises(AdapterError, match="the persona is named judge, which is the name of a deployment's judge"):
+        Catalogue("tiny", "h", personas)
+    with pytest.raises(ServingError, match="the base model is named judge"):
+        Catalogue("judge", "h", ())
+
+
+def test_the_judge_answers_to_its_name_alone_and_where_there_is_one(catalogue: Catalogue):
+    assert catalogue.resolve("judge") is catalogue.card("judge") is None
+    judged = replace(catalogue, judge=SecondModel("org/wise", "w"))
+    assert judged.resolve("judge") == "judge"
+    assert [judged.resolve(name) for name in ("org/wise", "org/tiny:judge", "judge:pirate")] == [None] * 3
+    assert judged.cards()[:-1] == catalogue.cards()
+    card = judged.cards()[-1]
+    assert card == judged.card("judge")
+    assert card["id"] == "judge" and card["metadata"]["model"] == "org/wise" and card["metadata"]["weights_hash"] == "w"
+    assert judged.names() == [*catalogue.names(), "judge"]
 
 
 @pytest.mark.parametrize(

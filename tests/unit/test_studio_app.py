@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from character_ray.manifest import AUTO
+from character_ray.manifest import AUTO, JUDGE
 from character_ray.report.wording import ARMS, METRICS
 from character_ray.studio import Settings
 from character_ray.studio.app import build_studio
@@ -284,15 +284,16 @@ def test_a_tournament_shows_who_leads_and_its_page(studio: TestClient, settings:
     assert card["state"] == "unfinished"
 
 
-def test_nobody_is_drawn_against_the_choice_among_all(studio: TestClient, fake):
-    fake.words[AUTO] = "Whoever suits."
+@pytest.mark.parametrize("name", [AUTO, JUDGE])
+def test_nobody_is_drawn_against_the_choice_among_all_or_the_judge(studio: TestClient, fake, name: str):
+    fake.words[name] = "Whoever suits."
     try:
         drawn = [battle(studio, None, None, blind=False)["seats"] for _ in range(12)]
     finally:
-        del fake.words[AUTO]
+        del fake.words[name]
     labels = {seat["label"] for seats in drawn for seat in seats.values()}
     assert len(labels) == 3
-    assert not [label for label in labels if AUTO in label]
+    assert not [label for label in labels if name in label]
 
 
 def test_a_damaged_run_says_so(studio: TestClient, settings: Settings):
