@@ -199,6 +199,13 @@ def test_names_cannot_leave_the_place(registry, place, tmp_path, slug):
     }
 
 
+@pytest.mark.parametrize("slug", ["auto", "judge"])
+def test_a_name_that_stands_for_something_else_in_a_deployment_is_not_published(registry, tmp_path, slug):
+    with pytest.raises(RegistryError, match=f"the persona is named {slug}, which .*Train it under another meta.name"):
+        registry.publish(adapter(tmp_path / "one", "one", slug=slug), "live")
+    assert registry.look() == {}
+
+
 def test_many_who_publish_at_once_lose_nothing(place, tmp_path):
     registry = Registry(place.address)
     folders = [adapter(tmp_path / f"a{number}", str(number)) for number in range(8)]
