@@ -9,6 +9,10 @@ from character_ray.errors import AdapterError
 
 __all__ = ["engine_environment", "engine_kwargs", "lora_size"]
 
+# By its path, since vLLM gives an engine on a CPU that names it "uni" a worker process of its own all the same, for that to bind its
+# threads. The worker's start takes as long as the engine's, and the two then wait for each other's messages on cores that compute.
+ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+
 # Named on purpose: vLLM's default also wraps the output layer, which costs on every step and kills the CPU build on
 # requests that ask for prompt log-probabilities.
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -57,6 +61,8 @@ def engine_kwargs(engine: EngineConfig, adapter_rank: int = 0, num_adapters: int
         kwargs["kv_cache_memory_bytes"] = int(engine.kv_cache_gib * 1024**3)
         # Chunked prefill of a request with a seed kills the CPU engine (0.29: "CPU Generator does not use offset").
         kwargs |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, engine.max_model_len)}
+        if engine.tensor_parallel * engine.pipeline_parallel == 1:
+            kwargs["distributed_executor_backend"] = ONE_PROCESS
     else:
         kwargs["gpu_memory_utilization"] = engine.gpu_memory_utilization
     if adapter_rank:
@@ -88,11 +94,12 @@ def engine_environment(engine: EngineConfig, *, alone: bool = True) -> dict[str,
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
     if engine.device == "cpu":
+        environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(engine.cpus)}
         # An engine alone has the first cores to itself. Several would be bound to the same ones, so they are left to the system;
         # with one thread there is nothing to bind.
-        cores = sorted(os.sched_getaffinity(0))[: engine.cpus]
-        binding = ",".join(map(str, cores)) if engine.cpus > 1 and engine.pool[1] == 1 and alone else "nobind"
-        environment |= {"VLLM_CPU_OMP_THREADS_BIND": binding, "OMP_NUM_THREADS": str(engine.cpus)}
+        if engine.cpus > 1 and engine.pool[1] == 1 and alone:
+            cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[: engine.cpus]))
+            environment |= {"VLLM_CPU_OMP_THREADS_BIND": cores, "OMP_PLACES": f"{{{cores}}}", "OMP_PROC_BIND": "true"}
     elif engine.lora_kernels is not None:
         environment["VLLM_TUNED_CONFIG_FOLDER"] = str(engine.lora_kernels.resolve())
     return environment

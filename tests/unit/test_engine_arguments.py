@@ -16,6 +16,7 @@ WITHOUT_FIELD = {
     "enable_chunked_prefill",
     "max_num_batched_tokens",
     "lora_target_modules",
+    "distributed_executor_backend",
     "worker_extension_cls",
 }
 
@@ -43,3 +44,13 @@ def test_adapters_are_not_applied_in_a_format_that_the_kernels_lack():
     for usable in (EngineConfig(dtype="float32", device="cpu"), EngineConfig(dtype="bfloat16")):
         assert engine_kwargs(usable, adapter_rank=8)["enable_lora"]
     assert "enable_lora" not in engine_kwargs(EngineConfig(dtype="float32"))
+
+
+def test_an_engine_of_one_worker_on_a_cpu_is_one_process():
+    from vllm.utils.import_utils import resolve_obj_by_qualname
+    from vllm.v1.executor import Executor
+
+    one = engine_kwargs(EngineConfig(device="cpu"))["distributed_executor_backend"]
+    assert issubclass(resolve_obj_by_qualname(one), Executor)
+    for several in (EngineConfig(device="cpu", tensor_parallel=2), EngineConfig()):
+        assert "distributed_executor_backend" not in engine_kwargs(several)

@@ -68,4 +68,6 @@ def test_two_engines_of_a_node_are_not_bound_to_the_same_cores(monkeypatch: pyte
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
     engine = EngineConfig(device="cpu", cpus=2)
     assert engine_environment(engine)["VLLM_CPU_OMP_THREADS_BIND"] == "0,1"
+    assert engine_environment(engine)["OMP_PLACES"] == "{0,1}"
     assert engine_environment(engine, alone=False)["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert "OMP_PLACES" not in engine_environment(engine, alone=False)
