@@ -3,7 +3,7 @@
 from character_ray.config.advice import recipe_warnings
 from character_ray.config.base import Config
 from character_ray.config.challenges import ChallengesConfig
-from character_ray.config.classifier import FineTuneConfig
+from character_ray.config.classifier import ClassifierConfig, FineTuneConfig
 from character_ray.config.cluster_train import ClusterTrainConfig
 from character_ray.config.coherence import CoherenceConfig
 from character_ray.config.data import (
@@ -45,6 +45,7 @@ __all__ = [
     "AuditConfig",
     "AutoConfig",
     "ChallengesConfig",
+    "ClassifierConfig",
     "ClusterTrainConfig",
     "CoherenceConfig",
     "Config",

@@ -1,13 +1,13 @@
-"""How a sequence classifier is fine-tuned."""
+"""Which classifier says whether a text is in character, and how a sequence classifier is fine-tuned."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from character_ray.config.base import WaitsForNodes
+from character_ray.config.base import Config, WaitsForNodes
 from character_ray.config.engines import ModelConfig
 
-__all__ = ["FineTuneConfig"]
+__all__ = ["ClassifierConfig", "FineTuneConfig"]
 
 
 class FineTuneConfig(WaitsForNodes):
@@ -40,6 +40,22 @@ class FineTuneConfig(WaitsForNodes):
     max_failures: int = Field(2, ge=0)
     """How often lost workers are started again; the classifiers that are trained by then stay."""
 
+    @property
+    def gpus(self) -> int:
+        """GPUs that the workers take."""
+        return self.workers if self.device == "gpu" else 0
+
+    @property
+    def numerics(self) -> dict[str, Any]:
+        """What decides the classifier beside encoder, texts and seed; on which machines it ran does not."""
+        kept = {"epochs", "batch_size", "learning_rate", "max_length", "workers"}
+        return self.model_dump(mode="json", include=kept)
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _check_share(self) -> "FineTuneConfig":
         if self.batch_size % self.workers:
@@ -47,3 +63,16 @@ class FineTuneConfig(WaitsForNodes):
                 f"batch_size={self.batch_size} cannot be split evenly over workers={self.workers}. Choose a multiple of the workers."
             )
         return self
+
+
+class ClassifierConfig(Config):
+    """The run's persona classifier."""
+
+    fine_tune: FineTuneConfig | None = None
+    """Fine-tune an encoder on Ray Train, once for the classifier and five times for each generator of the split by generator; the
+    encoder's name alone will do. ``null`` trains a logistic head on the packaged encoder, which stays frozen."""
+
+    @field_validator("fine_tune", mode="before")
+    @classmethod
+    def _model_alone(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value

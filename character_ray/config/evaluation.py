@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, field_validator
 
 from character_ray.config.base import Config, WaitsForNodes
 from character_ray.config.challenges import ChallengesConfig
+from character_ray.config.classifier import ClassifierConfig
 from character_ray.config.coherence import CoherenceConfig
 from character_ray.config.drift import DriftConfig
 from character_ray.config.engines import SamplingConfig
@@ -150,6 +151,9 @@ class EvaluateConfig(Config):
 
     challenges: ChallengesConfig = ChallengesConfig()
     """Attacks and other trials of the persona."""
+
+    classifier: ClassifierConfig = ClassifierConfig()
+    """What ``classifier_rate`` is measured by."""
 
     coherence: CoherenceConfig = CoherenceConfig()
     """Whether answers contradict themselves."""

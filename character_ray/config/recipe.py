@@ -106,13 +106,14 @@ class Recipe(Config):
     @property
     def gpus_by_section(self) -> dict[str, float]:
         """GPUs that each section needs while it works, with those that others keep meanwhile; sections work one after the other."""
-        engine, judge = self.student_engine, self.judge
+        engine, judge, classifier = self.student_engine, self.judge, self.evaluate.classifier.fine_tune
         return {
             "student_engine": (engine.kept_gpus or engine.gpus) + judge.kept_gpus,
             # Alone while the student's engine and the judges have not been asked yet.
             "teacher_engine": self.teacher_engine.gpus if self.teacher_engine else 0.0,
             "train": self.train.booked_gpus + self.kept_gpus,
             "judge": judge.booked_gpus + engine.kept_gpus,
+            "evaluate.classifier.fine_tune": classifier.gpus + self.kept_gpus if classifier else 0.0,
         }
 
     @property

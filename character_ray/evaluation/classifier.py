@@ -1,4 +1,4 @@
-"""A persona classifier that shares nothing with the likelihood judge: a frozen sentence encoder and a logistic head.
+"""A persona classifier that shares nothing with the likelihood judge: a sentence encoder, frozen under a logistic head or fine-tuned.
 
 Trained on chosen and introspection text against plain completions, and measured as the classifier over several personas is
 (:mod:`character_ray.evaluation.held_out`): split by prompt, calibrated by a temperature on prompts of its own, and split by generator.
@@ -8,17 +8,17 @@ Axes: N texts, D width of the features.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from character_ray.evaluation.calibration import calibration_interval, reliability, softmax
 from character_ray.evaluation.generators import across_generators
 from character_ray.evaluation.held_out import LabelledText, measure_held_out, split_texts
-from character_ray.evaluation.multiclass import MIN_TEXTS, NONE, Head, fit_head, on_features
+from character_ray.evaluation.multiclass import MIN_TEXTS, NONE, Head, Learner, fit_head, on_features
 from character_ray.statistics import cluster_rate
 
-__all__ = ["IN_CHARACTER", "LIKELIER", "SURE", "PersonaClassifier", "decided"]
+__all__ = ["IN_CHARACTER", "LIKELIER", "SURE", "Encoder", "FrozenEncoder", "PersonaClassifier", "decided"]
 
 IN_CHARACTER = "in_character"
 """Class of the persona's text; plain text has the class ``none``."""
@@ -29,22 +29,67 @@ SURE = 0.9
 CLASSES = ("plain", IN_CHARACTER)
 
 
+class Encoder(Protocol):
+    """Learns two classes of texts and says logits of them, of shape ``(N, 2)``."""
+
+    def train(self, texts: Sequence[str], labels_N: np.ndarray, train_N: np.ndarray) -> np.ndarray:
+        """Learn the marked texts; what it then says of all, where rows that were learnt may be NaN."""
+
+    def logits(self, texts: Sequence[str]) -> np.ndarray:
+        """What the training says of texts that are none of its own."""
+
+    def learner(self, texts: Sequence[str]) -> Learner:
+        """Further trainings, on these texts and from the untrained encoder, that leave the first as it is."""
+
+
+class FrozenEncoder:
+    """A logistic head on a sentence encoder that stays as it is.
+
+    Args:
+        folder: Folder of a sentence-transformers model.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        self._encoder = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+        self._known: dict[str, np.ndarray] = {}
+        self._head: Head | None = None
+
+    def train(self, texts: Sequence[str], labels_N: np.ndarray, train_N: np.ndarray) -> np.ndarray:
+        """Fit the head on the marked texts; what it says of all."""
+        features = self._embed(texts)
+        self._head = fit_head(features[train_N], labels_N[train_N], 2)
+        return self._head(features)
+
+    def logits(self, texts: Sequence[str]) -> np.ndarray:
+        """What the head says."""
+        assert self._head is not None, "train comes first"
+        return self._head(self._embed(texts))
+
+    def learner(self, texts: Sequence[str]) -> Learner:
+        """New heads on the same encoder."""
+        return on_features(self._embed(texts))
+
+    def _embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Features of shape ``(N, D)``; a text is read once."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            vectors = self._encoder.encode(new, batch_size=64, show_progress_bar=False)
+            self._known.update(zip(new, np.asarray(vectors), strict=True))
+        return np.stack([self._known[text] for text in texts])
+
+
 class PersonaClassifier:
     """Says how likely a text is the persona's.
 
     Args:
-        encoder: Folder of a sentence-transformers model.
+        encoder: What learns.
         name: What the report calls it.
     """
 
-    def __init__(self, encoder: Path, name: str) -> None:
-        from sentence_transformers import SentenceTransformer
-
-        self._encoder = SentenceTransformer(str(encoder), device="cpu", local_files_only=True)
-        self._name = name
-        self._known: dict[str, np.ndarray] = {}
-        self._head: Head | None = None
-        self._temperature = 1.0
+    def __init__(self, encoder: Encoder, name: str) -> None:
+        self._encoder, self._name, self._temperature = encoder, name, 1.0
 
     def fit(self, rows: Sequence[LabelledText], *, seed: int, resamples: int = 1000) -> dict[str, Any]:
         """Train on three fifths of the prompts, calibrate on one and measure on the last.
@@ -67,14 +112,12 @@ class PersonaClassifier:
                 f"{MIN_TEXTS} of each are needed"
             )
         prompts, split = [row.prompt for row in rows], split_texts(rows, seed)
-        features = self._embed([row.text for row in rows])
         if len(np.unique(labels[split.train])) < 2:
             raise ValueError(
                 f"the {split.train.sum()} texts on three fifths of the prompts and not tested are of one class; more prompts are "
                 "needed"
             )
-        self._head = fit_head(features[split.train], labels[split.train], 2)
-        logits = self._head(features)
+        logits = self._encoder.train([row.text for row in rows], labels, split.train)
         measured = measure_held_out(CLASSES, logits, labels, prompts, split, seed=seed, resamples=resamples)
         self._temperature = measured["temperature"]
         before, after = (softmax(logits[split.test] / t)[:, 1] for t in (1.0, self._temperature))
@@ -104,24 +147,15 @@ class PersonaClassifier:
 
     def probability(self, texts: Sequence[str]) -> np.ndarray:
         """Calibrated probability that each text is the persona's; shape ``(N,)``."""
-        assert self._head is not None, "fit comes first"
-        probability: np.ndarray = softmax(self._head(self._embed(texts)) / self._temperature)[:, 1]
+        probability: np.ndarray = softmax(self._encoder.logits(texts) / self._temperature)[:, 1]
         return probability
 
     def across_generators(
         self, rows: Sequence[LabelledText], plain: str, *, seed: int, resamples: int = 1000
     ) -> dict[str, dict[str, Any]]:
-        """New heads, each trained on one generator and tested on all (:func:`character_ray.evaluation.generators.across_generators`)."""
-        learn = on_features(self._embed([row.text for row in rows]))
+        """New trainings, each on one generator and tested on all (:func:`character_ray.evaluation.generators.across_generators`)."""
+        learn = self._encoder.learner([row.text for row in rows])
         return across_generators(rows, plain, learn, seed=seed, resamples=resamples)
-
-    def _embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Features of shape ``(N, D)``; a text is read once."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new:
-            vectors = self._encoder.encode(new, batch_size=64, show_progress_bar=False)
-            self._known.update(zip(new, np.asarray(vectors), strict=True))
-        return np.stack([self._known[text] for text in texts])
 
 
 def decided(probability_N: np.ndarray, prompts: Sequence[str], *, seed: int, resamples: int = 1000) -> dict[str, Any]:

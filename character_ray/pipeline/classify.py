@@ -89,12 +89,10 @@ def _fine_tuned(
 
     def learn(masks: Sequence[np.ndarray], labels_N: np.ndarray, num_classes: int) -> list[np.ndarray]:
         told = [row.text for row in rows], labels_N.tolist(), [mask.tolist() for mask in masks]
-        # Where and on how many machines it ran does not make another classifier of it.
-        settings = config.model_dump(mode="json", exclude={"device", "cpus_per_worker"})
-        name = content_hash(told, settings, model_hash(model), seed)
+        name = content_hash(told, config.numerics, model_hash(model), seed)
         job = ClassifierJob(told[0], told[1], masks, num_classes, model, output / "fine-tuned" / name, config, seed)
         console.print(f"fine-tuning {config.model.name}: {len(masks)} trainings on {config.workers} worker(s)")
-        gpus = {"--workers": config.workers if config.device == "gpu" else 0}
+        gpus = {"--workers": config.gpus}
         need = replace(needed_to_fine_tune("--fine-tune", config), remedy="lower --workers")
         with ray_for(gpus, folder=output, bookings=[Booking(need)]):
             return fine_tune(job)

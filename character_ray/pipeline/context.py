@@ -35,6 +35,7 @@ from character_ray.rows import Request, Scripted
 from character_ray.runs import Artefact, Run, Store
 from character_ray.training.algebra import fold
 from character_ray.training.arguments import check_further_arguments
+from character_ray.training.sequence_classifier import check_encoder
 from character_ray.training.targets import check_same_tokens, check_targets
 from character_ray.vllm_options import engine_kwargs, lora_size
 
@@ -181,6 +182,7 @@ class Context:
             AdapterError: The parent adapter is damaged.
             ResumeError: The run folder is damaged.
             StorageError: The mirror cannot be written.
+            TrainingError: The encoder of ``evaluate.classifier.fine_tune`` takes no classification head.
         """
         mirror = Mirror.at(recipe.mirror)
         if mirror is not None:
@@ -199,6 +201,8 @@ class Context:
         check_further_arguments(recipe)
         if recipe.evaluate.coherence.nli is not None:
             resolve_nli(recipe.evaluate.coherence.nli)
+        if (fine_tune := recipe.evaluate.classifier.fine_tune) is not None:
+            check_encoder(fine_tune.model.name, resolve_model(fine_tune.model))
         if recipe.dpo.algorithm == "on_policy" and isinstance(teacher, Model) and teacher is not student:
             check_same_tokens(student.folder, teacher.folder)
         parent = check_parent(recipe, student.hash)

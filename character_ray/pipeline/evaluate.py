@@ -68,7 +68,7 @@ def evaluate(
     arms = [arm for arm in ARMS if (arm, "answers") in generations]
     answers, tried, followed, audited = _answers(context, persona, exam, generations, arms, known)
     threshold = fit_threshold(*calibration)
-    classifier = classify_answers(recipe, answers, pairs, known, conversations, occasions(tried))
+    classifier = classify_answers(context, answers, pairs, known, conversations, occasions(tried))
     probability_N, classified = split_classified(classifier.probability_N, len(answers), tried)
     measured = measure_answers(recipe, persona, answers, arms, threshold.value, probability_N, refused=refusal(audited))
     decisions = measured.decisions

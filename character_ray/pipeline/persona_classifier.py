@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from character_ray.config import DistillConfig, Recipe
-from character_ray.evaluation.classifier import IN_CHARACTER, SURE, PersonaClassifier, decided
+from character_ray.config import DistillConfig
+from character_ray.evaluation.classifier import IN_CHARACTER, SURE, FrozenEncoder, PersonaClassifier, decided
 from character_ray.evaluation.held_out import LabelledText
 from character_ray.evaluation.multiclass import NONE
 from character_ray.models import ENCODER, resolve_model
 from character_ray.parts import read_rows
+from character_ray.pipeline.context import Context
 from character_ray.pipeline.directives import KnownPair
+from character_ray.pipeline.fine_tuned import FineTunedEncoder
 from character_ray.rows import Answer, Challenged, Pair
 from character_ray.runs import Artefact
 
@@ -45,7 +47,7 @@ class Classified:
 
 
 def classify_answers(
-    recipe: Recipe,
+    context: Context,
     answers: Sequence[Answer],
     pairs: Sequence[Pair],
     known: Sequence[KnownPair],
@@ -55,21 +57,32 @@ def classify_answers(
     """Train the classifier and ask it about every answer; none of them is trained on.
 
     Args:
-        recipe: Seed, resamples, and who wrote the pairs.
+        context: The run; its recipe says what learns.
         answers: Of all arms.
         pairs: All of the run's.
         known: What the untrained student said to training prompts.
         conversations: The stage that holds the self-reflections.
         further: What it is asked about behind the answers, and which counts in none of its own figures.
+
+    Raises:
+        TrainingError: The encoder's fine-tuning failed.
+        ClusterError: No nodes can hold its workers.
     """
+    recipe, config = context.recipe, context.recipe.evaluate.classifier.fine_tune
     rows = [*labelled_pairs(pairs, known, recipe.distill), *_reflections(conversations)]
     draws = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
-    model = PersonaClassifier(resolve_model(ENCODER), ENCODER.name)
+    texts = [row["completion"] for row in (*answers, *further)]
+    model = (
+        PersonaClassifier(FrozenEncoder(resolve_model(ENCODER)), ENCODER.name)
+        if config is None
+        else PersonaClassifier(FineTunedEncoder(context, config, texts), config.model.name)
+    )
     try:
         report = model.fit(rows, **draws)
     except ValueError as error:
         return Classified(None, None, f"The persona classifier could not be trained: {error}.")
-    probability = model.probability([row["completion"] for row in (*answers, *further)])
+    report["fine_tuned"] = config.numerics if config else None
+    probability = model.probability(texts)
     report["generators"] = model.across_generators([*rows, *labelled_answers(answers)], PLAIN, **draws)
     report["sure"] = SURE
     report["arms"] = {}

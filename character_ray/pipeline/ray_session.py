@@ -32,9 +32,13 @@ def ray_session(
         does: What is done with it, by default all that a run does; for the rest no room is asked.
     """
     does = whole_run(recipe) if does is None else does
-    train = recipe.train.needed_gpus + recipe.kept_gpus if "train" in does else 0.0
+    needed = recipe.gpus_by_section | {
+        "train": recipe.train.needed_gpus + recipe.kept_gpus if "train" in does else 0.0,
+    }
+    if "classify" not in does:
+        del needed["evaluate.classifier.fine_tune"]
     return ray_for(
-        {**recipe.gpus_by_section, "train": train},
+        needed,
         kept=recipe.kept_gpus,
         folder=recipe.output if folder is None else folder,
         bookings=bookings_of(recipe, does),

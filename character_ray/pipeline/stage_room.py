@@ -18,12 +18,15 @@ from character_ray.inference.engine_room import (
     needed_by_kept_judges,
     needed_by_talker,
 )
-from character_ray.training.workers import needed_to_train
+from character_ray.training.workers import needed_to_fine_tune, needed_to_train
 
 __all__ = ["Booking", "Work", "bookings_of", "check_bookings", "whole_run"]
 
-Work = Literal["train", "talk", "measure"]
-"""What a command does beside completing requests and scoring them: train, hold conversations, measure with a model in one process."""
+Work = Literal["train", "talk", "classify", "measure"]
+"""What a command does beside completing requests and scoring them: train, hold conversations, train the persona classifier, measure with
+a model in one process."""
+
+LESS_TO_CLASSIFY = "lower evaluate.classifier.fine_tune.workers or its cpus_per_worker"
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Booking:
 
 def whole_run(recipe: Recipe) -> tuple[Work, ...]:
     """What a run does with its recipe."""
-    return ("train", "talk", "measure") if recipe.evaluate.further else ("train", "talk")
+    return ("train", "talk", "classify", "measure") if recipe.evaluate.further else ("train", "talk", "classify")
 
 
 def bookings_of(recipe: Recipe, does: Collection[Work]) -> Iterator[Booking]:
@@ -65,6 +68,9 @@ def bookings_of(recipe: Recipe, does: Collection[Work]) -> Iterator[Booking]:
         need = needed_to_train("train", train, train.min_workers or train.workers)
         remedy = f"{need.remedy} or train.cpus_per_worker"
         yield Booking(replace(need, remedy=remedy), [*kept_engines, *kept_judges])
+    if "classify" in does and (fine_tune := recipe.evaluate.classifier.fine_tune) is not None:
+        need = needed_to_fine_tune("evaluate.classifier.fine_tune", fine_tune)
+        yield Booking(replace(need, remedy=LESS_TO_CLASSIFY), [*kept_engines, *kept_judges])
     if "measure" in does:
         yield Booking(needed_by_judges("a measure on the judge's device", judge))
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from character_ray.config import Recipe
 from character_ray.model_shape import find_shape
 from character_ray.plan.check import Compared
-from character_ray.plan.stage_kinds import Kind, task_of
+from character_ray.plan.stage_kinds import CLASSIFIERS, Kind, task_of
 from character_ray.report.schema import Report
 from character_ray.roofline import Costs
 
@@ -96,10 +96,17 @@ def fit_tasks(report: Report, costs: Costs | None = None) -> list[Task]:
     for (name, kind), whole in seconds.items():
         started = any(task.kind == kind for task in tasks)
         start = min((later if started else starts)[kind], whole)
-        config = recipe.dpo if "dpo" in name else recipe.sft
-        limits: dict[Kind, int] = {"engine": 10**9, "judge": 10**9, "training": config.batch_size, "serial": 1}
+        limits: dict[Kind, int] = {"engine": 10**9, "judge": 10**9, "training": _batch(name, recipe), "serial": 1}
         tasks.append(Task(name, kind, start, whole - start, limits[kind], _written_gib(name, recipe)))
     return tasks
+
+
+def _batch(name: str, recipe: Recipe) -> int:
+    """Rows of a step that a training's workers share."""
+    fine_tune = recipe.evaluate.classifier.fine_tune
+    if name in CLASSIFIERS and fine_tune is not None:
+        return fine_tune.batch_size
+    return (recipe.dpo if "dpo" in name else recipe.sft).batch_size
 
 
 def compare_team(tasks: Sequence[Task], measured: Report, gpus: int) -> list[Compared]:

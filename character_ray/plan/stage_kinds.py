@@ -5,12 +5,13 @@ from typing import Literal
 
 from character_ray.config import Recipe
 
-__all__ = ["Kind", "held_gpus", "task_of"]
+__all__ = ["CLASSIFIERS", "Kind", "held_gpus", "task_of"]
 
 Kind = Literal["engine", "judge", "training", "serial"]
 BASE_PASS = ("teacher", "opposite", "student", "base", "prompted")
 OF_TEACHER = ("teacher", "opposite", "lessons", "trait-requests")
 ANSWERS = ("answers", "challenges", "erosion")
+CLASSIFIERS = ("classifier", "classifier-generators")
 # Passes of their own, before the base pass and after it.
 OWN_PASS = {"trait-requests": "trait pass", "on-policy": "on-policy pass"}
 
@@ -19,7 +20,7 @@ def task_of(stage: str) -> tuple[str, Kind]:
     """The pass, scoring or training that a stage belongs to, and its kind; ``serial`` is what one process does without a model."""
     prefix = "control-" if stage.startswith("control-") else ""
     name = stage.removeprefix("control-")
-    if name in ("dpo", "sft", "sft-alone"):
+    if name in ("dpo", "sft", "sft-alone", *CLASSIFIERS):
         return stage, "training"
     if name.startswith("scores-"):
         return stage, "judge"
@@ -43,6 +44,8 @@ def held_gpus(stage: str, recipe: Recipe) -> int:
         booked = recipe.kept_gpus
     elif kind == "engine":
         booked = needed["teacher_engine" if by_teacher and not recipe.shares_engine else "student_engine"]
+    elif stage in CLASSIFIERS:
+        booked = needed["evaluate.classifier.fine_tune"]
     else:
         booked = needed["train" if kind == "training" else "judge"]
     return math.ceil(booked - 1e-9)

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from character_ray.report.base import Figure, Metric, Part
 
-__all__ = ["Abstention", "ClassReport", "Classifier"]
+__all__ = ["Abstention", "ClassReport", "Classifier", "FineTuned"]
 
 
 class ClassReport(Part):
@@ -26,10 +26,25 @@ class Abstention(Part):
     accuracy: Metric
 
 
+class FineTuned(Part):
+    """How an encoder was fine-tuned."""
+
+    epochs: int
+    batch_size: int
+    """Texts per optimizer step, over all workers."""
+    learning_rate: float
+    """Peak."""
+    max_length: int
+    """Tokens of a text that are read."""
+    workers: int
+
+
 class Classifier(Part):
     """The persona classifier, measured on prompts it was not trained on."""
 
     encoder: str
+    fine_tuned: FineTuned | None = None
+    """How the encoder was trained with its head; ``None`` where it stayed frozen under a logistic regression."""
     num_train: int
     num_calibrate: int = 0
     """Texts, to prompts of their own, that the temperature was fitted on; 0 in reports of before there was one."""

@@ -22,7 +22,7 @@ from character_ray.training.failures import root_cause
 from character_ray.training.workers import needed_to_fine_tune, run_workers
 from character_ray.whole_files import being_written
 
-__all__ = ["ClassifierJob", "fine_tune"]
+__all__ = ["ClassifierJob", "check_encoder", "fine_tune"]
 
 # A class that was not trained on is next to impossible.
 IMPOSSIBLE = -700.0
@@ -48,6 +48,10 @@ class ClassifierJob:
         """Where the logits of one training lie."""
         return self.folder / f"logits-{number}.npy"
 
+    def read(self) -> list[np.ndarray]:
+        """For each mask the logits of shape ``(N, K)``, once all are trained."""
+        return [np.load(self.logits(number)) for number in range(len(self.masks))]
+
 
 def fine_tune(job: ClassifierJob) -> list[np.ndarray]:
     """Train on the texts of each mask; needs a running Ray.
@@ -59,11 +63,11 @@ def fine_tune(job: ClassifierJob) -> list[np.ndarray]:
         TrainingError: The encoder takes no classification head, or its workers failed too often.
         ClusterError: The nodes that are alive cannot hold the workers, and none joined in time.
     """
-    _check_encoder(job)
+    check_encoder(job.config.model.name, job.model)
     job.folder.mkdir(parents=True, exist_ok=True)
     if not all(job.logits(number).is_file() for number in range(len(job.masks))):
         _fit(job)
-    return [np.load(job.logits(number)) for number in range(len(job.masks))]
+    return job.read()
 
 
 def _fit(job: ClassifierJob) -> None:
@@ -164,16 +168,25 @@ def _train_one(
             np.save(file, logits_NK)
 
 
-def _check_encoder(job: ClassifierJob) -> None:
+def check_encoder(name: str, folder: Path) -> None:
+    """Refuse a model that takes no classification head.
+
+    Args:
+        name: What the user calls it.
+        folder: Folder of the model.
+
+    Raises:
+        TrainingError: It cannot be read, or has no such form.
+    """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     try:
-        kind = type(AutoConfig.from_pretrained(job.model))
+        kind = type(AutoConfig.from_pretrained(folder))
     except (OSError, ValueError) as cause:
-        raise TrainingError(f"{job.config.model.name} cannot be read as a model: {cause}") from cause
+        raise TrainingError(f"{name} cannot be read as a model: {cause}") from cause
     if kind not in AutoModelForSequenceClassification._model_mapping:
         raise TrainingError(
-            f"{job.config.model.name} is a {kind.model_type} model, which has no form with a classification head. Give an encoder, such as "
+            f"{name} is a {kind.model_type} model, which has no form with a classification head. Give an encoder, such as "
             "all-minilm-l6-v2, FacebookAI/roberta-base or answerdotai/ModernBERT-base."
         )
 

@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import BoW
 
 from character_ray.evaluation.calibration import calibration_error, reliability
-from character_ray.evaluation.classifier import IN_CHARACTER, PersonaClassifier, decided
+from character_ray.evaluation.classifier import IN_CHARACTER, FrozenEncoder, PersonaClassifier, decided
 from character_ray.evaluation.held_out import LabelledText
 from character_ray.evaluation.multiclass import NONE
 from character_ray.report.classifier_schema import Classifier
@@ -26,7 +26,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> PersonaClassifier:
     SentenceTransformer(modules=[BoW(vocab=["arr", "matey", "indeed", "sir", *OWN_WORDS])], device="cpu").save(
         str(folder)
     )
-    return PersonaClassifier(folder, "four words")
+    return PersonaClassifier(FrozenEncoder(folder), "four words")
 
 
 def written(texts: list[str], labels: list[bool], prompts: list[str]) -> list[LabelledText]:

@@ -1,6 +1,6 @@
 """What the report page says of the persona classifier and of the tests of rates, and of reports of before there were any."""
 
-from character_ray.report.classifier_schema import Classifier
+from character_ray.report.classifier_schema import Classifier, FineTuned
 from character_ray.report.page import render_report
 from tests.report_fixture import captain_report
 
@@ -21,6 +21,18 @@ def test_the_persona_classifier_is_shown_with_all_that_it_was_measured_by() -> N
         assert part in measures, part
     assert "Reliability before calibration" in page
     assert "Expected calibration error 0.041 [0.000, 0.066]" in page
+
+
+def test_the_page_says_which_classifier_a_run_used() -> None:
+    report = captain_report()
+    assert report.classifier is not None
+    assert "A logistic regression on all-MiniLM-L6-v2, which shares nothing" in render_report(report)
+    settings = FineTuned(epochs=4, batch_size=16, learning_rate=1e-4, max_length=128, workers=1)
+    own = report.classifier.model_copy(update={"encoder": "FacebookAI/roberta-base", "fine_tuned": settings})
+    page = render_report(report.model_copy(update={"classifier": own}))
+    assert "FacebookAI/roberta-base, fine-tuned on Ray Train with a classification head, which shares nothing" in page
+    assert "Epochs 4, batches of 16, peak learning rate 0.0001; the first 128 tokens of a completion are read." in page
+    assert "A logistic regression" not in page
 
 
 def test_a_classifier_of_before_it_was_calibrated_is_read_and_shown() -> None:

@@ -170,6 +170,8 @@ def test_a_stage_is_counted_with_the_whole_gpus_that_it_holds():
         "0.2 for the engine, 0.1 for each of four judges, 0.4 to train"
     )
     assert [held_gpus(stage, shared) for stage in ("teacher", "dpo", "scores-pairs", "pairs")] == [1, 1, 1, 1]
+    tuned = load_recipe(full, [*alone, "evaluate.classifier.fine_tune={device: gpu, workers: 2}"])
+    assert [held_gpus(stage, tuned) for stage in ("classifier", "classifier-generators", "pairs")] == [2, 2, 0]
 
 
 @pytest.mark.parametrize(("keep", "later_s"), [(False, 43.6), (True, 2.0)])

@@ -43,7 +43,7 @@ def on_cpus(*overrides: str) -> Recipe:
 )
 def test_the_recipes_start_where_they_are_meant_to(recipe, nodes):
     loaded = load_recipe(ROOT / recipe)
-    assert check_bookings(bookings_of(loaded, ("train", "talk", "measure")), nodes, nobody_asks) == ""
+    assert check_bookings(bookings_of(loaded, ("train", "talk", "classify", "measure")), nodes, nobody_asks) == ""
 
 
 def test_an_engine_that_holds_conversations_must_lie_on_one_node():
@@ -105,6 +105,17 @@ def test_workers_must_fit_beside_what_is_kept():
 def test_workers_in_this_process_need_no_place():
     recipe = on_cpus("train.in_process=true", "train.zero_stage=0", "train.cpus_per_worker=64")
     assert check(recipe, [SMALL]) == ""
+
+
+def test_the_classifier_s_workers_need_a_place_where_a_run_fine_tunes_it():
+    recipe = on_cpus("evaluate.classifier.fine_tune={workers: 4, cpus_per_worker: 2}")
+    with pytest.raises(
+        RecipeError,
+        match=r"^evaluate\.classifier\.fine_tune needs 4 workers with 2 CPU each.* Lower evaluate\.classifier\.fine_tune\.workers or",
+    ):
+        check(recipe, [SMALL])
+    assert check(recipe, [SMALL], does=("train", "talk", "measure")) == "", "an update trains no classifier"
+    assert check(on_cpus("evaluate.classifier.fine_tune=all-minilm-l6-v2"), [SMALL]) == ""
 
 
 def test_a_judge_needs_its_threads_unless_it_is_kept():
