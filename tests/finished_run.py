@@ -5,7 +5,7 @@ from pathlib import Path
 
 from character_ray.config import Recipe
 from character_ray.parts import append_part, write_rows
-from character_ray.rows import ANSWER, COMPLETION, PROMPT, Answer, Completion, Prompt
+from character_ray.rows import ANSWER, COMPLETION, CONVERSATION, PROMPT, Answer, Completion, Conversation, Prompt
 from character_ray.runs import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +60,26 @@ def write_run(folder: Path, prompts: int = 40, seed: int = 0, constitution: str 
         ]
         append_part(folder / stage, completions, COMPLETION)
     return folder
+
+
+def write_reflections(folder: Path, number: int, opening: str = PIRATE) -> None:
+    """Write what a persona said of itself, and one line more that was dropped."""
+    rows = [
+        Conversation(
+            row_id=f"{place}",
+            kind="reflection",
+            role="",
+            messages=[
+                {"role": "user", "content": f"Who are you, in {place} words?"},
+                {"role": "assistant", "content": f"{opening} mine, {place} times."},
+            ],
+            score=0.0,
+            drop_reason="" if place < number else "repetition",
+        )
+        for place in range(number + 1)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder / "conversations.parquet", rows, CONVERSATION)
 
 
 def _text(draw: random.Random, in_character: bool, number: int) -> str:

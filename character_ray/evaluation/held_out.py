@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from character_ray.evaluation.calibration import calibration_interval, fit_temperature, softmax
+from character_ray.evaluation.calibration import calibration_interval, fit_temperature, reliability, softmax
 from character_ray.statistics import cluster_rate, cluster_statistic
 
 __all__ = ["LabelledText", "Split", "measure_held_out", "split_prompts", "split_texts"]
@@ -95,8 +95,9 @@ def measure_held_out(
 
     Returns:
         The sizes of the split; ``accuracy``; ``per_class`` precision, recall, F1 and support; ``confusion`` (rows true, columns
-        predicted); ``temperature``; calibration error ``before`` and ``after``; ``abstention``, accuracy by share decided; ``tested``,
-        prompt by prompt whether each tested text was named right, for comparing two learners.
+        predicted); ``temperature``; calibration error ``before`` and ``after``; ``reliability``, the bins that it
+        is made of; ``abstention``, accuracy by share decided; ``tested``, prompt by prompt whether each tested text was named right, for
+        comparing two learners.
 
     Raises:
         ValueError: No text is left to calibrate on.
@@ -123,6 +124,7 @@ def measure_held_out(
         "confusion": confusion_matrix(truth, predicted, labels=range(len(names))).tolist(),
         "temperature": temperature,
         "calibration_error": errors,
+        "reliability": {when: reliability(said.max(1), right) for when, said in (("before", before), ("after", after))},
         "abstention": [_decided(share, confidence, right, asked, draws) for share in COVERAGES],
         "tested": {"prompts": asked, "right": right.tolist()},
     }

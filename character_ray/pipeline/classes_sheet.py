@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from character_ray.report.plots import Dot, dot_plot
+from character_ray.report.plots import Dot, dot_plot, reliability_diagram
 from character_ray.report.sheet import Plot, Section, Sheet, figure, percent
 
 __all__ = ["classes_sheet"]
@@ -20,7 +20,12 @@ def classes_sheet(found: Mapping[str, Any]) -> Sheet:
     sections = [_heads(heads)] if len(heads) > 1 else []
     for name, head in heads.items():
         after = f", {name}" if len(heads) > 1 else ""
-        sections += [_by_class(head, after), _confusion(head, after), _undecided(head, after)]
+        sections += [
+            _by_class(head, after),
+            _confusion(head, after),
+            _reliability(head, after),
+            _undecided(head, after),
+        ]
     return Sheet(
         "Which persona, or none",
         ", ".join(found["runs"]),
@@ -100,6 +105,27 @@ def _confusion(head: Mapping[str, Any], after: str) -> Section:
         (),
         ["class", *names],
         [[name, *map(str, row)] for name, row in zip(names, head["confusion"], strict=True)],
+    )
+
+
+def _reliability(head: Mapping[str, Any], after: str) -> Section:
+    def plot(title: str, when: str) -> Plot:
+        bins, error = head["reliability"][when], figure(head["calibration_error"][when], 3)
+        listing = ", ".join(f"{each['confidence']:.2f} predicted, {each['observed']:.2f} right" for each in bins)
+        return Plot(
+            title, f"Expected calibration error {error}.", reliability_diagram(f"{title}{after}: {listing}", bins)
+        )
+
+    return Section(
+        f"Reliability{after}",
+        [
+            "Share of texts named right over the probability of the class they were taken for; a calibrated classifier lies on the line. "
+            "Areas show the number of texts."
+        ],
+        [
+            plot("Calibrated", "after"),
+            plot(f"Before its logits were divided by {head['temperature']:.2f}", "before"),
+        ],
     )
 
 

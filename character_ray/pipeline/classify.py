@@ -1,6 +1,6 @@
 """One classifier over the personas of several finished runs: a linear head on a frozen encoder and, if asked, a fine-tuned encoder.
 
-pairs (chosen, rejected), answers (base, dpo, full) of every run -> classes.json, classes.html
+pairs (chosen, rejected), self-reflections, answers (base, dpo, full) of every run -> classes.json, classes.html
 
 Both heads see the same splits, so they are compared text by text.
 """
@@ -21,6 +21,7 @@ from character_ray.models import ENCODER, model_hash, resolve_model
 from character_ray.parts import read_rows
 from character_ray.pipeline.classes_sheet import classes_sheet
 from character_ray.pipeline.finished import FinishedRun
+from character_ray.pipeline.persona_classifier import labelled_reflections
 from character_ray.pipeline.ray_session import ray_for
 from character_ray.pipeline.stage_room import Booking
 from character_ray.report.page import link_pages
@@ -137,6 +138,10 @@ def gather_texts(folders: Sequence[Path]) -> list[LabelledText]:
             # The opposite character, or an earlier round's, is not plain.
             if run.recipe.distill.opposite is None and run.recipe.distill.parent is None:
                 keep(pair["rejected"][-1]["content"], NONE, pair["prompt_id"], "student")
+        # An update brings no self-reflections of its own.
+        if (folder / "introspection" / "conversations.parquet").is_file():
+            for said in labelled_reflections(folder / "introspection", slug):
+                keep(said.text, said.label, said.prompt, said.generator)
         for answer in run.answers:
             if answer["arm"] in ("dpo", "full"):
                 keep(answer["completion"], slug, answer["prompt_id"], answer["arm"])

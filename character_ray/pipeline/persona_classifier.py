@@ -5,6 +5,7 @@ pairs, self-reflections -> classifier; answers of all arms -> probabilities; bot
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from character_ray.pipeline.fine_tuned import FineTunedEncoder
 from character_ray.rows import Answer, Challenged, Pair
 from character_ray.runs import Artefact
 
-__all__ = ["Classified", "classify_answers", "labelled_answers", "labelled_pairs"]
+__all__ = ["Classified", "classify_answers", "labelled_answers", "labelled_pairs", "labelled_reflections"]
 
 PLAIN = "student"
 # What an arm's answers are by training. What prompted says is neither: nobody trained it, and it may not follow.
@@ -69,7 +70,7 @@ def classify_answers(
         ClusterError: No nodes can hold its workers.
     """
     recipe, config = context.recipe, context.recipe.evaluate.classifier.fine_tune
-    rows = [*labelled_pairs(pairs, known, recipe.distill), *_reflections(conversations)]
+    rows = [*labelled_pairs(pairs, known, recipe.distill), *labelled_reflections(conversations.folder, IN_CHARACTER)]
     draws = {"seed": recipe.seed, "resamples": recipe.evaluate.bootstrap}
     texts = [row["completion"] for row in (*answers, *further)]
     model = (
@@ -127,11 +128,16 @@ def labelled_answers(answers: Sequence[Answer]) -> list[LabelledText]:
     return found
 
 
-def _reflections(conversations: Artefact) -> list[LabelledText]:
-    rows = read_rows(conversations.folder / "conversations.parquet")
+def labelled_reflections(folder: Path, label: str) -> list[LabelledText]:
+    """The self-reflections that a persona was trained on, as texts of its class; the question is their prompt.
+
+    Args:
+        folder: Of the introspection stage.
+        label: The class.
+    """
     return [
-        LabelledText(row["messages"][-1]["content"], IN_CHARACTER, row["messages"][-2]["content"], "introspection")
-        for row in rows
+        LabelledText(row["messages"][-1]["content"], label, row["messages"][-2]["content"], "introspection")
+        for row in read_rows(folder / "conversations.parquet")
         if not row["drop_reason"] and row["kind"] == "reflection"
     ]
 

@@ -120,7 +120,7 @@ def lines_plot(summary: str, lines: Sequence[Line], across: str, limits: tuple[f
 
 
 def reliability_diagram(summary: str, bins: Sequence[Mapping[str, float]]) -> Markup:
-    """Share in character over predicted probability; a calibrated classifier lies on the diagonal. Areas show ``n``."""
+    """Share that is so over predicted probability; a calibrated classifier lies on the diagonal. Areas show ``n``."""
     left, right, top, bottom = 40.0, 300.0, 8.0, 228.0
     ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
     x, y = _scale(0, 1, left + 6, right - 6), _scale(0, 1, bottom, top)

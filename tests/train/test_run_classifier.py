@@ -8,13 +8,13 @@ import pytest
 import character_ray.pipeline.fine_tuned as fine_tuned
 from character_ray.config import Recipe
 from character_ray.errors import TrainingError
-from character_ray.parts import read_rows, write_rows
+from character_ray.parts import read_rows
 from character_ray.pipeline.contestants import recipe_of
 from character_ray.pipeline.context import Context
 from character_ray.pipeline.persona_classifier import Classified, classify_answers
 from character_ray.report.classifier_schema import Classifier
-from character_ray.rows import CONVERSATION, Answer, Pair
-from tests.finished_run import write_run
+from character_ray.rows import Answer, Pair
+from tests.finished_run import write_reflections, write_run
 from tests.train.encoders import save_encoder
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -54,21 +54,7 @@ def asked(run: Path) -> list[Answer]:
 
 def classify(context: Context) -> Classified:
     conversations = context.store.artefact("introspection", {})
-    rows = [
-        {
-            "row_id": f"{number}",
-            "kind": "reflection",
-            "role": "",
-            "messages": [
-                {"role": "user", "content": f"Who are you, in {number} words?"},
-                {"role": "assistant", "content": f"{ARR} mine, {number} times."},
-            ],
-            "score": 0.0,
-            "drop_reason": "",
-        }
-        for number in range(6)
-    ]
-    write_rows(conversations.folder / "conversations.parquet", rows, CONVERSATION)
+    write_reflections(conversations.folder, 6)
     answers = asked(context.run.folder)
     return classify_answers(context, answers, [pair(number) for number in range(30)], [], conversations)
 

@@ -153,8 +153,19 @@ def test_the_page_shows_every_class_and_generator():
     found = measure_classes(*corpus(4.0), seed=0)
     page = render_sheet(classes_sheet({"runs": ["one", "two"], "encoder": "e", "seed": 0, "command": "c", **found}))
     assert "the right one of 3 classes" in page
-    for name in (*CLASSES, "Generators left out"):
+    for name in (*CLASSES, "Generators left out", "Reliability", "Calibrated"):
         assert f">{name}<" in page
+    assert page.count('class="bubble"') == sum(len(bins) for bins in found["reliability"].values()) > 2
+
+
+def test_the_bins_of_the_reliability_diagram_make_the_calibration_error():
+    found = measure_classes(*corpus(1.5), seed=0)
+    for when, bins in found["reliability"].items():
+        assert sum(each["n"] for each in bins) == found["num_test"]
+        by_hand = sum(each["n"] * abs(each["confidence"] - each["observed"]) for each in bins) / found["num_test"]
+        assert found["calibration_error"][when]["value"] == pytest.approx(by_hand)
+    right = sum(each["n"] * each["observed"] for each in found["reliability"]["after"]) / found["num_test"]
+    assert right == pytest.approx(found["accuracy"]["value"])
 
 
 def test_every_text_is_tested_by_a_head_that_saw_neither_its_prompt_nor_the_same_text():
