@@ -41,6 +41,10 @@ class FakeOpenAI:
         """Pinned name of a candidate, which is listed where versions are asked for, too."""
         self._key = key
 
+    def says(self, model: str, body: dict[str, Any]) -> str:
+        """What a model says to a request: its words, whatever it is asked."""
+        return self.words[model]
+
     @contextmanager
     def running(self) -> Iterator[str]:
         """Answer while the block runs; gives the base URL of the API."""
@@ -74,16 +78,17 @@ class FakeOpenAI:
         if refused := self._refused(request):
             return refused
         self.asked.append(body)
-        model = next((model for model in WORDS if body["model"] in (model, f"{model}-v1")), "")
+        model = next((model for model in self.words if body["model"] in (model, f"{model}-v1")), "")
         if status := self.broken.get(model):
             return JSONResponse({"error": {"message": f"{model} is ill"}}, status_code=status)
         kind = body.get("response_format", {}).get("type", "text")
         if kind not in self.formats:
             return JSONResponse({"error": {"message": f"response_format {kind} is not known"}}, status_code=400)
         if body.get("stream"):
-            text = TOLD if body["messages"][0]["role"] == "system" else self.words[model]
+            text = TOLD if body["messages"][0]["role"] == "system" else self.says(model, body)
             return StreamingResponse(_events(text), media_type="text/event-stream")
-        choice = {"index": 0, "message": {"role": "assistant", "content": self.words[model]}, "finish_reason": "stop"}
+        message = {"role": "assistant", "content": self.says(model, body)}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
         return JSONResponse({"object": "chat.completion", "choices": None if model in self.speechless else [choice]})
 
 

@@ -14,8 +14,10 @@ STRENGTHS = {"base": 0.05, "prompted": 0.5, "dpo": 0.55, "full": 0.95}
 """Share of an arm's answers that are in character."""
 
 
-def write_run(folder: Path, prompts: int = 40, seed: int = 0, constitution: str = "captain-blackwood") -> Path:
-    """Write the folder; the same arguments always write the same."""
+def write_run(
+    folder: Path, prompts: int = 40, seed: int = 0, constitution: str = "captain-blackwood", opening: str = PIRATE
+) -> Path:
+    """Write the folder; the same arguments always write the same. What is in character begins with ``opening``."""
     draw = random.Random(seed)
     folder.mkdir(parents=True)
     recipe = Recipe(
@@ -31,7 +33,7 @@ def write_run(folder: Path, prompts: int = 40, seed: int = 0, constitution: str 
             hint="",
             sample=0,
             prompt=f"Question {number} of the sea?",
-            completion=_text(draw, draw.random() < strength, number),
+            completion=_text(draw, draw.random() < strength, number, opening),
             error="",
             score=0.0,
         )
@@ -51,7 +53,7 @@ def write_run(folder: Path, prompts: int = 40, seed: int = 0, constitution: str 
                 row_id=f"{stage}/{each}",
                 prompt_id=each,
                 sample=0,
-                completion=_text(draw, in_character, number),
+                completion=_text(draw, in_character, number, opening),
                 num_tokens=9,
                 finish_reason="stop",
                 error="",
@@ -82,6 +84,6 @@ def write_reflections(folder: Path, number: int, opening: str = PIRATE) -> None:
     write_rows(folder / "conversations.parquet", rows, CONVERSATION)
 
 
-def _text(draw: random.Random, in_character: bool, number: int) -> str:
-    opening = PIRATE if in_character else "Hello, the weather is"
-    return f"{opening} {' '.join(draw.choices(['calm', 'high', 'low', 'fair'], k=3 + number % 9))} {number}."
+def _text(draw: random.Random, in_character: bool, number: int, opening: str) -> str:
+    begun = opening if in_character else "Hello, the weather is"
+    return f"{begun} {' '.join(draw.choices(['calm', 'high', 'low', 'fair'], k=3 + number % 9))} {number}."

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from character_ray.evaluation.held_out import LabelledText
+from character_ray.evaluation.held_out import LabelledText, fold_prompts
 from character_ray.evaluation.multiclass import MIN_TEXTS, NONE, Learner
 from character_ray.statistics import cluster_rate
 
 __all__ = ["across_generators"]
-
-FOLDS = 5
 
 
 def across_generators(
@@ -37,7 +35,7 @@ def across_generators(
     """
     generators = np.array([row.generator for row in rows])
     labels = np.array([int(row.label != NONE) for row in rows])
-    folds = _folds([row.prompt for row in rows], seed)
+    folds = fold_prompts([row.prompt for row in rows], seed)
     trainings: dict[str, list[np.ndarray]] = {}
     for name in dict.fromkeys(generators[labels == 1].tolist()):
         masks = _masks(rows, (generators == name) | (generators == plain), folds)
@@ -47,7 +45,7 @@ def across_generators(
     found: dict[str, dict[str, Any]] = {}
     for place, name in enumerate(trainings):
         right = np.zeros(len(rows))
-        for fold, own in zip(folds, said[place * FOLDS : (place + 1) * FOLDS], strict=True):
+        for fold, own in zip(folds, said[place * len(folds) : (place + 1) * len(folds)], strict=True):
             right[fold] = own[fold].argmax(1) == labels[fold]
         found[name] = {
             other: vars(
@@ -61,13 +59,6 @@ def across_generators(
             for other in dict.fromkeys(generators.tolist())
         }
     return found
-
-
-def _folds(prompts: Sequence[str], seed: int) -> list[np.ndarray]:
-    """Masks of the texts that are tested together: a fifth of the prompts each."""
-    names = np.random.default_rng(seed).permutation(sorted(set(prompts)))
-    parts = [set(part.tolist()) for part in np.array_split(names, FOLDS)]
-    return [np.array([prompt in part for prompt in prompts], dtype=bool) for part in parts]
 
 
 def _masks(rows: Sequence[LabelledText], own_N: np.ndarray, folds: Sequence[np.ndarray]) -> list[np.ndarray]:

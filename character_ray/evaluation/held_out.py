@@ -18,8 +18,9 @@ import numpy as np
 from character_ray.evaluation.calibration import calibration_interval, fit_temperature, reliability, softmax
 from character_ray.statistics import cluster_rate, cluster_statistic
 
-__all__ = ["LabelledText", "Split", "measure_held_out", "split_prompts", "split_texts"]
+__all__ = ["LabelledText", "Split", "fold_prompts", "measure_held_out", "split_prompts", "split_texts"]
 
+FOLDS = 5
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 
 
@@ -70,6 +71,13 @@ def split_prompts(prompts: Sequence[str], seed: int) -> tuple[np.ndarray, np.nda
     parts = [set(part.tolist()) for part in np.split(names, cuts)]
     train, calibrate, test = (np.array([prompt in part for prompt in prompts]) for part in parts)
     return train, calibrate, test
+
+
+def fold_prompts(prompts: Sequence[str], seed: int) -> list[np.ndarray]:
+    """Masks of the texts that are tested together: a fifth of the prompts each."""
+    names = np.random.default_rng(seed).permutation(sorted(set(prompts)))
+    parts = [set(part.tolist()) for part in np.array_split(names, FOLDS)]
+    return [np.array([prompt in part for prompt in prompts], dtype=bool) for part in parts]
 
 
 def measure_held_out(

@@ -19,7 +19,7 @@ import numpy as np
 from character_ray.evaluation.held_out import LabelledText, measure_held_out, split_prompts, split_texts
 from character_ray.statistics import Interval, cluster_rate
 
-__all__ = ["MIN_TEXTS", "NONE", "Head", "Learner", "fit_head", "measure_classes", "on_features"]
+__all__ = ["MIN_TEXTS", "NONE", "Head", "Learner", "class_names", "fit_head", "measure_classes", "on_features"]
 
 NONE = "none"
 """Class of plain text."""
@@ -53,7 +53,7 @@ def measure_classes(
     Raises:
         ValueError: There are fewer than two classes, or one has fewer than eight texts.
     """
-    names = [NONE, *sorted({row.label for row in rows} - {NONE})]
+    names = class_names(rows)
     labels = np.array([names.index(row.label) for row in rows])
     counts = np.bincount(labels, minlength=len(names))
     if len(names) < 2 or counts.min() < MIN_TEXTS:
@@ -71,6 +71,11 @@ def measure_classes(
             for fold, own in zip(left_out, across, strict=True)
         },
     }
+
+
+def class_names(rows: Sequence[LabelledText]) -> list[str]:
+    """The classes of texts in the order of logits and confusion: ``none``, then the personas by name."""
+    return [NONE, *sorted({row.label for row in rows} - {NONE})]
 
 
 def fit_head(features_ND: np.ndarray, labels_N: np.ndarray, num_classes: int) -> Head:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from character_ray.pipeline.bleed_sheet import bleed_lead, bleed_sections
 from character_ray.report.plots import Dot, dot_plot, reliability_diagram
 from character_ray.report.sheet import Plot, Section, Sheet, figure, percent
 
@@ -26,6 +27,8 @@ def classes_sheet(found: Mapping[str, Any]) -> Sheet:
             _reliability(head, after),
             _undecided(head, after),
         ]
+        if head.get("bleed"):
+            sections += bleed_sections(head, found["served"], after)
     return Sheet(
         "Which persona, or none",
         ", ".join(found["runs"]),
@@ -48,6 +51,8 @@ def _lead(found: Mapping[str, Any]) -> list[str]:
             f"Fine-tuned, {tuned['settings']['model']['name']} names the right one for {percent(tuned['accuracy'])} of the same texts: "
             f"{100 * gain['value']:+.0f} points [{100 * gain['low']:+.0f}, {100 * gain['high']:+.0f}] by prompt."
         )
+    if found.get("bleed"):
+        lead.append(bleed_lead(found))
     return lead
 
 

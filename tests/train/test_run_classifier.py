@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 
 import character_ray.pipeline.fine_tuned as fine_tuned
-from character_ray.config import Recipe
+from character_ray.config import FineTuneConfig, Recipe
 from character_ray.errors import TrainingError
 from character_ray.parts import read_rows
+from character_ray.pipeline.classify import classify_runs
 from character_ray.pipeline.contestants import recipe_of
 from character_ray.pipeline.context import Context
 from character_ray.pipeline.persona_classifier import Classified, classify_answers
+from character_ray.pipeline.served_load import Served
 from character_ray.report.classifier_schema import Classifier
 from character_ray.rows import Answer, Pair
 from tests.finished_run import write_reflections, write_run
 from tests.train.encoders import save_encoder
+from tests.two_personas import TwoPersonas, write_two_runs
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 ARR, PLAIN = "Arr, matey, the tide be", "Hello, the weather is"
@@ -96,6 +99,18 @@ def test_without_it_the_head_on_the_frozen_encoder_is_the_run_s_and_no_stage(tmp
     report = Classifier.model_validate(classify(context).report)
     assert report.encoder == "all-minilm-l6-v2" and report.fine_tuned is None
     assert context.stages == {}
+
+
+def test_a_fine_tuned_encoder_reads_what_served_personas_say_too(tmp_path: Path):
+    encoder = save_encoder("roberta", tmp_path / "encoder")
+    config = FineTuneConfig(model={"name": str(encoder)}, epochs=1, batch_size=16, max_length=40, cpus_per_worker=1)
+    runs = write_two_runs(tmp_path, prompts=10)
+    with TwoPersonas().running() as url:
+        found = classify_runs(runs, tmp_path / "classes", 0, config, Served(url))
+    for head in (found, found["fine_tuned"]):
+        assert [sum(row) for row in head["bleed"]["confusion"]["served"]] == [10, 10, 10]
+    page = (tmp_path / "classes" / "classes.html").read_text()
+    assert "Bleed, linear head" in page and "Bleed, fine-tuned" in page
 
 
 def test_a_model_that_is_no_encoder_is_refused_before_anything_is_trained(tmp_path: Path):
