@@ -23,13 +23,20 @@ def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
         "PYTHONPATH": str(ROOT),
         "TEST_FOLDER": str(folder),
     }
-    return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
+
+
+def finish(folder: Path, *options: str) -> None:
+    """Runs it to its end."""
+    ended = start(folder, *options).wait(timeout=600)
+    assert ended == 0, (folder / "log.txt").read_text(errors="replace")[-4000:]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert start(folder).wait(timeout=600) == 0
+    finish(folder)
     return folder
 
 
@@ -43,7 +50,7 @@ def killed_and_resumed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def talked(tmp_path_factory):
     folder = tmp_path_factory.mktemp("talked")
-    assert start(folder, "talk").wait(timeout=600) == 0
+    finish(folder, "talk")
     return folder
 
 
@@ -60,7 +67,7 @@ def kill_and_resume(folder, generation, *options):
     wait_until_no_engine_is_left(folder)
     kept = {path.name: path.read_bytes() for path in generation.artefact.folder.glob("part-*.parquet")}
     assert 6 <= len(read_parts(generation.artefact.folder)) < 30
-    assert start(folder, *options).wait(timeout=600) == 0
+    finish(folder, *options)
     return kept
 
 
@@ -105,7 +112,7 @@ def test_rows_that_two_stages_want_are_asked_once_and_written_to_both(undisturbe
 
 
 def test_a_node_lost_midway_costs_time_alone(undisturbed, tmp_path):
-    assert start(tmp_path, "lose-a-node").wait(timeout=600) == 0
+    finish(tmp_path, "lose-a-node")
     assert (tmp_path / "node-lost").is_file(), "the generation ended before a node was lost"
     generation = stage(tmp_path)
     assert generation.completions() == stage(undisturbed).completions()
@@ -140,7 +147,7 @@ def test_a_kill_among_conversations_loses_and_repeats_none(talked, tmp_path):
 
 
 def test_a_node_lost_among_conversations_loses_and_repeats_none(talked, tmp_path):
-    assert start(tmp_path, "lose-a-node", "talk").wait(timeout=600) == 0
+    finish(tmp_path, "lose-a-node", "talk")
     assert (tmp_path / "node-lost").is_file(), "the generation ended before a node was lost"
     assert answered(stage(tmp_path)) == answered(stage(talked))
     assert talk(tmp_path).talks() == talk(talked).talks()
@@ -149,7 +156,7 @@ def test_a_node_lost_among_conversations_loses_and_repeats_none(talked, tmp_path
 
 
 def test_a_kept_engine_answers_as_one_started_for_the_weights_and_is_replaced_when_it_dies(undisturbed, tmp_path):
-    assert start(tmp_path, "keep").wait(timeout=600) == 0
+    finish(tmp_path, "keep")
     first, again = (stage(tmp_path, name).completions() for name in ("fruit", "fruit-again"))
     # The second while the engine's process was killed: it was started anew on these weights, and asked again what it was lost with.
     assert (tmp_path / "engine-lost").is_file(), "the generation ended before its engine was lost"
@@ -161,7 +168,7 @@ def test_a_kept_engine_answers_as_one_started_for_the_weights_and_is_replaced_wh
 
 
 def test_a_kept_engine_lost_with_its_node_costs_time_alone(undisturbed, tmp_path):
-    assert start(tmp_path, "lose-a-node", "keep").wait(timeout=600) == 0
+    finish(tmp_path, "lose-a-node", "keep")
     assert (tmp_path / "node-lost").is_file(), "the generation ended before a node was lost"
     answers = [[row["completion"] for row in stage(folder).completions()] for folder in (tmp_path, undisturbed)]
     assert answers[0] == answers[1]
