@@ -16,7 +16,7 @@ import numpy as np
 
 from character_ray.evaluation.held_out import LabelledText, fold_prompts
 from character_ray.evaluation.multiclass import NONE, Learner, class_names
-from character_ray.statistics import cluster_rate, paired_difference
+from character_ray.statistics import cluster_rate, holm, paired_difference, paired_test
 
 __all__ = ["ALL", "AnswerPair", "measure_bleed"]
 
@@ -56,7 +56,8 @@ def measure_bleed(
     Returns:
         ``classes``; ``num_answers``; ``confusion``, by ``alone`` and ``served``, asked (rows) by taken for (columns); and by each model
         asked and for ``all`` together ``another``, the rate at which its answers are taken for a persona that was not asked, and
-        ``none``, of personas, the rate at which they are taken for plain: each ``alone``, ``served`` and as their ``difference`` by prompt.
+        ``none``, of personas, the rate at which they are taken for plain: each ``alone``, ``served``, as their ``difference`` by prompt,
+        and with the ``p_value`` of that, adjusted (Holm) over all models.
     """
     names = class_names(rows)
     asked_M = np.array([names.index(answer.asked) for answer in answers])
@@ -71,6 +72,7 @@ def measure_bleed(
             "alone": vars(cluster_rate(alone, clusters, **draws)),
             "served": vars(cluster_rate(served, clusters, **draws)),
             "difference": vars(paired_difference(served, clusters, alone, clusters, **draws)),
+            "p_value": paired_test(served, alone, clusters, seed=seed)[0],
         }
 
     def of(among_M: np.ndarray) -> dict[str, Any]:
@@ -80,12 +82,17 @@ def measure_bleed(
             found["none"] = rates(lambda taken_M: taken_M == 0, personas_M)
         return found
 
+    found = {ALL: of(np.ones(len(answers), dtype=bool))}
+    found |= {names[place]: of(asked_M == place) for place in np.unique(asked_M)}
+    for kind in ("another", "none"):
+        own = [each[kind] for each in found.values() if kind in each]
+        for each, adjusted in zip(own, holm([each["p_value"] for each in own]), strict=True):
+            each["p_value"] = adjusted
     return {
         "classes": names,
         "num_answers": len(answers),
         "confusion": {when: _confusion(asked_M, taken[when], len(names)) for when in ("alone", "served")},
-        "rates": {ALL: of(np.ones(len(answers), dtype=bool))}
-        | {names[place]: of(asked_M == place) for place in np.unique(asked_M)},
+        "rates": found,
     }
 
 

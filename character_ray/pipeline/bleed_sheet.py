@@ -4,16 +4,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from character_ray.evaluation.bleed import ALL
+from character_ray.evaluation.multiclass import NONE
 from character_ray.report.sheet import Section, percent
 
 __all__ = ["bleed_lead", "bleed_sections"]
+
+SIGNIFICANT = 0.05
 
 
 def bleed_lead(found: Mapping[str, Any]) -> str:
     """One sentence on how personas bleed into one another, by the linear head."""
     another, served = found["bleed"]["rates"][ALL]["another"], found["served"]
     difference = another["difference"]
-    verdict = "the personas bleed into one another" if difference["low"] > 0 else "no bleed is seen"
+    # What one model loses to the others may be lost among all answers.
+    bled = [name for name, rates in found["bleed"]["rates"].items() if _is_more(rates["another"])]
+    models = ["the base" if name == NONE else name for name in bled if name != ALL]
+    verdict = "no bleed is seen"
+    if bled:
+        verdict = (
+            f"others bleed into the answers of {', '.join(models)}" if models else "the personas bleed into one another"
+        )
     return (
         f"Served together by {served['url']}, {percent(another['served'])} of {another['served']['n']} answers are taken for a persona "
         f"that was not asked, alone {percent(another['alone'])}: {_points(difference)} by prompt, so {verdict}."
@@ -34,7 +44,8 @@ def bleed_sections(head: Mapping[str, Any], served: Mapping[str, Any], after: st
         f"{served['concurrency']} at a time. The answers are read by heads that saw neither their prompt nor the same text, beside what "
         "the run's own arm said to the same prompt with the same seed: what is taken wrongly there, too, is the classifier's error, and "
         "bleed is the difference.",
-        "Another: taken for a persona that was not asked. None: a persona's answer that is taken for plain text.",
+        "Another: taken for a persona that was not asked. None: a persona's answer that is taken for plain text. The model none is the "
+        f"base. A star: p < {SIGNIFICANT}, adjusted (Holm) over the models.",
     ]
     if served["failed"]:
         notes.append(f"{served['failed']} requests failed or were answered by nothing, and are left out.")
@@ -64,7 +75,16 @@ def bleed_sections(head: Mapping[str, Any], served: Mapping[str, Any], after: st
 def _cells(rates: Mapping[str, Any] | None) -> list[str]:
     if rates is None:
         return ["\N{EN DASH}"] * 3
-    return [percent(rates["alone"]), percent(rates["served"]), _points(rates["difference"])]
+    return [percent(rates["alone"]), percent(rates["served"]), _points(rates["difference"]) + _star(rates)]
+
+
+def _star(rates: Mapping[str, Any]) -> str:
+    return " *" if rates["p_value"] < SIGNIFICANT else ""
+
+
+def _is_more(rates: Mapping[str, Any]) -> bool:
+    """Whether it is more when served than alone, beyond chance."""
+    return bool(rates["p_value"] < SIGNIFICANT and rates["difference"]["value"] > 0)
 
 
 def _points(difference: Mapping[str, Any]) -> str:

@@ -64,6 +64,7 @@ def test_what_is_taken_wrongly_alone_and_served_alike_is_no_bleed():
     assert found["confusion"]["alone"] == found["confusion"]["served"] == [[0, 0, 0], [0, 20, 0], [0, 10, 10]]
     another = found["rates"]["poet"]["another"]
     assert another["alone"]["value"] == another["served"]["value"] == 0.5
+    assert another["p_value"] == 1
     assert another["difference"]["value"] == 0 and another["difference"]["low"] < 0 < another["difference"]["high"]
 
 
@@ -83,6 +84,8 @@ def test_answers_that_are_another_persona_s_under_load_alone_are_bleed_and_plain
     rates = found["rates"]
     assert rates["captain"]["another"]["difference"]["value"] == pytest.approx(8 / 20)
     assert rates["captain"]["another"]["difference"]["low"] > 0.1
+    # McNemar's of eight against none, 2 / 2^8, times the four rows.
+    assert rates["captain"]["another"]["p_value"] == pytest.approx(4 / 128)
     assert rates["poet"]["another"]["served"]["value"] == 0
     assert rates["poet"]["none"]["served"]["value"] == pytest.approx(5 / 20)
     assert rates["all"]["another"]["served"]["value"] == pytest.approx(10 / 60)
@@ -117,7 +120,7 @@ def test_every_persona_and_the_base_are_asked_at_once_what_their_runs_answered(r
     assert pair.served == "O leaf, thou art calm high low 7." and pair.alone.startswith(LEAF)
 
 
-@pytest.mark.parametrize("swaps", [0, 15])
+@pytest.mark.parametrize("swaps", [0, 12])
 def test_the_matrices_of_a_deployment_stand_beside_those_of_the_runs(runs: list[Path], tmp_path: Path, swaps: int):
     fake = TwoPersonas()
     fake.swaps = swaps
@@ -133,7 +136,8 @@ def test_the_matrices_of_a_deployment_stand_beside_those_of_the_runs(runs: list[
     assert len(json.loads((tmp_path / "classes" / "served.json").read_text())) == 90
     page = (tmp_path / "classes" / "classes.html").read_text()
     assert "Asked and taken for, served" in page and "Asked and taken for, alone" in page
-    assert ("the personas bleed into one another" in page) == bool(swaps)
+    # The base's answers alone are taken for the captain's now and then, so that over all models little is seen.
+    assert ("others bleed into the answers of captain-blackwood" in page) == bool(swaps)
     assert ("no bleed is seen" in page) == (not swaps)
     assert f"--served {url} --concurrency 4" in found["command"]
 
