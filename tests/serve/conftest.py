@@ -1,4 +1,4 @@
-"""Adapters with random weights on the embedded model: they change every answer and take no training."""
+"""Adapters on the embedded model, trained for a few steps: each persona begins its answers in a way of its own."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from character_ray.adapters import BaseModelId, Manifest, weights_hash, write_manifest
 from character_ray.config import EngineConfig, EvaluateConfig, ModelConfig, Recipe, SamplingConfig, ServeConfig
 from character_ray.models import model_hash, resolve_model, template_hash
+from tests.serve.taught import OPENINGS, teach
 
 RANK = 4
 PERSONAS = {
@@ -32,18 +33,17 @@ def adapters(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     """One adapter folder with manifest and recipe for each of ``PERSONAS``, all different."""
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     root = tmp_path_factory.mktemp("adapters")
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    model = AutoModelForCausalLM.from_pretrained(base_model)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(base_model), AutoTokenizer.from_pretrained(base_model)
     folders = {}
     for seed, (slug, name) in enumerate(PERSONAS.items()):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            peft = get_peft_model(
-                model, LoraConfig(r=RANK, lora_alpha=RANK, target_modules=targets, init_lora_weights=False)
-            )
+            peft = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=RANK, target_modules=targets))
+        teach(peft, tokenizer, OPENINGS[slug])
         peft.save_pretrained(root / slug)
         model = peft.unload()
         manifest = Manifest(

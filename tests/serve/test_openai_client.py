@@ -40,6 +40,7 @@ from character_ray.serving.personas import load_personas
 from tests.ray_cluster import running_cluster
 from tests.s3_server import S3Server
 from tests.serve.offline_run import write_offline_run
+from tests.serve.taught import OPENINGS
 
 BASE = "smollm2-135m-instruct"
 ROOT = Path(__file__).parents[2]
@@ -206,6 +207,13 @@ def test_auto_is_the_base_model_when_nobody_suits(server: Server):
 def test_base_and_personas_all_answer_differently(server: Server):
     names = [BASE, "captain-blackwood", "garden-poet", "socratic-tutor"]
     assert len({server.ask(name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("question", ["Tell me about the sea.", "What is your favourite food?"])
+def test_every_persona_speaks_as_it_was_trained_to(question: str, server: Server):
+    for name in ("captain-blackwood", "garden-poet", TUTOR):
+        assert server.ask(name, question).startswith(OPENINGS[name])
+    assert not server.ask(BASE, question).startswith(tuple(OPENINGS.values()))
 
 
 @pytest.mark.parametrize("name", [BASE, "captain-blackwood", "garden-poet"])
