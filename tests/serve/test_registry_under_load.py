@@ -4,13 +4,9 @@ One engine for the whole module.
 """
 
 import json
-import os
 import re
 import secrets
 import shutil
-import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -26,9 +22,8 @@ from character_ray.adapters import load_manifest, write_manifest
 from character_ray.canary import measure_canary
 from character_ray.registry import Registry
 from character_ray.yardstick import Yardstick
+from tests.serve.started import START_LIMIT_S, started
 
-ROOT = Path(__file__).parents[2]
-START_LIMIT_S = 400
 CAPTAIN = "captain-blackwood"
 SYSTEM = "You are a gardener who answers in verse."
 
@@ -102,34 +97,26 @@ def server(versions: dict[str, Path], base_model: Path, tmp_path_factory: pytest
         versions["poet"], "live", yardstick=Yardstick(system_prompt=SYSTEM, threshold=-100, persona_rate=0.75)
     )
     (folder / "token").write_text(secrets.token_hex(32))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     (folder / "cache").mkdir()
     (folder / "cache" / "models").symlink_to(base_model.parent)
-    environment = os.environ | {
+    environment = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "CHARACTER_RAY_CACHE": str(folder / "cache"),
         "COLUMNS": "200",
     }
-    command = [sys.executable, "-m", "jobs.serve", "--registry", str(registry.folder), "--port", str(port)]
-    command += ["--audit", str(folder / "audit"), "--prewarm", CAPTAIN, "--drift", "1"]
-    log = folder / "log.txt"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT, text=True
-        )
-    try:
-        deadline = time.monotonic() + START_LIMIT_S
-        while "Ctrl-C stops the server." not in log.read_text():
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.5)
-        yield Server(port, log, registry, folder / "audit")
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(60)
+    arguments = [
+        "--registry",
+        str(registry.folder),
+        "--audit",
+        str(folder / "audit"),
+        "--prewarm",
+        CAPTAIN,
+        "--drift",
+        "1",
+    ]
+    with started(folder, *arguments, environment=environment) as server:
+        yield Server(server.port, server.log, registry, folder / "audit")
 
 
 def test_health_and_readiness_are_told(server: Server):

@@ -1,10 +1,6 @@
 """Eight personas on two replicas: none answers as another, and a replica that is killed takes no request with it."""
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +13,8 @@ from benchmarks.random_adapters import write_adapters
 from character_ray.config import EngineConfig, Recipe, ServeConfig
 from character_ray.serving.interference import Mixed, Trace, judge
 from character_ray.serving.interference_load import trace_of
+from tests.serve.started import started
 
-ROOT = Path(__file__).parents[2]
-START_LIMIT_S = 400
 PERSONAS = 8
 TOKENS = 6
 PROMPTS = ("Who are you?", "What is the sea?")
@@ -70,25 +65,9 @@ def deployment(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         serve=ServeConfig(max_loras=4, max_cpu_loras=PERSONAS, min_replicas=2, max_replicas=2),
     )
     adapters = write_adapters(base_model, folder / "adapters", PERSONAS, 4, recipe)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = "from character_ray.cli import main; main()"
-    command = [sys.executable, "-c", program, "serve", *map(str, adapters), "--port", str(port)]
-    log = folder / "log.txt"
-    with log.open("w") as stream:
-        process = subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=stream, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + START_LIMIT_S
-        while "Ctrl-C stops the server." not in log.read_text():
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.5)
+    with started(folder, *map(str, adapters)) as server:
         names = [adapter.name for adapter in adapters]
-        yield Deployment(psutil.Process(process.pid), f"http://127.0.0.1:{port}/v1", names)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(60)
+        yield Deployment(psutil.Process(server.process.pid), f"http://127.0.0.1:{server.port}/v1", names)
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,6 @@
 One application for the whole module, as ``serve --judge`` starts it.
 """
 
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +24,10 @@ from character_ray.runs import Store
 from character_ray.serving.keys import add_key
 from tests.other_weights import without_a_layer
 from tests.serve.offline_run import write_offline_run
+from tests.serve.started import started
 
 BASE = "smollm2-135m-instruct"
 ROOT = Path(__file__).parents[2]
-START_LIMIT_S = 400
 PAIR = {"prompt": "Who are you?", "first": "Arr, matey.", "second": "I am an assistant."}
 
 
@@ -74,25 +69,9 @@ def application(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     (adapter,) = write_adapters(base_model, folder / "adapters", 1, 4, recipe)
     key_file = folder / "keys.yaml"
     keys = {"cup": add_key(key_file, "cup", scores=True), "guest": add_key(key_file, "guest")}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = "from character_ray.cli import main; main()"
-    command = [sys.executable, "-c", program, "serve", str(adapter), "--judge", str(folder / "wise")]
-    command += ["--port", str(port), "--keys", str(key_file)]
-    log = folder / "log.txt"
-    with log.open("w") as stream:
-        process = subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=stream, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + START_LIMIT_S
-        while "Ctrl-C stops the server." not in log.read_text():
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.5)
-        yield Application(f"http://127.0.0.1:{port}/v1", folder / "wise", adapter, keys, log)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(60)
+    arguments = [str(adapter), "--judge", str(folder / "wise"), "--keys", str(key_file)]
+    with started(folder, *arguments) as server:
+        yield Application(f"http://127.0.0.1:{server.port}/v1", folder / "wise", adapter, keys, server.log)
 
 
 def test_the_judge_is_listed_as_another_model_for_the_key_that_scores(application: Application, base_model: Path):
