@@ -190,7 +190,7 @@ def _deployed(
 ) -> "LLMConfig":
     from ray.serve.llm import LLMConfig
 
-    environment = engine_environment(engine, alone=serve.judge is None)
+    environment = engine_environment(engine, alone=serve.judge is None and serve.max_replicas == 1)
     settings = {
         "model_loading_config": {"model_id": name, "model_source": str(folder)},
         "accelerator_config": {"kind": engine.device},

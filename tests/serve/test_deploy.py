@@ -57,6 +57,16 @@ def test_a_builder_makes_an_application_of_adapters(adapters):
     assert application._bound_deployment.num_replicas == 2
 
 
+@pytest.mark.parametrize(("replicas", "bound"), [(1, True), (2, False)])
+def test_replicas_that_may_share_a_node_are_not_bound_to_the_same_cores(adapters, monkeypatch, replicas, bound):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
+    engine, serve = {"device": "cpu", "cpus": 2}, {"max_replicas": replicas}
+    application = build({"runs": [str(adapters["captain-blackwood"])], "serve": serve, "engine": engine})
+    (deployed,) = application._bound_deployment.init_kwargs["llm_deployments"].values()
+    variables = deployed._bound_deployment.init_kwargs["llm_config"].runtime_env["env_vars"]
+    assert variables.get("OMP_PLACES") == ("{0,1}" if bound else None)
+
+
 def test_a_judge_is_a_second_engine_of_the_application_without_adapters(adapters, tmp_path):
     folder = tmp_path / "wise"
     without_a_layer(resolve_model(ModelConfig()), folder)
