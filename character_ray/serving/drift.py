@@ -24,6 +24,9 @@ __all__ = ["Ask", "DriftWatch", "heard", "said"]
 
 logger = logging.getLogger("ray.serve")
 
+REPEAT_S = 5.0
+"""How often published rates are told again: Ray forgets a gauge that was not set within two of its intervals of ten seconds."""
+
 Ask = Callable[[Sequence[Mapping[str, str]], Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """What the untrained base makes of a chat, with further fields of the request; one token is written."""
 
@@ -50,6 +53,7 @@ class DriftWatch:
         self._config, self._ask, self._metrics = config, ask, metrics
         self._draws = random.Random(config.seed)
         self._waiting: asyncio.Queue[_Taken] = asyncio.Queue(config.waiting)
+        self._published: dict[str, float] = {}
 
     def takes(self, persona: Persona | None, body: Any) -> bool:
         """Whether the answer to a request is to be scored: one answer to a chat of text, by a persona that has a yardstick."""
@@ -78,6 +82,19 @@ class DriftWatch:
 
     async def follow(self) -> None:
         """Score what is taken, until cancelled."""
+        repeating = asyncio.create_task(self._repeat_published())
+        try:
+            await self._score_taken()
+        finally:
+            repeating.cancel()
+
+    async def _repeat_published(self) -> None:
+        while True:
+            await asyncio.sleep(REPEAT_S)
+            for slug, rate in self._published.items():
+                self._metrics.published_rate.set(rate, tags={"persona": slug})
+
+    async def _score_taken(self) -> None:
         while True:
             taken = await self._waiting.get()
             try:
@@ -86,6 +103,7 @@ class DriftWatch:
                 logger.warning("an answer of %s was not scored: %s", taken.persona.pinned, error)
                 score = None
             if taken.yardstick.persona_rate is not None:
+                self._published[taken.persona.slug] = taken.yardstick.persona_rate
                 self._metrics.published_rate.set(taken.yardstick.persona_rate, tags={"persona": taken.persona.slug})
             if score is None:
                 self._count(taken.persona, "not_scored")

@@ -208,7 +208,8 @@ def test_live_answers_are_scored_where_the_run_says_how(server: Server):
 
     wait_until(scored, "live answers are not scored")
     assert server.metric("character_ray_sampled_answers", persona="garden-poet", verdict="not_scored") == 0
-    assert server.metric("character_ray_published_persona_rate", persona="garden-poet") == 0.75
+    rate = "character_ray_published_persona_rate"
+    wait_until(lambda: server.metric(rate, persona="garden-poet") == 0.75, "the published rate is not told")
     # Nothing says what the captain is to be judged by.
     assert server.metric("character_ray_sampled_answers", persona=CAPTAIN) == 0
 

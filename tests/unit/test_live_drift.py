@@ -10,6 +10,7 @@ import pytest
 
 from character_ray.adapters import BaseModelId, Manifest
 from character_ray.config import DriftConfig
+from character_ray.serving import drift as drift_module
 from character_ray.serving.drift import DriftWatch, heard
 from character_ray.serving.personas import Persona
 from character_ray.yardstick import Yardstick, run_yardstick, yardstick_of
@@ -99,6 +100,23 @@ def test_an_answer_is_judged_by_the_runs_own_threshold():
 
 def test_what_cannot_be_scored_is_counted_and_ends_nothing():
     assert watch(Base(), "this fails", "Arr!").verdicts == ["not_scored", "in_character"]
+
+
+def test_a_published_rate_is_told_again_while_nothing_is_scored(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(drift_module, "REPEAT_S", 0.001)
+    counts = Counts()
+
+    async def follow() -> None:
+        drift = DriftWatch(DriftConfig(share=1), Base(), counts)
+        drift.offer(CAPTAIN, [USER], "Arr!")
+        task = asyncio.create_task(drift.follow())
+        while len(counts.rates) < 4:
+            await asyncio.sleep(0.001)
+        task.cancel()
+
+    asyncio.run(asyncio.wait_for(follow(), 10))
+    assert counts.verdicts == ["in_character"]
+    assert set(counts.rates) == {0.9}
 
 
 def test_beyond_those_that_may_wait_answers_are_let_go():
