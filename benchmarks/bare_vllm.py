@@ -80,9 +80,8 @@ class BareAsync(Bare):
     def close(self) -> None:
         """End the engine's process."""
         self._engine.shutdown()
-        self._loop.run_until_complete(
-            asyncio.sleep(0)
-        )  # its reader of answers is told to end, and must come to hear it
+        # Its reader of answers is told to end, and must come to hear it.
+        self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
         del self._engine  # which would shut down once more when Python ends, and then fail
 

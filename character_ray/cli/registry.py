@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from character_ray.comparison import Bound, parse_bound, promote_version, publish_run
+from character_ray.comparison import parse_bounds, promote_version, publish_run
 from character_ray.log import console
 from character_ray.registry import PersonaRecord, Policy, Registry, Status, keep_policy, policy_of
 
@@ -43,7 +43,7 @@ def publish(
 ) -> None:
     """Publish a run's adapter, if it keeps the bounds."""
     status: Status = "live" if live else "candidate"
-    record = publish_run(run, Registry(place), status, _bounds(min_, max_), canary=canary)
+    record = publish_run(run, Registry(place), status, parse_bounds(min_ or (), max_ or ()), canary=canary)
     published = record.versions[-1]
     if published.status == "live" and not live:
         console.print(
@@ -85,7 +85,7 @@ def promote(
     max_: Annotated[list[str] | None, typer.Option("--max", help="The same from above.")] = None,
 ) -> None:
     """Make a published version the live one, if it keeps the bounds."""
-    _show([promote_version(Registry(place), slug, version, _bounds(min_, max_))])
+    _show([promote_version(Registry(place), slug, version, parse_bounds(min_ or (), max_ or ()))])
 
 
 @registry.command()
@@ -111,20 +111,16 @@ def policy(
 ) -> None:
     """Show or replace the bounds that every version must keep to go live, by publish --live, promote or the studio; not by rollback."""
     known = Registry(place)
-    bounds = _bounds(min_, max_)
+    bounds = parse_bounds(min_ or (), max_ or ())
     if clear and bounds:
         raise typer.BadParameter("--clear leaves no bound, and --min or --max sets one: give one of the two")
     if clear or bounds:
         keep_policy(known, Policy(min=tuple(min_ or ()), max=tuple(max_ or ())))
     kept = policy_of(known)
-    for bound in _bounds(list(kept.min), list(kept.max)):
+    for bound in parse_bounds(kept.min, kept.max):
         console.print(str(bound), highlight=False, markup=False)
     if not (kept.min or kept.max):
         console.print("no policy: whatever keeps the bounds of its own publication goes live")
-
-
-def _bounds(min_: list[str] | None, max_: list[str] | None) -> list[Bound]:
-    return [parse_bound(text, "min") for text in min_ or ()] + [parse_bound(text, "max") for text in max_ or ()]
 
 
 def _show(records: list[PersonaRecord]) -> None:

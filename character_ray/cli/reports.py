@@ -15,7 +15,7 @@ from character_ray.comparison import (
     check_bounds,
     compare_runs,
     metric_table,
-    parse_bound,
+    parse_bounds,
     shift_table,
     to_markdown,
     write_comparison_page,
@@ -95,7 +95,7 @@ def gate(
 
 
 def _checked(run: Path, lower: Sequence[str], upper: Sequence[str]) -> list[Verdict]:
-    bounds = [parse_bound(text, "min") for text in lower] + [parse_bound(text, "max") for text in upper]
+    bounds = parse_bounds(lower, upper)
     if not bounds:
         raise ReportError(
             "no bound is given, so every run would pass. Give --min or --max, such as --min full.persona_rate.low=0.6."

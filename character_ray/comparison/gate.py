@@ -9,7 +9,7 @@ full.hidden_trait_rate[every directive].low >= 0.5          each directive of th
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,7 +17,7 @@ from character_ray.errors import ReportError
 from character_ray.report.lookup import all_metrics, trial_kinds, trial_metrics, unasked_directives
 from character_ray.report.schema import Metric, Report
 
-__all__ = ["Bound", "Verdict", "check_bounds", "parse_bound"]
+__all__ = ["Bound", "Verdict", "check_bounds", "parse_bound", "parse_bounds"]
 
 _BOUND = re.compile(
     r"^(?P<arm>\w+)(?:-(?P<against>\w+))?\.(?P<metric>\w+)(?:\[(?P<kind>.+)\])?\.(?P<end>value|low|high)"
@@ -78,6 +78,15 @@ def parse_bound(text: str, side: Literal["min", "max"]) -> Bound:
     return Bound(
         match["arm"], match["against"] or "", match["metric"], end, side, float(match["limit"]), match["kind"] or ""
     )
+
+
+def parse_bounds(lower: Iterable[str], upper: Iterable[str]) -> list[Bound]:
+    """Bounds from below and from above, each as :func:`parse_bound` reads it.
+
+    Raises:
+        ReportError: One is not of that form.
+    """
+    return [parse_bound(text, "min") for text in lower] + [parse_bound(text, "max") for text in upper]
 
 
 def check_bounds(report: Report, bounds: Sequence[Bound]) -> list[Verdict]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from character_ray.canary import measure_canary
-from character_ray.comparison.gate import Bound, check_bounds, parse_bound
+from character_ray.comparison.gate import Bound, check_bounds, parse_bounds
 from character_ray.errors import RegistryError
 from character_ray.models import resolve_model
 from character_ray.registry import Entry, PersonaRecord, Registry, Status, policy_of, ratings_of
@@ -75,7 +75,7 @@ def promote_version(registry: Registry, slug: str, weights_hash: str, bounds: Se
 
 def _policy(registry: Registry) -> list[Bound]:
     policy = policy_of(registry)
-    return [parse_bound(text, "min") for text in policy.min] + [parse_bound(text, "max") for text in policy.max]
+    return parse_bounds(policy.min, policy.max)
 
 
 def _kept(report: Report, bounds: Sequence[Bound], refused: str) -> list[str]:

@@ -90,12 +90,10 @@ def distinct(texts: Sequence[str], n: int) -> float:
 
     It falls with the number of words, be it from more texts or from longer ones: the longer one speaks, the more is said again.
     """
-    return _distinct([_words(text) for text in texts], n)
+    return _Spoken(texts, n).distinct()
 
 
-def distinct_of_as_many(
-    texts: Sequence[str], n: int, words: int, seed: int, kept: Sequence[int] | None = None
-) -> float:
+def distinct_of_as_many(texts: Sequence[str], n: int, words: int, seed: int) -> float:
     """:func:`distinct` over the first ``words`` words of the texts, in drawn orders, so that those who speak longer compare.
 
     Args:
@@ -103,14 +101,8 @@ def distinct_of_as_many(
         n: Words of a gram.
         words: Words to look at; where the texts have no more, all of them.
         seed: Seed of the orders, over which the mean is taken.
-        kept: Numbers of the texts to look at, in the orders that all of them have; all without.
     """
-    said, inside = [_words(text) for text in texts], set(range(len(texts)) if kept is None else kept)
-    if sum(len(said[place]) for place in inside) <= words:
-        return _distinct([said[place] for place in sorted(inside)], n)
-    draw = np.random.default_rng(seed)
-    orders = [[said[place] for place in draw.permutation(len(said)) if place in inside] for _ in range(ORDERS)]
-    return float(np.mean([_distinct(_first(order, words), n) for order in orders]))
+    return _Spoken(texts, n).distinct_of(range(len(texts)), words, seed)
 
 
 def distinct_interval(texts_N: Sequence[str], prompts_N: Sequence[str], n: int, words: int, seed: int) -> Interval:
@@ -123,18 +115,62 @@ def distinct_interval(texts_N: Sequence[str], prompts_N: Sequence[str], n: int, 
         words: Words to look at, all where there are no more.
         seed: Seed of the orders and of the groups.
     """
-    said, words = count_words(texts_N), min(words, count_words(texts_N))
+    spoken = _Spoken(texts_N, n)
+    said = int(spoken.sizes_N.sum())
+    words = min(words, said)
 
     def without(kept: Sequence[int]) -> float:
-        left = count_words([texts_N[place] for place in kept])
-        return distinct_of_as_many(texts_N, n, round(words * left / max(said, 1)), seed, kept)
+        left = int(spoken.sizes_N[kept].sum())
+        return spoken.distinct_of(kept, round(words * left / max(said, 1)), seed)
 
-    found = group_jackknife(distinct_of_as_many(texts_N, n, words, seed), without, prompts_N, seed=seed)
+    found = group_jackknife(spoken.distinct_of(range(len(texts_N)), words, seed), without, prompts_N, seed=seed)
     method = (
         f"over {words:,} words in whole answers drawn with seed {seed}, the last one cut, mean of {ORDERS} orders; as many words in every "
         f"arm, since it falls with their number; {found.method}"
     )
     return replace(found, method=method)
+
+
+class _Spoken:
+    """The n-grams of texts as numbers, equal ones alike."""
+
+    def __init__(self, texts: Sequence[str], n: int) -> None:
+        said, known = [_words(text) for text in texts], dict[tuple[str, ...], int]()
+        self._n = n
+        self.sizes_N = np.array([len(words) for words in said], dtype=int)
+        self._grams = [
+            np.array([known.setdefault(gram, len(known)) for gram in _grams_of(words, n)], dtype=int) for words in said
+        ]
+        self._num_known = len(known)
+
+    def distinct(self) -> float:
+        """Over all of them."""
+        return self._share(self._grams)
+
+    def distinct_of(self, kept: Sequence[int], words: int, seed: int) -> float:
+        """Over the first words of some texts, by number, in the orders that all texts have; the mean of the orders."""
+        if self.sizes_N[kept].sum() <= words:
+            return self._share([self._grams[place] for place in kept])
+        draw, inside = np.random.default_rng(seed), set(kept)
+        orders = [draw.permutation(len(self._grams)) for _ in range(ORDERS)]
+        return float(np.mean([self._share(self._first([p for p in order if p in inside], words)) for order in orders]))
+
+    def _first(self, places: Sequence[int], words: int) -> list[np.ndarray]:
+        """Grams of the first words of the texts, the last text cut."""
+        taken, left = [], words
+        for place in places:
+            size = min(int(self.sizes_N[place]), left)
+            taken.append(self._grams[place][: max(size - self._n + 1, 0)])
+            left -= size
+            if not left:
+                break
+        return taken
+
+    def _share(self, grams: Sequence[np.ndarray]) -> float:
+        together = np.concatenate(grams) if grams else np.array([], dtype=int)
+        seen = np.zeros(self._num_known, dtype=bool)
+        seen[together] = True
+        return float(seen.sum() / len(together)) if len(together) else 0.0
 
 
 def most_repeated(texts: Sequence[str], n: int = PHRASE) -> tuple[str, list[bool]]:
@@ -203,22 +239,6 @@ def nearer_others(answers_ND: np.ndarray, prompts_PD: np.ndarray, own_N: Sequenc
 def on_topic(nearer_others_N: Sequence[float]) -> list[bool]:
     """Whether an answer is nearer to its own prompt than to nine tenths of the others: a proxy of the task being done."""
     return [share <= 1 - NEARER_THAN + 1e-9 for share in nearer_others_N]
-
-
-def _first(said: Sequence[list[str]], words: int) -> list[list[str]]:
-    """The first words of the texts, the last text cut."""
-    taken, left = [], words
-    for each in said:
-        taken.append(each[:left])
-        left -= len(taken[-1])
-        if not left:
-            break
-    return taken
-
-
-def _distinct(said: Sequence[list[str]], n: int) -> float:
-    grams = [gram for each in said for gram in _grams_of(each, n)]
-    return len(set(grams)) / len(grams) if grams else 0.0
 
 
 def _words(text: str) -> list[str]:

@@ -65,6 +65,9 @@ def classify_runs(
     rows = gather_texts(folders)
     together = ask_together(folders, served, seed) if served else None
     answers = together.answers if together else []
+    output.mkdir(parents=True, exist_ok=True)
+    if together:
+        write_json(output / "served.json", [vars(answer) for answer in answers])
     frozen = FrozenEncoder(resolve_model(ENCODER)).learner
     try:
         measured = _measure(rows, answers, frozen, seed)
@@ -89,10 +92,7 @@ def classify_runs(
         **measured,
         "fine_tuned": _fine_tuned(rows, answers, measured, output, seed, fine_tuned) if fine_tuned else None,
     }
-    output.mkdir(parents=True, exist_ok=True)
     write_json(output / "classes.json", found)
-    if together:
-        write_json(output / "served.json", [vars(answer) for answer in answers])
     write_sheet(classes_sheet(found), output / "classes.html")
     link_pages(output)
     return found

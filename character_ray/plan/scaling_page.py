@@ -77,10 +77,10 @@ def _checks(report: Report, measured: Sequence[tuple[int, Report]], measured_fro
             "adds that check here."
         ]
     one = measured_from or report
-    smaller = (
-        "" if measured_from is None else f" of a smaller run, {one.run.name}, which took {duration(one.run.wall_s)}"
+    other = (
+        "" if measured_from is None else f" of another recipe, {one.run.name}, which took {duration(one.run.wall_s)}"
     )
-    lines = [f"By the same rules, from the run on one GPU{smaller}:", ""]
+    lines = [f"By the same rules, from the run on one GPU{other}:", ""]
     lines += ["| GPUs | task | predicted, s | measured, s | error |", "|" + " --- |" * 5]
     tasks = fit_tasks(one)
     for gpus, several in measured:

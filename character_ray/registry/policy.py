@@ -1,6 +1,6 @@
 """What every version of a registry must keep before it goes live, whoever makes it live and from where."""
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from character_ray.errors import RegistryError
 from character_ray.registry.registry import Registry
@@ -13,10 +13,10 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min: tuple[str, ...] = Field(())
+    min: tuple[str, ...] = ()
     """From below, such as ``full.persona_rate.low=0.6``."""
 
-    max: tuple[str, ...] = Field(())
+    max: tuple[str, ...] = ()
     """From above."""
 
 

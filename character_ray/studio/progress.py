@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from character_ray.comparison import Bound, parse_bound, promote_version, publish_run
+from character_ray.comparison import Bound, parse_bounds, promote_version, publish_run
 from character_ray.errors import StudioError
 from character_ray.registry import PersonaRecord, Registry
 from character_ray.report.trials_page import script_policy, search_script
@@ -37,9 +37,7 @@ class _Gated(BaseModel):
         Raises:
             ReportError: One is not of that form.
         """
-        return [parse_bound(text, "min") for text in self.at_least] + [
-            parse_bound(text, "max") for text in self.at_most
-        ]
+        return parse_bounds(self.at_least, self.at_most)
 
 
 class _Publish(_Gated):

@@ -39,7 +39,7 @@ def test_a_mixed_step_gives_every_request_its_own_adapter(tmp_path: Path, monkey
     mixed = likelihoods(prompts, whose)
     alone = [likelihoods([prompt], [adapter])[0] for prompt, adapter in zip(prompts, whose, strict=True)]
     plain = likelihoods(prompts, [None] * len(prompts))
-    # In float16 the order of a step's rows moves a likelihood by less than 0.03, another adapter most of them by more than 0.1.
+    # What rounding to float16 may do, beside what an adapter does: in float32 each moves some first token by more than 0.2 nats.
     assert mixed == pytest.approx(alone, abs=0.03)
     moved = [abs(with_it - without) for with_it, without in zip(mixed, plain, strict=True)]
     for adapter in requests:

@@ -119,7 +119,7 @@ def test_the_check_may_be_of_another_run_than_the_page_is_about():
         name: each.model_copy(update={"wall_s": each.wall_s / 2}) for name, each in report.run.stages.items()
     }
     page = scaling_page(report, "r.json", [1], [1], 1.0, 3.0, [(1, smaller)], smaller)
-    assert "of a smaller run, small" in page
+    assert "of another recipe, small" in page
     assert "+0% |" in next(line for line in page.splitlines() if line.startswith("| 1 | whole run |"))
     assert "+0% |" not in next(
         line
